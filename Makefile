@@ -1,0 +1,31 @@
+# Two commands for a newcomer: `make demo` and `make test`. Both need only Python >= 3.11, git and make.
+PYTHON ?= python3
+BIN := .venv/bin
+
+# One stamp a set of packages: reinstalled only when what is asked for has changed.
+STAMP = .venv/.installed-$(1)
+
+.PHONY: demo test lint clean
+
+demo: $(call STAMP,prep)
+	$(BIN)/python -m benchmarks.demo
+
+test: $(call STAMP,test)
+	$(BIN)/python -m pytest
+
+lint: $(call STAMP,test)
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/mypy
+
+.venv/bin/python:
+	$(PYTHON) -c 'import sys; sys.exit("octvideo needs Python 3.11 or newer, this is " + sys.version.split()[0]) if sys.version_info < (3, 11) else None'
+	$(PYTHON) -m venv .venv
+
+# `test` holds everything that `prep` holds.
+.venv/.installed-%: setup.cfg pyproject.toml constraints.txt | .venv/bin/python
+	$(BIN)/python -m pip install --disable-pip-version-check --constraint constraints.txt --editable '.[$*]'
+	touch $@
+
+clean:
+	rm -rf .venv runs
