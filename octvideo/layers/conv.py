@@ -1,0 +1,343 @@
+"""Octave convolution: https://arxiv.org/abs/1904.05049, section 3.3, for images and for video.
+
+The weight is the dense convolution's. Its rows and columns fall into a high and a low group each, and the four
+blocks are the four paths:
+
+    out_high = conv(in_high, W[high, high])           + upsample(conv(in_low, W[high, low]))
+    out_low  = conv(downsample(in_high), W[low, high]) + conv(in_low, W[low, low])
+
+B batch, C channels, T frames, H height, W width.
+"""
+
+from collections.abc import Sequence
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from octvideo.layers.octave import ChannelSplit, Octave, check_alpha, split_channels
+from octvideo.layers.resample import DOWNSAMPLE, UPSAMPLE, downsample, is_channels_last, upsample
+
+
+class _OctaveConv(nn.modules.conv._ConvNd):
+    """What OctaveConv2d and OctaveConv3d share. Spatial axes are the last two, in every tuple too."""
+
+    in_split: ChannelSplit
+    out_split: ChannelSplit
+    resample_down: str = "avg_pool"
+    resample_up: str = "nearest"
+    high_to_low: bool = True
+    low_to_high: bool = True
+
+    def _set_up(
+        self,
+        in_split: ChannelSplit,
+        out_split: ChannelSplit,
+        downsample: str = "avg_pool",
+        upsample: str = "nearest",
+        high_to_low: bool = True,
+        low_to_high: bool = True,
+    ) -> None:
+        """Check that the layer can be split this way, and keep what forward needs."""
+        if downsample not in DOWNSAMPLE:
+            raise ValueError(f"downsample is {downsample!r}; it must be one of {', '.join(DOWNSAMPLE)}")
+        if upsample not in UPSAMPLE:
+            raise ValueError(f"upsample is {upsample!r}; it must be one of {', '.join(UPSAMPLE)}")
+        self.in_split, self.out_split = in_split, out_split
+        self.resample_down, self.resample_up = downsample, upsample
+        self.high_to_low, self.low_to_high = high_to_low, low_to_high
+        self.depthwise = self.groups > 1 and self.groups == self.in_channels
+        self.is_dense = not in_split.low and not out_split.low
+        if self.is_dense:
+            return
+        if self.padding_mode != "zeros" or isinstance(self.padding, str):
+            raise ValueError(
+                f"padding is {self.padding!r} with padding_mode {self.padding_mode!r}; "
+                "an octave convolution takes integers and zeros"
+            )
+        stride = self.stride[-2:]
+        if stride not in ((1, 1), (2, 2)):
+            raise ValueError(
+                f"stride is {self.stride}; an octave convolution's spatial stride must be 1 or 2"
+            )
+        self.spatial_stride = stride[0]
+        self._check_same_size()
+        self._check_groups()
+        # Row and column numbers where a group is not one run of channels; None where slicing serves.
+        self._register_rows("_high_rows", out_split.high)
+        self._register_rows("_low_rows", out_split.low)
+        grouped = self.groups > 1 and not self.depthwise
+        self._register_rows("_high_columns", () if grouped or self.depthwise else in_split.high)
+        self._register_rows("_low_columns", () if grouped or self.depthwise else in_split.low)
+
+    def _check_same_size(self) -> None:
+        """Paths that meet must give maps of one size: only a convolution that keeps the size does at both."""
+        one_way = not (self.in_split.high and self.out_split.high) and not (
+            self.in_split.low and self.out_split.low
+        )
+        all_low = not self.in_split.high and not self.out_split.high
+        keeps_size = all(
+            2 * p == d * (k - 1)
+            for k, p, d in zip(self.kernel_size[-2:], self.padding[-2:], self.dilation[-2:], strict=True)  # type: ignore[arg-type]
+        )
+        if not keeps_size and not one_way and not all_low:
+            raise ValueError(
+                f"padding is {self.padding} with kernel_size {self.kernel_size} and dilation {self.dilation}; "
+                "spatially it must be dilation * (kernel_size - 1) / 2, or the two frequencies differ in size"
+            )
+
+    def _check_groups(self) -> None:
+        if self.groups == 1:
+            return
+        if self.depthwise:
+            times = self.out_channels // self.in_channels
+            if len(self.in_split.low) * times != len(self.out_split.low):
+                raise ValueError(
+                    f"groups is {self.groups} (depth-wise) with {len(self.in_split.low)} low channels in and "
+                    f"{len(self.out_split.low)} out; a depth-wise layer needs the same alpha_in and alpha_out"
+                )
+            return
+        for name, split in (("in", self.in_split), ("out", self.out_split)):
+            for frequency in ("high", "low"):
+                count = len(getattr(split, frequency))
+                if count % self.groups:
+                    raise ValueError(
+                        f"groups is {self.groups} with {count} {frequency} channels {name}; "
+                        "each frequency's channels must be a multiple of groups"
+                    )
+
+    def _register_rows(self, name: str, indices: tuple[int, ...]) -> None:
+        run = not indices or indices == tuple(range(indices[0], indices[0] + len(indices)))
+        self.register_buffer(name, None if run else torch.tensor(indices), persistent=False)
+
+    def _rows(self, tensor: Tensor, frequency: str) -> Tensor:
+        indices = getattr(self.out_split, frequency)
+        buffer = getattr(self, f"_{frequency}_rows")
+        return tensor[indices[0] : indices[0] + len(indices)] if buffer is None else tensor[buffer]
+
+    def _block(self, out: str, into: str) -> Tensor:
+        """The weight of the path ``into`` -> ``out``: a slice of the dense weight."""
+        weight = self._rows(self.weight, out)
+        if self.depthwise:
+            return weight
+        indices = getattr(self.in_split, into)
+        if self.groups > 1:
+            # The second axis counts within a group: its high channels, then its low ones.
+            num_high = len(self.in_split.high) // self.groups
+            return weight[:, :num_high] if into == "high" else weight[:, num_high:]
+        buffer = getattr(self, f"_{into}_columns")
+        return weight[:, indices[0] : indices[0] + len(indices)] if buffer is None else weight[:, buffer]
+
+    def _path(self, x: Tensor, out: str, into: str, stride: int, bias: bool) -> Tensor:
+        weight = self._block(out, into)
+        groups = x.shape[1] if self.depthwise else self.groups
+        bias_rows = self._rows(self.bias, out) if bias and self.bias is not None else None
+        full_stride = (*self.stride[:-2], stride, stride)
+        return convolve(x, weight, bias_rows, full_stride, self.padding, self.dilation, groups)  # type: ignore[arg-type]
+
+    def forward(self, x: Octave | Tensor) -> Octave | Tensor:  # type: ignore[override]
+        if self.is_dense:
+            assert isinstance(x, Tensor)
+            return self._conv_forward(x, self.weight, self.bias)  # type: ignore[operator]
+        high_in, low_in = self._frequencies(x)
+        high_out = self._to_high(high_in, low_in) if self.out_split.high else None
+        low_out = self._to_low(high_in, low_in) if self.out_split.low else None
+        if not self.out_split.low:
+            assert high_out is not None
+            return high_out
+        return Octave(high_out, low_out)
+
+    def _frequencies(self, x: Octave | Tensor) -> tuple[Tensor | None, Tensor | None]:
+        """What came in, checked against the channels that the layer was made for."""
+        high, low = (x, None) if isinstance(x, Tensor) else x
+        for name, part, expected in (
+            ("high", high, len(self.in_split.high)),
+            ("low", low, len(self.in_split.low)),
+        ):
+            found = 0 if part is None else part.shape[1]
+            if found != expected:
+                raise ValueError(f"the input has {found} {name} channels; this layer takes {expected}")
+        return high, low
+
+    def _to_high(self, high: Tensor | None, low: Tensor | None) -> Tensor:
+        y = None
+        if high is not None:
+            y = self._strided(high, "high", "high", self.spatial_stride)
+        if (
+            low is not None
+            and (self.low_to_high or high is None)
+            and not (self.depthwise and high is not None)
+        ):
+            # At stride 2 the low map already has the size of the high output.
+            z = self._path(low, "high", "low", stride=1, bias=high is None)
+            if self.spatial_stride == 1:
+                size = None if high is None else (high.shape[-2], high.shape[-1])
+                z = upsample(z, size, self.resample_up)
+            y = z if y is None else y + z
+        assert y is not None
+        return y
+
+    def _to_low(self, high: Tensor | None, low: Tensor | None) -> Tensor:
+        y = None
+        if low is not None:
+            y = self._strided(low, "low", "low", self.spatial_stride)
+        if (
+            high is not None
+            and (self.high_to_low or low is None)
+            and not (self.depthwise and low is not None)
+        ):
+            z = self._strided(high, "low", "high", 2 * self.spatial_stride, bias=low is None)
+            y = z if y is None else y + z
+        assert y is not None
+        return y
+
+    def _strided(self, x: Tensor, out: str, into: str, stride: int, bias: bool = True) -> Tensor:
+        """One path that shrinks its input ``stride`` times: by average pools first, or by the kernel's stride."""
+        if self.resample_down == "stride":
+            return self._path(x, out, into, stride, bias)
+        while stride > 1:
+            x, stride = downsample(x), stride // 2
+        return self._path(x, out, into, 1, bias)
+
+    def extra_repr(self) -> str:
+        split = f"in={len(self.in_split.high)}+{len(self.in_split.low)}"
+        return f"{super().extra_repr()}, {split}, out={len(self.out_split.high)}+{len(self.out_split.low)}"
+
+
+def convolve(
+    x: Tensor,
+    weight: Tensor,
+    bias: Tensor | None,
+    stride: Sequence[int],
+    padding: Sequence[int],
+    dilation: Sequence[int],
+    groups: int,
+) -> Tensor:
+    """``conv2d`` or ``conv3d`` by the kernel's rank; frame by frame where that is the same and needs no copy.
+
+    A (1, k, k) convolution of a channels-last ``(B, C, T, H, W)`` is a 2D convolution of the view
+    ``(B * T, C, H, W)``, which is the faster kernel.
+    """
+    if x.dim() == 4:
+        return F.conv2d(x, weight, bias, tuple(stride), tuple(padding), tuple(dilation), groups)
+    if weight.shape[2] == 1 and stride[0] == 1 and padding[0] == 0 and is_channels_last(x):
+        b, c, t, h, w = x.shape
+        frames = x.permute(0, 2, 1, 3, 4).reshape(b * t, c, h, w)
+        y = F.conv2d(frames, weight[:, :, 0], bias, stride[1:], padding[1:], dilation[1:], groups)
+        return y.view(b, t, *y.shape[1:]).permute(0, 2, 1, 3, 4)
+    return F.conv3d(x, weight, bias, tuple(stride), tuple(padding), tuple(dilation), groups)
+
+
+def _alpha_splits(
+    in_channels: int, out_channels: int, alpha_in: float, alpha_out: float
+) -> tuple[ChannelSplit, ChannelSplit]:
+    check_alpha("alpha_in", alpha_in)
+    check_alpha("alpha_out", alpha_out)
+    return (
+        ChannelSplit.high_first(*split_channels(in_channels, alpha_in)),
+        ChannelSplit.high_first(*split_channels(out_channels, alpha_out)),
+    )
+
+
+class OctaveConv3d(_OctaveConv, nn.Conv3d):
+    """A 3D convolution whose input and output keep part of their channels at half the height and width.
+
+    Takes and gives an ``Octave`` of ``(B, C_high, T, H, W)`` and ``(B, C_low, T, ceil(H/2), ceil(W/2))``;
+    with ``alpha_in=0`` it takes a tensor, with ``alpha_out=0`` it gives one, with both it is ``nn.Conv3d`` to the
+    bit. ``alpha=1`` is all low: ``Octave(None, low)``. Parameters are the dense layer's: ``weight
+    (C_out, C_in / groups, kT, kH, kW)``, high channels first on both axes, and ``bias (C_out,)``.
+
+    A spatial stride of 2 is an average pool, then a convolution of stride 1; a temporal stride stays in the
+    convolution. Depth-wise layers have no paths between the frequencies; grouped ones use the same number of
+    groups in all four paths. Sources: paper section 3.3; the authors' code for strides and groups.
+
+    Args:
+        in_channels, out_channels, kernel_size, stride, padding, dilation, groups, bias: as for ``nn.Conv3d``;
+            spatial stride 1 or 2, and spatial padding that keeps the size.
+        alpha_in: share of the input channels that are low-frequency, in [0, 1].
+        alpha_out: share of the output channels that are low-frequency, in [0, 1].
+        downsample: ``avg_pool`` (the paper's choice) or ``stride``, for every shrinking path.
+        upsample: ``nearest`` (the paper's choice) or ``linear``.
+        high_to_low, low_to_high: whether the paths between the frequencies exist (paper, Table 3); a frequency
+            that nothing else feeds keeps its path.
+
+    Raises:
+        ValueError: an alpha outside [0, 1], a stride, padding or number of groups that cannot be split; at
+            run time an input with other numbers of high and low channels.
+    """
+
+    def __init__(
+        self,
+        in_channels: int,
+        out_channels: int,
+        kernel_size: int | tuple[int, int, int],
+        stride: int | tuple[int, int, int] = 1,
+        padding: int | tuple[int, int, int] = 0,
+        dilation: int | tuple[int, int, int] = 1,
+        groups: int = 1,
+        bias: bool = True,
+        *,
+        alpha_in: float,
+        alpha_out: float,
+        downsample: str = "avg_pool",
+        upsample: str = "nearest",
+        high_to_low: bool = True,
+        low_to_high: bool = True,
+    ) -> None:
+        splits = _alpha_splits(in_channels, out_channels, alpha_in, alpha_out)
+        nn.Conv3d.__init__(
+            self, in_channels, out_channels, kernel_size, stride, padding, dilation, groups, bias
+        )
+        self._set_up(*splits, downsample, upsample, high_to_low, low_to_high)
+
+
+class OctaveConv2d(_OctaveConv, nn.Conv2d):
+    """The image sibling of ``OctaveConv3d``: ``(B, C, H, W)``, and no time axis in any argument."""
+
+    def __init__(
+        self,
+        in_channels: int,
+        out_channels: int,
+        kernel_size: int | tuple[int, int],
+        stride: int | tuple[int, int] = 1,
+        padding: int | tuple[int, int] = 0,
+        dilation: int | tuple[int, int] = 1,
+        groups: int = 1,
+        bias: bool = True,
+        *,
+        alpha_in: float,
+        alpha_out: float,
+        downsample: str = "avg_pool",
+        upsample: str = "nearest",
+        high_to_low: bool = True,
+        low_to_high: bool = True,
+    ) -> None:
+        splits = _alpha_splits(in_channels, out_channels, alpha_in, alpha_out)
+        nn.Conv2d.__init__(
+            self, in_channels, out_channels, kernel_size, stride, padding, dilation, groups, bias
+        )
+        self._set_up(*splits, downsample, upsample, high_to_low, low_to_high)
+
+
+def octave_conv(
+    conv: nn.Conv2d | nn.Conv3d,
+    in_split: ChannelSplit,
+    out_split: ChannelSplit,
+    *,
+    downsample: str = "avg_pool",
+    upsample: str = "nearest",
+    high_to_low: bool = True,
+    low_to_high: bool = True,
+) -> OctaveConv2d | OctaveConv3d:
+    """The octave layer that runs a dense layer's own parameters (shared, not copied) with the given splits.
+
+    Raises:
+        ValueError: the layer cannot be split this way.
+    """
+    kind = OctaveConv3d if isinstance(conv, nn.Conv3d) else OctaveConv2d
+    layer = kind.__new__(kind)
+    nn.Module.__init__(layer)
+    # Parameters, settings and hooks are the dense layer's; what is octave about it comes from _set_up.
+    layer.__dict__.update({k: v.copy() if isinstance(v, dict) else v for k, v in conv.__dict__.items()})
+    layer._set_up(in_split, out_split, downsample, upsample, high_to_low, low_to_high)
+    return layer

@@ -1,0 +1,130 @@
+"""Batch normalisation of octave tensors by the dense layer's own parameters and statistics.
+
+B batch, C channels, T frames, H height, W width.
+"""
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+from torch.nn.modules.batchnorm import _BatchNorm
+
+from octvideo.layers.octave import ChannelSplit, Octave, split_channels
+
+Channels = slice | Tensor
+
+
+def batch_norm(norm: _BatchNorm, high: Tensor, low: Tensor, rows: tuple[Channels, Channels]) -> Octave:
+    """Normalise both frequencies with the rows of one dense norm's parameters and running statistics.
+
+    Each frequency has statistics of its own pixels. ``norm`` may have become a ``SyncBatchNorm`` meanwhile.
+
+    Args:
+        norm: the dense layer, over all channels.
+        high: ``(B, C_high, T, H, W)``.
+        low: ``(B, C_low, T, ceil(H/2), ceil(W/2))``.
+        rows: the dense channels of high and of low.
+    """
+    return Octave(_part(norm, high, rows[0], True), _part(norm, low, rows[1], False))
+
+
+def _part(norm: _BatchNorm, x: Tensor, rows: Channels, count: bool) -> Tensor:
+    weight = None if norm.weight is None else norm.weight[rows]
+    bias = None if norm.bias is None else norm.bias[rows]
+    if norm.running_mean is None or norm.running_var is None:
+        mean = var = None
+    else:
+        mean, var = norm.running_mean[rows], norm.running_var[rows]
+    if isinstance(norm, nn.SyncBatchNorm) and norm.training:
+        # Its forward gathers the statistics of all ranks: run it, on these rows. The batch is counted once.
+        seen = norm.num_batches_tracked
+        state = {"weight": weight, "bias": bias, "running_mean": mean, "running_var": var}
+        state["num_batches_tracked"] = seen if count or seen is None else seen.clone()
+        state = {name: value for name, value in state.items() if value is not None}
+        y = torch.func.functional_call(norm, state, (x,))
+    else:
+        use_batch = norm.training or mean is None
+        momentum = norm.momentum
+        if norm.training and norm.num_batches_tracked is not None:
+            if count:
+                norm.num_batches_tracked.add_(1)
+            if momentum is None:  # cumulative average
+                momentum = 1.0 / float(norm.num_batches_tracked)
+        y = F.batch_norm(
+            x, mean, var, weight, bias, use_batch, 0.0 if momentum is None else momentum, norm.eps
+        )
+    if norm.training and isinstance(rows, Tensor) and mean is not None and var is not None:
+        # Rows taken by number are a copy, so their new statistics go back by hand.
+        with torch.no_grad():
+            assert norm.running_mean is not None
+            assert norm.running_var is not None
+            norm.running_mean.index_copy_(0, rows, mean)
+            norm.running_var.index_copy_(0, rows, var)
+    return y
+
+
+def as_rows(indices: tuple[int, ...]) -> Channels:
+    """Channel numbers as a slice where they are one run, else as an index tensor."""
+    if indices == tuple(range(indices[0], indices[0] + len(indices))):
+        return slice(indices[0], indices[0] + len(indices))
+    return torch.tensor(indices)
+
+
+class _OctaveBatchNorm:
+    """Forward of the octave norms: the dense layer for a tensor, two groups of rows for an ``Octave``."""
+
+    def _split(self, num_features: int, alpha: float) -> None:
+        self.alpha = alpha
+        self.split = ChannelSplit.high_first(*split_channels(num_features, alpha))
+
+    def forward(self, x: Octave | Tensor) -> Octave | Tensor:
+        if isinstance(x, Tensor):
+            return super().forward(x)  # type: ignore[misc]
+        if x.high is None or x.low is None:
+            part = x.low if x.high is None else x.high
+            y = super().forward(part)  # type: ignore[misc]
+            return Octave(None, y) if x.high is None else Octave(y, None)
+        rows = as_rows(self.split.high), as_rows(self.split.low)
+        return batch_norm(self, x.high, x.low, rows)  # type: ignore[arg-type]
+
+
+class OctaveBatchNorm3d(_OctaveBatchNorm, nn.BatchNorm3d):
+    """``nn.BatchNorm3d`` for an ``Octave`` (or, as ever, a tensor), high channels first.
+
+    Args:
+        num_features: channels of both frequencies together.
+        alpha: share of them that is low-frequency, in [0, 1].
+        eps, momentum, affine, track_running_stats: as for ``nn.BatchNorm3d``.
+
+    Raises:
+        ValueError: alpha outside [0, 1].
+    """
+
+    def __init__(
+        self,
+        num_features: int,
+        eps: float = 1e-5,
+        momentum: float | None = 0.1,
+        affine: bool = True,
+        track_running_stats: bool = True,
+        *,
+        alpha: float,
+    ) -> None:
+        nn.BatchNorm3d.__init__(self, num_features, eps, momentum, affine, track_running_stats)
+        self._split(num_features, alpha)
+
+
+class OctaveBatchNorm2d(_OctaveBatchNorm, nn.BatchNorm2d):
+    """The image sibling of ``OctaveBatchNorm3d``."""
+
+    def __init__(
+        self,
+        num_features: int,
+        eps: float = 1e-5,
+        momentum: float | None = 0.1,
+        affine: bool = True,
+        track_running_stats: bool = True,
+        *,
+        alpha: float,
+    ) -> None:
+        nn.BatchNorm2d.__init__(self, num_features, eps, momentum, affine, track_running_stats)
+        self._split(num_features, alpha)

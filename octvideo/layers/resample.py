@@ -1,0 +1,62 @@
+"""Spatial resampling by two, the octave layers' only one; time stays as it is.
+
+B batch, C channels, T frames, H height, W width. 3D tensors go through the 2D kernels on a view without a
+copy: those are faster, and CPUs have no bfloat16 kernel for 3D average pooling.
+"""
+
+from collections.abc import Callable
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+DOWNSAMPLE = ("avg_pool", "stride")
+UPSAMPLE = ("nearest", "linear")
+
+
+def per_image(op: Callable[[Tensor], Tensor], x: Tensor) -> Tensor:
+    """Apply a channel-wise image operation to every frame of ``(B, C, T, H, W)`` or to ``(B, C, H, W)``."""
+    if x.dim() == 4:
+        return op(x)
+    b, c, t, h, w = x.shape
+    if is_channels_last(x):
+        y = op(x.permute(0, 2, 1, 3, 4).reshape(b * t, c, h, w))
+        return y.view(b, t, c, *y.shape[2:]).permute(0, 2, 1, 3, 4)
+    # The operation treats every channel alike, so (channel, frame) pairs can stand for channels.
+    y = op(x.reshape(b, c * t, h, w))
+    return y.view(b, c, t, *y.shape[2:])
+
+
+def is_channels_last(x: Tensor) -> bool:
+    """Whether ``(B, C, T, H, W)`` lies in memory as B T H W C."""
+    return x.is_contiguous(memory_format=torch.channels_last_3d) and not x.is_contiguous()
+
+
+def downsample(x: Tensor) -> Tensor:
+    """Average over 2x2 pixels: ``(..., H, W)`` to ``(..., ceil(H / 2), ceil(W / 2))``.
+
+    At an odd border the average is over the pixels that exist (the authors' pooling: ceil mode, padding not
+    counted).
+    """
+    return per_image(lambda y: F.avg_pool2d(y, 2, ceil_mode=True, count_include_pad=False), x)
+
+
+def upsample(x: Tensor, size: tuple[int, int] | None = None, mode: str = "nearest") -> Tensor:
+    """Double height and width, then crop to ``size``: an odd high map is one pixel smaller.
+
+    Args:
+        x: ``(B, C, T, H, W)`` or ``(B, C, H, W)``.
+        size: height and width to crop to, in pixels; None keeps ``(2 H, 2 W)``.
+        mode: ``nearest`` (the paper's) or ``linear``.
+    """
+    if mode == "nearest":
+        y = per_image(lambda z: F.interpolate(z, scale_factor=2.0, mode="nearest"), x)
+    else:
+        y = per_image(lambda z: F.interpolate(z, scale_factor=2.0, mode="bilinear", align_corners=False), x)
+    return y if size is None else crop(y, size)
+
+
+def crop(x: Tensor, size: tuple[int, int]) -> Tensor:
+    """The top left ``size`` (height, width) pixels of ``x``."""
+    height, width = size
+    return x if x.shape[-2] == height and x.shape[-1] == width else x[..., :height, :width]

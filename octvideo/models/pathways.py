@@ -1,0 +1,87 @@
+"""pytorchvideo networks that take one ``(B, 3, T, H, W)`` tensor of any crop size.
+
+Nothing here has parameters or a module path of its own, so the state dict stays pytorchvideo's.
+"""
+
+from collections.abc import Sequence
+
+import torch.fx
+from pytorchvideo.models.net import Net
+from torch import Tensor, nn
+
+
+class VideoNet(Net):
+    """pytorchvideo's ``Net``: blocks one after another, from a clip to logits.
+
+    Shapes: ``(B, 3, T, H, W)`` to ``(B, num_classes)``.
+    """
+
+    def __init__(self, blocks: nn.ModuleList) -> None:
+        nn.Module.__init__(self)  # Net's own would initialise the weights a second time
+        self.blocks = blocks
+
+
+class SlowFastNet(VideoNet):
+    """SlowFast that packs its own pathways: the slow one takes every ``alpha``-th frame's share of the clip.
+
+    Args:
+        blocks: the blocks of pytorchvideo's ``create_slowfast``.
+        speed_ratio: fast frames for each slow frame (alpha in the SlowFast paper, arXiv 1812.03982).
+
+    Shapes: ``(B, 3, T, H, W)`` to ``(B, num_classes)``; T a multiple of ``speed_ratio``.
+    """
+
+    def __init__(self, blocks: nn.ModuleList, speed_ratio: int = 4) -> None:
+        super().__init__(blocks)
+        self.speed_ratio = speed_ratio
+
+    def forward(self, x: Tensor) -> Tensor:
+        # A new list: pytorchvideo's blocks write their outputs into the one they are given.
+        return super().forward([slow_frames(x, self.speed_ratio), x])
+
+
+def slow_frames(x: Tensor, speed_ratio: int) -> Tensor:
+    """The slow pathway's ``T // speed_ratio`` frames, from the first to the last, evenly.
+
+    Source: ``PackPathway`` in pytorchvideo's SlowFast tutorial and PySlowFast's ``pack_pathway_output``:
+    ``linspace(0, T - 1, T // ratio)``, rounded down.
+    """
+    frames = x.shape[2]
+    if frames % speed_ratio:
+        raise ValueError(f"the clip has {frames} frames; SlowFast needs a multiple of {speed_ratio}")
+    indices = torch.linspace(0, frames - 1, frames // speed_ratio, device=x.device).long()
+    return x.index_select(2, indices)
+
+
+class HeadPool(nn.AvgPool3d):
+    """The head's average pool, with its kernel cut to inputs that are smaller.
+
+    At the training crop and above it is pytorchvideo's own pool (a larger crop gives several predictions, which
+    the head averages); below it, it pools everything.
+    """
+
+    def forward(self, x: Tensor) -> Tensor:
+        return pool_at_most(x, self.kernel_size, self.stride)  # type: ignore[arg-type]
+
+
+def pool_at_most(x: Tensor, kernel_size: Sequence[int], stride: Sequence[int]) -> Tensor:
+    """``avg_pool3d`` with no side of the kernel longer than the input's."""
+    kernel = [min(k, size) for k, size in zip(kernel_size, x.shape[-3:], strict=True)]
+    return nn.functional.avg_pool3d(x, kernel, tuple(stride))
+
+
+# Both look at sizes, so the trace keeps them as one call.
+torch.fx.wrap("slow_frames")
+torch.fx.wrap("pool_at_most")
+
+
+def any_crop(model: Net) -> Net:
+    """Replace the head's pools by ``HeadPool``, and numpy's integers in strides by Python's."""
+    for path, module in list(model.named_modules()):
+        if isinstance(module, nn.AvgPool3d):
+            model.set_submodule(path, HeadPool(module.kernel_size, module.stride))
+        elif isinstance(module, nn.Conv3d):
+            # torch.compile does not take numpy's.
+            for name in ("kernel_size", "stride", "padding", "dilation"):
+                setattr(module, name, tuple(int(v) for v in getattr(module, name)))
+    return model

@@ -1,0 +1,47 @@
+"""A network's graph, by ``torch.fx``."""
+
+from typing import Any
+
+from pytorchvideo.layers.swish import Swish
+from torch import fx, nn
+
+
+class _Tracer(fx.Tracer):
+    def is_leaf_module(self, m: nn.Module, module_qualified_name: str) -> bool:
+        if isinstance(m, nn.Identity):
+            return False  # pytorchvideo passes lists of pathways through it, which a trace has to see
+        # Swish is an autograd function of its own, which cannot be traced and need not be.
+        return isinstance(m, Swish) or super().is_leaf_module(m, module_qualified_name)
+
+
+def trace(model: nn.Module) -> fx.Graph:
+    """The graph that ``model`` runs, the same in training and in evaluation.
+
+    Raises:
+        ValueError: its forward depends on the input's values or on ``self.training``, or it is not Python.
+    """
+    graphs: list[fx.Graph] = []
+    was_training = {module: module.training for module in model.modules()}
+    try:
+        for mode in (True, False):
+            model.train(mode)
+            graphs.append(_Tracer().trace(model))
+    except Exception as error:  # whatever the network's own code raises on a proxy
+        reason = str(error).strip().splitlines()[0] if str(error).strip() else type(error).__name__
+        raise ValueError(
+            f"{type(model).__name__} cannot be traced by torch.fx ({reason}); "
+            "octavize the part of it that is a plain graph of layers"
+        ) from error
+    finally:
+        for module, mode in was_training.items():
+            module.training = mode
+    if _code(graphs[0]) != _code(graphs[1]):
+        raise ValueError(
+            f"{type(model).__name__}.forward does something else in training than in evaluation; "
+            "use modules (nn.Dropout, say) for what differs"
+        )
+    return graphs[1]
+
+
+def _code(graph: fx.Graph) -> Any:
+    return [(n.op, str(n.target), str(n.args), str(n.kwargs)) for n in graph.nodes]
