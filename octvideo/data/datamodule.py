@@ -1,0 +1,362 @@
+"""KineticsDataModule: from manifests to normalised batches, for training, evaluation and prediction."""
+
+import logging
+import os
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import torch
+from lightning.pytorch import LightningDataModule
+from torch.utils.data import DataLoader, Dataset
+
+from octvideo.data.dataset import (
+    ClipSampler,
+    ClipSpec,
+    EvalDataset,
+    TrainDataset,
+    collate_eval,
+    collate_train,
+)
+from octvideo.data.decode import DECODERS, VideoDecodeError
+from octvideo.data.manifest import MISSING, Manifest, find_videos, read_class_list, read_manifest
+from octvideo.data.transforms import EvalTransform, TrainTransform
+
+_log = logging.getLogger(__name__)
+
+_STAGES = ("train", "val", "test", "predict")
+
+
+class KineticsDataModule(LightningDataModule):
+    """Videos listed in manifests, as clips.
+
+    A clip is `num_frames` frames, `frame_stride / fps` seconds apart, at whatever rate the file has.
+    Training takes one random clip a video and epoch; validation one clip and one crop, both in the middle;
+    test and predict `num_clips` clips spread evenly over the video times `num_crops` crops along its long side.
+
+    Args:
+        train_csv: manifest of the training videos, see `octvideo.data.manifest`.
+        val_csv: manifest of the validation videos.
+        test_csv: manifest of the test videos.
+        predict_paths: video files, folders of them or manifests; labels are optional.
+        root: folder that the manifests' paths are relative to; None is each manifest's own folder.
+        class_list: file of the ordered class names, one a line.
+        num_classes: labels must be below it; None is the length of the class list, or unchecked.
+        missing: "error", or "skip" to leave out listed videos that are not there.
+        allow_outside_root: whether a manifest's path may lead out of its root.
+        num_frames: frames a clip.
+        frame_stride: frames at `fps` from one frame of a clip to the next.
+        fps: frames a second that `frame_stride` counts in.
+        short_side: training: least and most pixels of the short side.
+        crop: training: side of the random crop, pixels.
+        flip: training: probability of a horizontal flip; 0 where left and right are different classes.
+        test_short_side: elsewhere: pixels of the short side.
+        test_crop: elsewhere: side of the crops, pixels.
+        num_clips: test and predict: clips a video.
+        num_crops: test and predict: crops a clip.
+        mean: of red, green, blue, in 0 to 1.
+        std: of red, green, blue, in 0 to 1.
+        batch_size: training clips a process and step.
+        eval_batch_size: videos, each with all its views, a process and step.
+        num_workers: decoding processes a training process; None is one a CPU core, at most 8; 0 is none.
+        seed: of order, clips, crops and flips.
+        decoder: "auto", "decord" or "pyav", see `octvideo.data.open_video`.
+        max_unreadable: training stops when more than this share of the videos (and more than one) can't be
+            read within an epoch.
+        repeat_first_frame: val, test and predict: every clip is its first frame repeated.
+
+    Raises:
+        ValueError: an argument out of its range.
+        ManifestError: here for the class list, in `setup` for the manifests.
+    """
+
+    def __init__(
+        self,
+        *,
+        train_csv: str | None = None,
+        val_csv: str | None = None,
+        test_csv: str | None = None,
+        predict_paths: str | list[str] | None = None,
+        root: str | None = None,
+        class_list: str | None = None,
+        num_classes: int | None = None,
+        missing: str = "error",
+        allow_outside_root: bool = False,
+        num_frames: int = 8,
+        frame_stride: int = 8,
+        fps: float = 30.0,
+        short_side: tuple[int, int] = (256, 320),
+        crop: int = 224,
+        flip: float = 0.5,
+        test_short_side: int = 256,
+        test_crop: int = 256,
+        num_clips: int = 10,
+        num_crops: int = 3,
+        mean: tuple[float, float, float] = (0.45, 0.45, 0.45),
+        std: tuple[float, float, float] = (0.225, 0.225, 0.225),
+        batch_size: int = 8,
+        eval_batch_size: int = 1,
+        num_workers: int | None = None,
+        seed: int = 0,
+        decoder: str = "auto",
+        max_unreadable: float = 0.01,
+        repeat_first_frame: bool = False,
+    ) -> None:
+        super().__init__()
+        if decoder not in DECODERS:
+            raise ValueError(f"decoder is {decoder!r}, allowed are {', '.join(DECODERS)}")
+        if missing not in MISSING:
+            raise ValueError(f"missing is {missing!r}, allowed are {', '.join(MISSING)}")
+        for name, value in (
+            ("batch_size", batch_size),
+            ("eval_batch_size", eval_batch_size),
+            ("num_clips", num_clips),
+        ):
+            if value < 1:
+                raise ValueError(f"{name} is {value}, allowed is 1 or more")
+        if num_workers is not None and num_workers < 0:
+            raise ValueError(f"num_workers is {num_workers}, allowed is 0 or more")
+        if seed < 0:
+            raise ValueError(f"seed is {seed}, allowed is 0 or more")
+        for name, colours in (("mean", mean), ("std", std)):
+            if len(colours) != 3 or (name == "std" and min(colours) <= 0):
+                raise ValueError(f"{name} is {colours}, allowed are three numbers, std above 0")
+        self.spec = ClipSpec(num_frames, frame_stride, fps)
+        self.train_transform = TrainTransform((short_side[0], short_side[1]), crop, flip)
+        self.val_transform = EvalTransform(test_short_side, test_crop)
+        self.test_transform = EvalTransform(test_short_side, test_crop, num_crops)
+        self.mean = (mean[0], mean[1], mean[2])
+        self.std = (std[0], std[1], std[2])
+        self.num_clips = num_clips
+        self.csv = {"train": train_csv, "val": val_csv, "test": test_csv}
+        self.predict_paths = predict_paths
+        self.root = root
+        self.missing = missing
+        self.allow_outside_root = allow_outside_root
+        self.class_names: tuple[str, ...] | None = read_class_list(class_list) if class_list else None
+        if self.class_names and num_classes not in (None, len(self.class_names)):
+            raise ValueError(
+                f"num_classes is {num_classes}, allowed is the length of {class_list}, {len(self.class_names)}"
+            )
+        self.num_classes = len(self.class_names) if self.class_names else num_classes
+        self.batch_size = batch_size
+        self.eval_batch_size = eval_batch_size
+        self.num_workers = num_workers
+        self.seed = seed
+        self.decoder = decoder
+        self.max_unreadable = max_unreadable
+        self.repeat_first_frame = repeat_first_frame
+        self.manifests: dict[str, Manifest] = {}
+        self._unreadable = _Unreadable()
+
+    @property
+    def preprocessing(self) -> dict[str, Any]:
+        """The recipe that belongs to a model trained with this data, of plain numbers, lists and text."""
+        return {
+            "num_frames": self.spec.num_frames,
+            "frame_stride": self.spec.frame_stride,
+            "fps": self.spec.fps,
+            "short_side": list(self.train_transform.short_side),
+            "crop": self.train_transform.crop,
+            "test_short_side": self.test_transform.short_side,
+            "test_crop": self.test_transform.crop,
+            "num_clips": self.num_clips,
+            "num_crops": self.test_transform.num_crops,
+            "mean": list(self.mean),
+            "std": list(self.std),
+            "class_names": list(self.class_names) if self.class_names else None,
+        }
+
+    # Manifests
+
+    def setup(self, stage: str | None = None) -> None:
+        """Reads and checks the manifests that a stage ("fit", "validate", "test", "predict", None) needs."""
+        needed = {"fit": ("train", "val"), "validate": ("val",), "test": ("test",), "predict": ("predict",)}
+        for name in needed[str(getattr(stage, "value", stage))] if stage else _STAGES:
+            if name not in self.manifests:
+                manifest = self._read(name)
+                if manifest is not None:
+                    self.manifests[name] = manifest
+
+    def _read(self, name: str) -> Manifest | None:
+        if name == "predict":
+            if not self.predict_paths:
+                return None
+            return find_videos(
+                self.predict_paths,
+                root=self.root,
+                class_names=self.class_names,
+                missing=self.missing,
+                allow_outside_root=self.allow_outside_root,
+            )
+        csv = self.csv[name]
+        if csv is None:
+            return None
+        return read_manifest(
+            csv,
+            root=self.root,
+            class_names=self.class_names,
+            num_classes=self.num_classes,
+            missing=self.missing,
+            allow_outside_root=self.allow_outside_root,
+        )
+
+    def manifest(self, name: str) -> Manifest:
+        """The manifest of "train", "val", "test" or "predict", read on first use."""
+        if name not in _STAGES:
+            raise ValueError(f"the manifest is {name!r}, allowed are {', '.join(_STAGES)}")
+        if name not in self.manifests:
+            manifest = self._read(name)
+            if manifest is None:
+                argument = "predict_paths" if name == "predict" else f"{name}_csv"
+                raise ValueError(f"{argument} is None, {name} needs it")
+            self.manifests[name] = manifest
+        return self.manifests[name]
+
+    def paths(self, name: str) -> tuple[str, ...]:
+        """Absolute paths of the videos of "train", "val", "test" or "predict"; `video` numbers count them."""
+        return self.manifest(name).paths
+
+    def video_path(self, video: int) -> str:
+        """Absolute path of the video of that number, in the manifest of the stage that runs now."""
+        return self.paths(self._now())[video]
+
+    def _now(self) -> str:
+        trainer = self.trainer
+        if trainer is not None:
+            if trainer.validating or trainer.sanity_checking:
+                return "val"
+            if trainer.testing:
+                return "test"
+            if trainer.predicting:
+                return "predict"
+            if trainer.training:
+                return "train"
+        return next(reversed(self.manifests), "train")
+
+    # Loaders
+
+    def train_dataloader(self) -> DataLoader:
+        manifest = self.manifest("train")
+        world_size, rank = (self.trainer.world_size, self.trainer.global_rank) if self.trainer else (1, 0)
+        dataset = TrainDataset(
+            manifest, self.spec, self.train_transform, seed=self.seed, decoder=self.decoder
+        )
+        sampler = ClipSampler(dataset, num_replicas=world_size, rank=rank, shuffle=True, seed=self.seed)
+        # A last batch of one clip would upset batch norm; a set smaller than a batch is one batch.
+        drop_last = len(sampler) >= self.batch_size
+        return self._loader(
+            dataset, self.batch_size, collate_fn=collate_train, sampler=sampler, drop_last=drop_last
+        )
+
+    def val_dataloader(self) -> DataLoader | list[DataLoader]:
+        if self.csv["val"] is None and self._now() != "val":
+            return []  # training without validation
+        return self._eval_loader("val", self.val_transform, 1)
+
+    def test_dataloader(self) -> DataLoader:
+        return self._eval_loader("test", self.test_transform, self.num_clips)
+
+    def predict_dataloader(self) -> DataLoader:
+        return self._eval_loader("predict", self.test_transform, self.num_clips)
+
+    def _eval_loader(self, name: str, transform: EvalTransform, num_clips: int) -> DataLoader:
+        dataset = EvalDataset(
+            self.manifest(name),
+            self.spec,
+            transform,
+            num_clips=num_clips,
+            decoder=self.decoder,
+            repeat_first_frame=self.repeat_first_frame,
+        )
+        return self._loader(dataset, self.eval_batch_size, collate_fn=collate_eval)
+
+    def _loader(self, dataset: Dataset, batch_size: int, **options: Any) -> DataLoader:
+        workers = self.num_workers if self.num_workers is not None else min(_num_cpus(), 8)
+        return DataLoader(
+            dataset,
+            batch_size=batch_size,
+            num_workers=workers,
+            persistent_workers=workers > 0,
+            pin_memory=torch.cuda.is_available(),
+            worker_init_fn=_one_thread,
+            **options,
+        )
+
+    # Batches
+
+    def on_after_batch_transfer(self, batch: Any, dataloader_idx: int) -> Any:
+        """Normalises `clip`, uint8 `(B, 3, T, H, W)` or `(B, V, 3, T, H, W)`, on its device."""
+        if not isinstance(batch, dict):
+            return batch
+        self._count(batch.pop("replaced", []))
+        clip = batch.get("clip")
+        if clip is not None and clip.dtype == torch.uint8:
+            batch["clip"] = self.normalise(clip)
+        return batch
+
+    def normalise(self, clip: torch.Tensor) -> torch.Tensor:
+        """`uint8 (..., 3, T, H, W)` to float32 of mean 0 and variance 1."""
+        mean, std = (
+            torch.tensor(values, dtype=torch.float32, device=clip.device).mul(255).view(3, 1, 1, 1)
+            for values in (self.mean, self.std)
+        )
+        return clip.to(torch.float32).sub_(mean).div_(std)
+
+    # Unreadable training videos
+
+    @property
+    def num_replaced(self) -> int:
+        """Training clips of this epoch taken from another video, since their own can't be read."""
+        return self._unreadable.num_replaced
+
+    def _count(self, replaced: Sequence[tuple[int, str]]) -> None:
+        if not replaced:
+            return
+        trainer = self.trainer
+        world_size = trainer.world_size if trainer else 1
+        file = Path(trainer.log_dir or trainer.default_root_dir) / "unreadable.txt" if trainer else None
+        self._unreadable.add(replaced, trainer.current_epoch if trainer else 0, file)
+        allowed = max(1, self.max_unreadable * len(self.manifest("train")) / world_size)
+        bad = self._unreadable.this_epoch
+        if len(bad) > allowed:
+            raise VideoDecodeError(
+                f"{len(bad)} training videos can't be read in one epoch, allowed are {int(allowed)} "
+                f"(max_unreadable={self.max_unreadable}): " + "; ".join(bad[video] for video in sorted(bad))
+            )
+
+
+class _Unreadable:
+    """Unreadable training videos: counted by epoch, each named once in the log and in a file."""
+
+    def __init__(self) -> None:
+        self.epoch = -1
+        self.num_replaced = 0
+        self.this_epoch: dict[int, str] = {}
+        self._named: set[int] = set()
+
+    def add(self, replaced: Sequence[tuple[int, str]], epoch: int, file: Path | None) -> None:
+        if epoch != self.epoch:
+            self.epoch, self.num_replaced, self.this_epoch = epoch, 0, {}
+        self.num_replaced += len(replaced)
+        for video, error in replaced:
+            self.this_epoch[video] = error
+            if video not in self._named:
+                self._named.add(video)
+                _log.warning("unreadable training video, replaced by another: %s", error)
+                if file is not None:
+                    file.parent.mkdir(parents=True, exist_ok=True)
+                    with file.open("a", encoding="utf-8") as lines:
+                        lines.write(f"{error}\n")
+
+
+def _num_cpus() -> int:
+    """CPU cores that this process may use."""
+    if hasattr(os, "sched_getaffinity"):
+        return len(os.sched_getaffinity(0))
+    return os.cpu_count() or 1
+
+
+def _one_thread(worker: int) -> None:
+    """Decoding processes share the cores; with more threads each they slow one another down."""
+    torch.set_num_threads(1)

@@ -1,0 +1,184 @@
+"""Datasets over a manifest: training clips, and all views of a video for evaluation.
+
+Shapes: T frames of a clip, V views of a video (clip-major: view = clip * num_crops + crop), H x W the crop.
+Items and batches are those of the table in CONTRIBUTING.md. A reader is opened for each item, in the process
+that decodes, and closed again.
+"""
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import Any, NamedTuple
+
+import numpy as np
+import torch
+from torch.utils.data import Dataset, DistributedSampler, default_collate
+
+from octvideo.data.decode import VideoDecodeError, VideoReader, open_video
+from octvideo.data.manifest import Manifest
+from octvideo.data.sampling import clip_seconds, frames_of_clip, random_start, uniform_starts, video_seconds
+from octvideo.data.transforms import EvalTransform, TrainTransform
+
+# How many other videos are tried in place of an unreadable one before training stops.
+MAX_ATTEMPTS = 10
+
+
+@dataclass(frozen=True)
+class ClipSpec:
+    """What a clip is: `num_frames` moments, `frame_stride / fps` seconds apart."""
+
+    num_frames: int = 8
+    frame_stride: int = 8
+    fps: float = 30.0
+
+    def __post_init__(self) -> None:
+        for name in ("num_frames", "frame_stride", "fps"):
+            if not getattr(self, name) > 0:
+                raise ValueError(f"{name} is {getattr(self, name)}, allowed is more than 0")
+
+    @property
+    def seconds(self) -> float:
+        return clip_seconds(num_frames=self.num_frames, frame_stride=self.frame_stride, fps=self.fps)
+
+    def frames(self, video: VideoReader, start: float) -> list[int]:
+        """Frame indices of the clip that starts `start` seconds into the video."""
+        return frames_of_clip(
+            video.pts_seconds,
+            start,
+            num_frames=self.num_frames,
+            frame_stride=self.frame_stride,
+            fps=self.fps,
+        )
+
+
+class ClipIndex(NamedTuple):
+    """A training item's key. The epoch travels with it, since persistent workers see no change elsewhere."""
+
+    epoch: int
+    video: int
+
+
+class ClipSampler(DistributedSampler):
+    """Shuffles the videos of an epoch over the processes and yields `ClipIndex`.
+
+    Lightning calls `set_epoch` before each epoch, and leaves a DistributedSampler as it is.
+    """
+
+    def __iter__(self) -> Iterator[ClipIndex]:
+        for index in super().__iter__():
+            yield ClipIndex(self.epoch, index)
+
+
+class TrainDataset(Dataset):
+    """One random clip a video, the same for the same (seed, epoch, video) whatever the worker.
+
+    An unreadable video is replaced by a random other one; the item's "replaced", if there is one, lists
+    (video, what was wrong).
+    """
+
+    def __init__(
+        self, manifest: Manifest, spec: ClipSpec, transform: TrainTransform, *, seed: int, decoder: str
+    ) -> None:
+        self.manifest = manifest
+        self.spec = spec
+        self.transform = transform
+        self.seed = seed
+        self.decoder = decoder
+
+    def __len__(self) -> int:
+        return len(self.manifest)
+
+    def __getitem__(self, key: int | ClipIndex) -> dict[str, Any]:
+        """`{"clip": uint8 (3, T, H, W), "label", "video"}`; a plain index stands for epoch 0.
+
+        Raises:
+            VideoDecodeError: neither this video nor any of `MAX_ATTEMPTS` others can be read.
+        """
+        epoch, video = key if isinstance(key, tuple) else (0, key)
+        rng = np.random.default_rng((self.seed, epoch, video))
+        replaced: list[tuple[int, str]] = []
+        while True:
+            try:
+                clip = self._clip(video, rng)
+            except VideoDecodeError as error:
+                replaced.append((video, str(error)))
+                if len(replaced) > MAX_ATTEMPTS:
+                    raise VideoDecodeError(
+                        f"{error} (and {MAX_ATTEMPTS} others tried in its place can't be read either)"
+                    ) from None
+                video = int(rng.integers(len(self)))
+            else:
+                break
+        item = {"clip": clip, "label": self.manifest.labels[video], "video": video}
+        return {**item, "replaced": replaced} if replaced else item
+
+    def _clip(self, video: int, rng: np.random.Generator) -> torch.Tensor:
+        with open_video(self.manifest.paths[video], decoder=self.decoder) as reader:
+            start = random_start(video_seconds(reader.pts_seconds), self.spec.seconds, rng)
+            frames = reader.frames_at(self.spec.frames(reader, start))
+        return self.transform(frames, rng).contiguous()
+
+
+class EvalDataset(Dataset):
+    """All views of a video: uniform clips times crops, the video opened and each frame decoded once.
+
+    Args:
+        num_clips: clips, evenly spread over the video.
+        repeat_first_frame: every clip is its first frame, repeated: what a model knows without motion.
+    """
+
+    def __init__(
+        self,
+        manifest: Manifest,
+        spec: ClipSpec,
+        transform: EvalTransform,
+        *,
+        num_clips: int,
+        decoder: str,
+        repeat_first_frame: bool = False,
+    ) -> None:
+        if num_clips < 1:
+            raise ValueError(f"num_clips is {num_clips}, allowed is 1 or more")
+        self.manifest = manifest
+        self.spec = spec
+        self.transform = transform
+        self.num_clips = num_clips
+        self.decoder = decoder
+        self.repeat_first_frame = repeat_first_frame
+
+    def __len__(self) -> int:
+        return len(self.manifest)
+
+    def __getitem__(self, index: int) -> dict[str, Any]:
+        """`{"clip": uint8 (V, 3, T, H, W), "label", "video"}`, or `{"video", "error"}` if it can't be read."""
+        try:
+            views = self._views(self.manifest.paths[index])
+        except VideoDecodeError as error:
+            return {"video": index, "error": str(error)}
+        return {"clip": views, "label": self.manifest.labels[index], "video": index}
+
+    def _views(self, path: str) -> torch.Tensor:
+        with open_video(path, decoder=self.decoder) as reader:
+            starts = uniform_starts(video_seconds(reader.pts_seconds), self.spec.seconds, self.num_clips)
+            wanted = np.asarray([self.spec.frames(reader, start) for start in starts])  # (num_clips, T)
+            if self.repeat_first_frame:
+                wanted = np.repeat(wanted[:, :1], self.spec.num_frames, axis=1)
+            indices, place = np.unique(wanted, return_inverse=True)
+            scaled = self.transform.scale(reader.frames_at(indices))
+        clips = torch.from_numpy(place.reshape(wanted.shape))
+        return torch.stack([crop for clip in clips for crop in self.transform.crops(scaled[clip])])
+
+
+def collate_train(items: list[dict[str, Any]]) -> dict[str, Any]:
+    """Batch of training items; "replaced" lists (video, what was wrong) of the unreadable ones."""
+    replaced = [pair for item in items for pair in item.pop("replaced", [])]
+    return {**default_collate(items), "replaced": replaced}
+
+
+def collate_eval(items: list[dict[str, Any]]) -> dict[str, Any]:
+    """Batch of evaluation items; "errors" lists (video, what was wrong).
+
+    "clip", "label" and "video" are of the readable videos, and absent if there is none.
+    """
+    errors = [(item["video"], item["error"]) for item in items if "error" in item]
+    good = [item for item in items if "error" not in item]
+    return {**(default_collate(good) if good else {}), "errors": errors}

@@ -1,0 +1,104 @@
+"""What every decoder backend shares: the reader's interface, its error, and the checks of an index list.
+
+Shapes: N frames, H height, W width; frames are RGB `uint8 (N, H, W, 3)`.
+"""
+
+from abc import ABC, abstractmethod
+from collections.abc import Sequence
+from pathlib import Path
+from types import TracebackType
+from typing import Self
+
+import numpy as np
+import torch
+
+
+class VideoDecodeError(Exception):
+    """A video that can't be opened or a frame that can't be decoded.
+
+    Made as `VideoDecodeError(path, reason)`. It also takes one ready message, because that is how a
+    DataLoader makes it again in the parent process.
+
+    Attributes:
+        path: absolute path of the file, empty if made from a message.
+        reason: what is wrong, one line.
+    """
+
+    def __init__(self, path: str | Path, reason: str | None = None) -> None:
+        self.path = "" if reason is None else absolute(path)
+        # A DataLoader's message is the worker's stack trace, which ends with the original message.
+        text = str(path).rsplit("VideoDecodeError: ", 1)[-1] if reason is None else str(reason)
+        self.reason = " ".join(text.split())
+        super().__init__(self.reason if reason is None else f"{self.path}: {self.reason}")
+
+
+def absolute(path: str | Path) -> str:
+    """The absolute path as text, symbolic links kept: people look for the name that they gave."""
+    return str(Path(path).expanduser().absolute())
+
+
+class VideoReader(ABC):
+    """An open video, a context manager. Not thread-safe, and neither pickled nor kept over a fork.
+
+    Attributes:
+        path: absolute path.
+        decoder: name of the backend, "decord", "pyav" or "torchcodec".
+        num_frames: number of frames that a sequential decode gives, at least 1.
+        fps: average frames a second.
+        pts_seconds: `float64 (num_frames,)`, the presentation time of each frame, increasing.
+    """
+
+    path: str
+    decoder: str
+    num_frames: int
+    fps: float
+    pts_seconds: np.ndarray
+
+    @property
+    @abstractmethod
+    def rotation(self) -> int:
+        """Degrees (0, 90, 180 or 270) by which stored frames are turned clockwise; `frames_at` has done it."""
+
+    def frames_at(self, indices: Sequence[int] | np.ndarray) -> torch.Tensor:
+        """Decodes frames by index, in any order and with repeats, each distinct one once.
+
+        Args:
+            indices: frame indices, each in [0, num_frames).
+
+        Returns:
+            `uint8 (N, H, W, 3)`, RGB, upright.
+
+        Raises:
+            IndexError: an index is out of range.
+            VideoDecodeError: a frame can't be decoded.
+        """
+        wanted = np.asarray(indices, dtype=np.int64).reshape(-1)
+        if wanted.size and (wanted.min() < 0 or wanted.max() >= self.num_frames):
+            bad = int(wanted.min() if wanted.min() < 0 else wanted.max())
+            raise IndexError(f"{self.path}: frame index {bad} is not in [0, {self.num_frames})")
+        unique, back = np.unique(wanted, return_inverse=True)
+        if not unique.size:
+            return self._decode(np.zeros(1, dtype=np.int64))[:0]
+        frames = self._decode(unique)
+        if len(unique) == len(wanted) and bool((back == np.arange(len(back))).all()):
+            return frames
+        return frames[torch.from_numpy(back).to(frames.device)]
+
+    @abstractmethod
+    def _decode(self, indices: np.ndarray) -> torch.Tensor:
+        """Frames at sorted, distinct, valid indices."""
+
+    @abstractmethod
+    def close(self) -> None:
+        """Frees the decoder; the reader can't be used after it."""
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self.close()
+
+    def __reduce__(self) -> str:
+        raise TypeError(f"{self.path}: an open video can't be sent to another process; send its path")

@@ -1,0 +1,204 @@
+"""PyAV: the reference backend. Exact on every kind of file, because it checks where each seek has landed.
+
+Random access decodes from the key frame at or before the wanted frame's time. The packet table says which
+packet that is; after a seek, packets are dropped until exactly that one comes. Where a wanted frame does not
+come out, or comes out damaged, decoding starts again from the beginning of the file.
+"""
+
+from collections.abc import Iterator
+
+import av
+import numpy as np
+import torch
+from av.container import InputContainer
+from av.video.frame import VideoFrame
+
+from octvideo.data.decode._base import VideoDecodeError, VideoReader
+from octvideo.data.decode._packets import PacketTable, open_container, read_packets
+
+
+class PyAVReader(VideoReader):
+    """Reads a video with PyAV, on the CPU, in one thread."""
+
+    decoder = "pyav"
+
+    def __init__(self, path: str) -> None:
+        self.path = path
+        container, self._stream = open_container(path)
+        self._container: InputContainer | None = container
+        try:
+            self.packets: PacketTable = read_packets(path, container, self._stream)
+            self._plan()
+        except BaseException:
+            self.close()
+            raise
+        self._rotation: int | None = None
+
+    def _plan(self) -> None:
+        """Sets the frames' times, and for each frame the packet that decoding it starts from."""
+        table = self.packets
+        frame_pts = table.frame_pts
+        self._by_time = frame_pts is not None
+        if frame_pts is None:
+            times = [frame.pts for _, frame in self._decode_from(0)]
+            if not times:
+                raise VideoDecodeError(self.path, "no frame can be decoded")
+            fps = table.average_fps or 25.0
+            # In the order of decoding; the times are sorted, since AVI shuffles them.
+            known = [t for t in times if t is not None]
+            if len(known) == len(times) and len(set(known)) == len(known):
+                frame_pts = np.sort(np.asarray(known, dtype=np.int64))
+            else:
+                frame_pts = np.round(np.arange(len(times)) / fps / table.time_base).astype(np.int64)
+        self._frame_pts: np.ndarray = frame_pts
+        self.num_frames = len(frame_pts)
+        self.pts_seconds = frame_pts * table.time_base
+        span = float(self.pts_seconds[-1] - self.pts_seconds[0])
+        self.fps = table.average_fps or ((self.num_frames - 1) / span if span else 25.0)
+        # The last key packet whose time is not after the frame's; later ones can't serve (open GOP).
+        keys = [
+            (pts, at)
+            for at, (pts, key) in enumerate(zip(table.pts, table.key, strict=True))
+            if key and pts is not None
+        ]
+        keys.sort()
+        self._key_pts = np.asarray([pts for pts, _ in keys], dtype=np.int64)
+        self._key_at = [at for _, at in keys]
+        self._at = {(pts, dts): at for at, (pts, dts) in enumerate(zip(table.pts, table.dts, strict=True))}
+
+    @property
+    def rotation(self) -> int:
+        if self._rotation is None:
+            for _, frame in self._decode_from(0):
+                self._rotation = _clockwise(frame)
+                break
+            else:
+                raise VideoDecodeError(self.path, "no frame can be decoded")
+        return self._rotation
+
+    def close(self) -> None:
+        if self._container is not None:
+            self._container.close()
+            self._container = None
+
+    def _decode(self, indices: np.ndarray) -> torch.Tensor:
+        out: list[np.ndarray | None] = [None] * len(indices)
+        if self._by_time:
+            self._fill_by_time(indices, out)
+        else:
+            self._fill_by_count(indices, out)
+        missing = [int(index) for index, frame in zip(indices, out, strict=True) if frame is None]
+        if missing:
+            raise VideoDecodeError(self.path, f"frame {missing[0]} of {self.num_frames} can't be decoded")
+        return torch.from_numpy(np.stack(out))  # type: ignore[arg-type]
+
+    def _fill_by_count(self, indices: np.ndarray, out: list[np.ndarray | None]) -> None:
+        slots = {int(index): slot for slot, index in enumerate(indices)}
+        for count, (_, frame) in enumerate(self._decode_from(0)):
+            if count in slots:
+                out[slots[count]] = self._rgb(frame)
+            if count >= indices[-1]:
+                return
+
+    def _fill_by_time(self, indices: np.ndarray, out: list[np.ndarray | None]) -> None:
+        slots = {int(self._frame_pts[index]): slot for slot, index in enumerate(indices)}
+        while slots:
+            start = self._start_of(min(slots))
+            if not self._run(start, slots, out) and (start == 0 or not self._run(0, slots, out)):
+                return
+
+    def _run(self, start: int, slots: dict[int, int], out: list[np.ndarray | None]) -> bool:
+        """Decodes from packet `start` on and takes the frames at the times in `slots`, removing them there.
+
+        Stops when a wanted frame was passed, and when a later key frame is nearer to the next one.
+
+        Returns:
+            Whether the first wanted frame was found.
+        """
+        first = min(slots)
+        for position, frame in self._decode_from(start):
+            if frame.pts is None:
+                continue
+            if frame.pts in slots and not frame.is_corrupt:
+                out[slots.pop(frame.pts)] = self._rgb(frame)
+                if not slots or self._start_of(min(slots)) > position:
+                    break
+            elif frame.pts >= min(slots):
+                break
+        return first not in slots
+
+    def _start_of(self, pts: int) -> int:
+        at = int(np.searchsorted(self._key_pts, pts, side="right")) - 1
+        return self._key_at[at] if at >= 0 else 0
+
+    def _decode_from(self, start: int) -> Iterator[tuple[int, VideoFrame]]:
+        """Decodes from packet number `start` on; gives (number of the packet last read, frame)."""
+        try:
+            for position, packet in self._packets_from(start):
+                for frame in self._stream.codec_context.decode(packet):
+                    yield position, frame
+        except (OSError, ValueError) as error:
+            raise VideoDecodeError(self.path, getattr(error, "strerror", None) or str(error)) from None
+
+    def _packets_from(self, start: int) -> Iterator[tuple[int, av.Packet | None]]:
+        table = self.packets
+        if start:
+            when = table.dts[start] if table.dts[start] is not None else table.pts[start]
+            assert when is not None
+            self._container_now().seek(when, stream=self._stream)
+            found = self._skip_to(start)
+            if found is not None:
+                yield from found
+                return
+        # A fresh container is the only beginning that every format gives.
+        self.close()
+        self._container, self._stream = open_container(self.path)
+        position = -1
+        for packet in self._container.demux(self._stream):
+            if packet.size:
+                position += 1
+                if position >= start:
+                    yield position, packet
+        yield position, None
+
+    def _skip_to(self, start: int) -> Iterator[tuple[int, av.Packet | None]] | None:
+        """Packets from number `start` on after a seek; None if the seek landed behind it."""
+        packets = self._container_now().demux(self._stream)
+        for packet in packets:
+            at = self._at.get((packet.pts, packet.dts)) if packet.size else None
+            if at is not None and at > start:
+                return None
+            if at == start:
+                return self._rest(start, packet, packets)
+        return None
+
+    @staticmethod
+    def _rest(
+        start: int, first: av.Packet, packets: Iterator[av.Packet]
+    ) -> Iterator[tuple[int, av.Packet | None]]:
+        yield start, first
+        position = start
+        for packet in packets:
+            if packet.size:
+                position += 1
+                yield position, packet
+        yield position, None
+
+    def _container_now(self) -> InputContainer:
+        if self._container is None:
+            raise VideoDecodeError(self.path, "the reader is closed")
+        return self._container
+
+    def _rgb(self, frame: VideoFrame) -> np.ndarray:
+        context = self._stream.codec_context
+        if (frame.width, frame.height) != (context.width, context.height):
+            raise VideoDecodeError(self.path, "the frame size changes within the video")
+        turned = _clockwise(frame)
+        self._rotation = turned
+        rgb = frame.to_ndarray(format="rgb24")
+        return np.rot90(rgb, -turned // 90) if turned else rgb
+
+
+def _clockwise(frame: VideoFrame) -> int:
+    """The rotation to show a frame upright, degrees clockwise; FFmpeg counts anticlockwise."""
+    return -round(frame.rotation / 90) * 90 % 360

@@ -1,0 +1,361 @@
+"""Manifests: CSV files that list videos and their labels, and the ordered list of class names.
+
+Read are, told apart by the first line:
+
+    path label                                               as PySlowFast and pytorchvideo; the label is the
+                                                             last field, so paths may hold spaces
+    path,label                                               quoted as in CSV where the path holds a comma
+    label,youtube_id,time_start,time_end,split[,is_cc]       Kinetics' own annotations
+
+A label is a number, or a class name where the class list is known. A row of Kinetics' annotations stands for
+`{youtube_id}_{time_start:06d}_{time_end:06d}.mp4`, in the root or in the root's folder of the class's name.
+"""
+
+import csv
+import io
+import logging
+import os
+import re
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import NamedTuple
+
+_log = logging.getLogger(__name__)
+
+MISSING = ("error", "skip")
+_VIDEO_EXTENSIONS = (
+    ".mp4",
+    ".mkv",
+    ".webm",
+    ".avi",
+    ".mov",
+    ".m4v",
+    ".flv",
+    ".wmv",
+    ".mpg",
+    ".mpeg",
+    ".ts",
+    ".3gp",
+)
+
+
+class ManifestError(ValueError):
+    """A manifest or class list that can't be used: absolute file, line number, what is wrong, what is allowed."""
+
+
+@dataclass(frozen=True)
+class Manifest:
+    """Videos and labels in the order of the file.
+
+    Attributes:
+        source: absolute path of the file, or a short description.
+        paths: absolute paths of the videos.
+        labels: class numbers, -1 for a video without one.
+        num_missing: rows left out because their file is not there.
+    """
+
+    source: str
+    paths: tuple[str, ...]
+    labels: tuple[int, ...]
+    num_missing: int = 0
+
+    def __len__(self) -> int:
+        return len(self.paths)
+
+
+class _Row(NamedTuple):
+    line: int
+    names: tuple[str, ...]  # candidates, relative to the root
+    label: str | None
+
+
+def read_class_list(path: str | os.PathLike[str]) -> tuple[str, ...]:
+    """Class names in the order of their numbers, one a line.
+
+    Raises:
+        ManifestError: no such file, an empty line among the names, or a name twice.
+    """
+    path = Path(path).expanduser().absolute()
+    names = [line.strip() for line in _read_text(path).rstrip().split("\n")]
+    if not any(names):
+        raise ManifestError(f"{path}: the class list is empty; allowed is one class name a line")
+    seen: dict[str, int] = {}
+    for number, name in enumerate(names, 1):
+        if not name:
+            raise ManifestError(f"{path}:{number}: empty line; allowed is one class name a line")
+        if name in seen:
+            raise ManifestError(f"{path}:{number}: class {name!r} is already on line {seen[name]}")
+        seen[name] = number
+    return tuple(names)
+
+
+def read_manifest(
+    path: str | os.PathLike[str],
+    *,
+    root: str | os.PathLike[str] | None = None,
+    class_names: Sequence[str] | None = None,
+    num_classes: int | None = None,
+    labelled: bool = True,
+    missing: str = "error",
+    allow_outside_root: bool = False,
+) -> Manifest:
+    """Reads a manifest and checks every row of it.
+
+    Args:
+        path: the CSV file.
+        root: folder that the rows' paths are relative to; None is the file's own folder.
+        class_names: ordered class names; needed for labels that are names.
+        num_classes: labels must be below it; None is the number of class names, if those are given.
+        labelled: whether every row needs a label; without, rows may be bare paths and get label -1.
+        missing: "error", or "skip" to leave out rows whose video is not there (usual for Kinetics, whose
+            videos vanish from YouTube); how many is logged and kept in the result.
+        allow_outside_root: whether a path may lead out of the root. Symbolic links in the root are followed
+            either way.
+
+    Raises:
+        ManifestError: see the class.
+    """
+    if missing not in MISSING:
+        raise ValueError(f"missing is {missing!r}, allowed are {', '.join(MISSING)}")
+    path = Path(path).expanduser().absolute()
+    base = str(path.parent if root is None else Path(root).expanduser().absolute())
+    if not os.path.isdir(base):
+        raise ManifestError(f"root is {base}, which is not a folder")
+    numbers = {name: number for number, name in enumerate(class_names)} if class_names is not None else {}
+    limit = num_classes if num_classes is not None else (len(numbers) or None)
+
+    files = _Files()
+    first_line: dict[str, int] = {}
+    paths: list[str] = []
+    labels: list[int] = []
+    num_missing = 0
+    for row in _rows(path, labelled, numbers):
+        where = f"{path}:{row.line}"
+        label = _label(row.label, where, labelled, numbers, limit)
+        candidates = [_resolve(name, base, where, allow_outside_root) for name in row.names]
+        found = next((candidate for candidate in candidates if files.has(candidate)), None)
+        video = found or candidates[0]
+        if video in first_line:
+            raise ManifestError(f"{where}: {video} is already on line {first_line[video]}")
+        first_line[video] = row.line
+        if found is None:
+            if missing == "error":
+                raise ManifestError(f"{where}: {files.why_not(video)}; missing='skip' leaves such rows out")
+            num_missing += 1
+            continue
+        paths.append(video)
+        labels.append(label)
+    if num_missing:
+        _log.warning(
+            "%s: %d of %d videos are not there and left out", path, num_missing, num_missing + len(paths)
+        )
+    if not paths:
+        what = f"all {num_missing} videos are missing" if num_missing else "lists no video"
+        raise ManifestError(
+            f"{path}: {what}; allowed are lines 'path label', 'path,label' or Kinetics' columns"
+        )
+    return Manifest(str(path), tuple(paths), tuple(labels), num_missing)
+
+
+def find_videos(
+    sources: str | os.PathLike[str] | Sequence[str | os.PathLike[str]],
+    *,
+    root: str | os.PathLike[str] | None = None,
+    class_names: Sequence[str] | None = None,
+    missing: str = "error",
+    allow_outside_root: bool = False,
+) -> Manifest:
+    """Videos to predict: files, folders (searched through, in order of name) and manifests (.csv, .txt).
+
+    Raises:
+        ManifestError: a source that is not there, or a folder without videos.
+    """
+    if isinstance(sources, (str, os.PathLike)):
+        sources = [sources]
+    paths: list[str] = []
+    labels: list[int] = []
+    for source in sources:
+        path = Path(source).expanduser().absolute()
+        if path.is_dir():
+            found = [str(file) for file in _walk(path) if file.suffix.lower() in _VIDEO_EXTENSIONS]
+            if not found:
+                raise ManifestError(
+                    f"{path}: no video in this folder; known are {' '.join(_VIDEO_EXTENSIONS)}"
+                )
+            paths += found
+            labels += [-1] * len(found)
+        elif path.suffix.lower() in (".csv", ".txt"):
+            listed = read_manifest(
+                path,
+                root=root,
+                class_names=class_names,
+                labelled=False,
+                missing=missing,
+                allow_outside_root=allow_outside_root,
+            )
+            paths += listed.paths
+            labels += listed.labels
+        elif path.exists():
+            paths.append(str(path))
+            labels.append(-1)
+        else:
+            raise ManifestError(f"{path}: no such file or folder")
+    if not paths:
+        raise ManifestError("predict_paths is empty, allowed are video files, folders and manifests")
+    return Manifest("predict_paths", tuple(paths), tuple(labels))
+
+
+def _walk(folder: Path) -> Iterator[Path]:
+    """Files below a folder, by name; links to folders are not followed, so loops end."""
+    for where, folders, names in os.walk(folder):
+        folders.sort()
+        for name in sorted(names):
+            yield Path(where, name)
+
+
+def _read_text(path: Path) -> str:
+    try:
+        return path.read_bytes().decode("utf-8-sig")
+    except OSError as error:
+        raise ManifestError(f"{path}: {error.strerror or error}") from None
+    except UnicodeDecodeError as error:
+        line = error.object[: error.start].count(b"\n") + 1
+        raise ManifestError(f"{path}:{line}: is not UTF-8 text") from None
+
+
+def _rows(path: Path, labelled: bool, numbers: Mapping[str, int]) -> Iterator[_Row]:
+    text = _read_text(path).replace("\r\n", "\n")
+    lines = text.split("\n")  # not splitlines: a name may hold U+2028 or the like
+    first = next((line for line in lines if line.strip()), "")
+    header = [field.strip().lower() for field in next(csv.reader([first]), [])]
+    if "youtube_id" in header:
+        yield from _kinetics_rows(path, text, labelled)
+        return
+    for number, line in enumerate(lines, 1):
+        line = line.strip()
+        if line and not (line == first.strip() and header in (["path", "label"], ["path label"])):
+            yield _plain_row(f"{path}:{number}", number, line, labelled, numbers)
+
+
+def _plain_row(where: str, number: int, line: str, labelled: bool, numbers: Mapping[str, int]) -> _Row:
+    try:
+        fields = [field.strip() for field in next(csv.reader([line], strict=True))]
+    except csv.Error:  # quotes that are no CSV; they may be one of 'path label'
+        fields = []
+    *before, last = line.rsplit(maxsplit=1)
+    if len(fields) == 2 and (_is_number(fields[1]) or fields[1] in numbers or not fields[1]):
+        name, label = fields
+    elif before and _is_number(last):
+        name, label = before[0].strip('"'), last
+    elif len(fields) == 2:
+        name, label = fields  # an unknown label, or a number that is none; `_label` says so
+    elif len(fields) == 1 and not labelled:
+        name, label = fields[0], ""
+    elif len(fields) > 2:
+        raise ManifestError(f"{where}: {len(fields)} fields; allowed are 2, a path with a comma needs quotes")
+    else:
+        raise ManifestError(f"{where}: the label is missing; allowed is 'path label' or 'path,label'")
+    if not name:
+        raise ManifestError(f"{where}: the path is missing; allowed is 'path label' or 'path,label'")
+    if labelled and not label:
+        raise ManifestError(f"{where}: the label is missing; allowed is 'path label' or 'path,label'")
+    return _Row(number, (name,), label or None)
+
+
+def _kinetics_rows(path: Path, text: str, labelled: bool) -> Iterator[_Row]:
+    reader = csv.DictReader(io.StringIO(text, newline=""), skipinitialspace=True)
+    needed = ["youtube_id", "time_start", "time_end", *(["label"] if labelled else [])]
+    lacking = [name for name in needed if name not in (reader.fieldnames or [])]
+    if lacking:
+        raise ManifestError(f"{path}:1: column {lacking[0]} is missing; needed are {', '.join(needed)}")
+    for fields in reader:
+        where = f"{path}:{reader.line_num}"
+        if None in fields or None in fields.values():
+            raise ManifestError(
+                f"{where}: {'too many' if None in fields else 'too few'} fields for the header"
+            )
+        try:
+            start, end = (int(float(fields[name])) for name in ("time_start", "time_end"))
+        except ValueError:
+            raise ManifestError(f"{where}: time_start or time_end is no number of seconds") from None
+        name = f"{fields['youtube_id'].strip()}_{start:06d}_{end:06d}.mp4"
+        label = (fields.get("label") or "").strip()
+        if labelled and not label:
+            raise ManifestError(f"{where}: the label is missing")
+        # Copies in the wild hold all videos in one folder, or a folder a class, some with underscores.
+        folders = ("", label, label.replace(" ", "_")) if label else ("",)
+        yield _Row(
+            reader.line_num, tuple(dict.fromkeys(os.path.join(f, name) for f in folders)), label or None
+        )
+
+
+def _label(text: str | None, where: str, labelled: bool, numbers: dict[str, int], limit: int | None) -> int:
+    if text is None:
+        return -1
+    if text in numbers:
+        return numbers[text]
+    if not _is_number(text):
+        if not labelled and not numbers:
+            return -1
+        known = (
+            f"one of the {len(numbers)} names of the class list"
+            if numbers
+            else "a number (no class_list given)"
+        )
+        raise ManifestError(f"{where}: label {text!r} is unknown, allowed is {known}")
+    label = int(text)
+    if label < 0 or (limit is not None and label >= limit):
+        allowed = f"0 to {limit - 1}" if limit is not None else "0 or more"
+        raise ManifestError(f"{where}: label {label} is out of range, allowed is {allowed}")
+    return label
+
+
+def _is_number(text: str) -> bool:
+    return re.fullmatch("[+-]?[0-9]+", text) is not None
+
+
+def _resolve(name: str, base: str, where: str, allow_outside_root: bool) -> str:
+    """Absolute path of a row's video. Lexical: `..` counts, symbolic links do not."""
+    path = os.path.normpath(os.path.join(base, name))
+    if not allow_outside_root and os.path.commonpath([os.path.normpath(base), path]) != os.path.normpath(
+        base
+    ):
+        raise ManifestError(
+            f"{where}: {path} is outside the root {base}; allowed with allow_outside_root=True"
+        )
+    return path
+
+
+class _Files:
+    """Whether files exist, one listing a folder: a call a file is slow on network disks."""
+
+    def __init__(self) -> None:
+        self._names: dict[str, set[str]] = {}
+
+    def has(self, path: str) -> bool:
+        folder, name = os.path.split(path)
+        if folder not in self._names:
+            try:
+                with os.scandir(folder) as entries:
+                    self._names[folder] = {entry.name for entry in entries if _is_file(entry)}
+            except OSError:
+                self._names[folder] = set()
+        return name in self._names[folder]
+
+    @staticmethod
+    def why_not(path: str) -> str:
+        try:
+            os.stat(path)
+        except FileNotFoundError:
+            return f"{path}: no such file"
+        except OSError as error:
+            return f"{path}: {error.strerror}"
+        return f"{path}: not a file"
+
+
+def _is_file(entry: os.DirEntry[str]) -> bool:
+    try:
+        return entry.is_file()
+    except OSError:  # a loop of symbolic links
+        return False

@@ -1,0 +1,105 @@
+"""From decoded frames to crops, uint8 throughout; the same for all frames of a clip.
+
+Shapes: T frames of a clip, H x W their decoded size, V views. Normalisation happens later, on the device.
+The random numbers come from the caller's generator and not from torch's global one, so that a clip depends on
+its seed alone.
+"""
+
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+from torchvision.transforms.v2 import InterpolationMode
+from torchvision.transforms.v2 import functional as tvf
+
+from octvideo.data.sampling import crop_boxes, scaled_size
+
+
+@dataclass(frozen=True)
+class TrainTransform:
+    """Random short side, random crop, random horizontal flip.
+
+    Args:
+        short_side: (least, most) pixels of the short side, inclusive.
+        crop: side of the crop, pixels.
+        flip: probability of a horizontal flip; 0 where left and right are different classes.
+    """
+
+    short_side: tuple[int, int] = (256, 320)
+    crop: int = 224
+    flip: float = 0.5
+
+    def __post_init__(self) -> None:
+        least, most = self.short_side
+        if not 0 < self.crop <= least <= most:
+            raise ValueError(
+                f"short_side is ({least}, {most}) with crop {self.crop}, allowed is 0 < crop <= least <= most"
+            )
+        if not 0 <= self.flip <= 1:
+            raise ValueError(f"flip is {self.flip}, allowed is a probability, 0 to 1")
+
+    def __call__(self, frames: torch.Tensor, rng: np.random.Generator) -> torch.Tensor:
+        """`uint8 (T, H, W, 3)` to `uint8 (3, T, crop, crop)`.
+
+        The crop is cut out of the decoded frames first and only then scaled, which costs a fraction of
+        scaling whole frames; the box is rounded to decoded pixels.
+        """
+        height, width = frames.shape[1:3]
+        short_side = int(rng.integers(self.short_side[0], self.short_side[1] + 1))
+        high, wide = scaled_size(height, width, short_side)
+        top = int(rng.integers(0, high - self.crop + 1))
+        left = int(rng.integers(0, wide - self.crop + 1))
+        flip = bool(rng.random() < self.flip)
+        clip = _crop_scaled(frames, (high, wide), (top, left), self.crop)
+        return tvf.horizontal_flip(clip) if flip else clip
+
+
+@dataclass(frozen=True)
+class EvalTransform:
+    """The short side scaled, then one centre crop or several along the long side.
+
+    Args:
+        short_side: pixels of the short side.
+        crop: side of the crops, pixels, at most `short_side`.
+        num_crops: 1 for the centre; 3 for left, centre, right (top, centre, bottom of an upright video).
+    """
+
+    short_side: int = 256
+    crop: int = 256
+    num_crops: int = 1
+
+    def __post_init__(self) -> None:
+        if not 0 < self.crop <= self.short_side:
+            raise ValueError(f"test_crop is {self.crop}, allowed is 1 to test_short_side, {self.short_side}")
+        if self.num_crops < 1:
+            raise ValueError(f"num_crops is {self.num_crops}, allowed is 1 or more")
+
+    def scale(self, frames: torch.Tensor) -> torch.Tensor:
+        """`uint8 (N, H, W, 3)` to `uint8 (N, 3, h, w)`."""
+        size = scaled_size(frames.shape[1], frames.shape[2], self.short_side)
+        return _resize(frames.permute(0, 3, 1, 2), size)
+
+    def crops(self, scaled: torch.Tensor) -> list[torch.Tensor]:
+        """`uint8 (T, 3, h, w)` to `num_crops` of `uint8 (3, T, crop, crop)`."""
+        boxes = crop_boxes(scaled.shape[-2], scaled.shape[-1], self.crop, self.num_crops)
+        return [tvf.crop(scaled, top, left, self.crop, self.crop).transpose(0, 1) for top, left in boxes]
+
+
+def _crop_scaled(
+    frames: torch.Tensor, scaled: tuple[int, int], corner: tuple[int, int], crop: int
+) -> torch.Tensor:
+    """The crop at `corner` of frames scaled to `scaled`, `uint8 (3, T, crop, crop)`."""
+    height, width = frames.shape[1:3]
+    (top, bottom), (left, right) = (
+        (round(start * side / full), max(round((start + crop) * side / full), round(start * side / full) + 1))
+        for start, side, full in zip(corner, (height, width), scaled, strict=True)
+    )
+    box = frames.permute(0, 3, 1, 2)[:, :, top:bottom, left:right]
+    return _resize(box, (crop, crop)).transpose(0, 1)
+
+
+def _resize(images: torch.Tensor, size: tuple[int, int]) -> torch.Tensor:
+    """Bilinear with antialias. Permuted (N, H, W, 3) memory is channels-last, its fast path for uint8."""
+    if tuple(images.shape[-2:]) == size:
+        return images
+    return tvf.resize(images, list(size), interpolation=InterpolationMode.BILINEAR, antialias=True)
