@@ -1,0 +1,35 @@
+"""Octave convolution for video action recognition: train, evaluate and explore Kinetics models.
+
+The names below are imported on first use, so that `octvideo --help` does not wait for torch.
+"""
+
+from importlib import import_module
+from importlib.metadata import PackageNotFoundError, version
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from octvideo.classifier import VideoClassifier
+    from octvideo.models import create_model, octavize
+
+try:
+    __version__ = version("octvideo")
+except PackageNotFoundError:  # a source tree that was never installed
+    __version__ = "0+unknown"
+
+__all__ = ["VideoClassifier", "__version__", "create_model", "octavize"]
+
+_HOME = {
+    "VideoClassifier": "octvideo.classifier",
+    "create_model": "octvideo.models",
+    "octavize": "octvideo.models",
+}
+
+
+def __getattr__(name: str) -> Any:  # PEP 562
+    if name in _HOME:
+        return getattr(import_module(_HOME[name]), name)
+    raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+
+
+def __dir__() -> list[str]:
+    return sorted(__all__)

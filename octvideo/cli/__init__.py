@@ -1,0 +1,84 @@
+"""The `octvideo` command.
+
+This module answers `--help` and `--version` itself, without torch; the rest is imported when it is needed.
+"""
+
+import os
+import sys
+from collections.abc import Sequence
+
+import octvideo
+
+HELP = """\
+usage: octvideo COMMAND [options]
+
+3D video action recognition with octave convolution.
+
+commands:
+  fit        train:                  octvideo fit --config configs/kinetics400/oct_i3d_r50.yaml
+  validate   score with one view:    octvideo validate --config RUN.yaml --ckpt_path best
+  test       score with many views:  octvideo test --config RUN.yaml --ckpt_path best
+  predict    name the actions:       octvideo predict --ckpt_path FILE.ckpt --data.predict_paths VIDEO
+  models     list the models, with parameters and GFLOPs
+
+options:
+  -h, --help     this text; `octvideo COMMAND --help` lists the options of a command
+  --version      the version
+
+Any value of a YAML file can be given on the command line: --model.alpha 0.25 --data.batch_size 16
+--trainer.max_epochs 10. Results go to the run folder, --trainer.default_root_dir (runs/MODEL by default).
+OCTVIDEO_TRACEBACK=1 shows the stack trace of an error.
+"""
+
+ENGINE_COMMANDS = ("fit", "validate", "test", "predict")
+COMMANDS = (*ENGINE_COMMANDS, "models")
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Runs the command line; `argv` without the program's name, `sys.argv[1:]` by default.
+
+    Returns:
+        0; 2 for a mistake in what was asked (one line on stderr says which); 1 for anything else; 130 after Ctrl-C.
+    """
+    from octvideo.cli.errors import explain
+
+    args = list(sys.argv[1:] if argv is None else argv)
+    try:
+        return _run(args)
+    except (Exception, KeyboardInterrupt, SystemExit) as error:
+        if isinstance(error, SystemExit) and error.code in (0, None):
+            return 0
+        if os.environ.get("OCTVIDEO_TRACEBACK") == "1" and not isinstance(error, KeyboardInterrupt):
+            raise
+        code, line = explain(error)
+        if line is None:
+            raise
+        if line:
+            print(f"octvideo: {line}", file=sys.stderr)
+        return code
+
+
+def _run(args: list[str]) -> int:
+    if not args or args[0] in ("-h", "--help", "help"):
+        print(HELP, end="")
+        return 0 if args else 2
+    if args[0] == "--version":
+        print(f"octvideo {octvideo.__version__}")
+        return 0
+    command = args[0]
+    if command not in COMMANDS:
+        from octvideo.cli.errors import UsageError
+
+        raise UsageError(f"unknown command {command!r}, allowed: {', '.join(COMMANDS)}")
+
+    from octvideo.cli.quiet import silence_known_noise
+
+    silence_known_noise()
+    if command == "models":
+        from octvideo.cli.models_table import models_command
+
+        return models_command(args[1:])
+    from octvideo.cli.engine import run_engine
+
+    run_engine(command, args[1:])
+    return 0

@@ -1,0 +1,257 @@
+"""`octvideo fit|validate|test|predict`: Lightning's CLI with one model class and one data class.
+
+What it adds: the model's and the data's settings come out of a checkpoint where they are not given, one run folder
+holds everything a run writes, and results are printed and written by `octvideo.evaluation`.
+"""
+
+import inspect
+import time
+from pathlib import Path
+from typing import Any
+
+import torch
+from lightning.pytorch import LightningModule, Trainer
+from lightning.pytorch.cli import LightningArgumentParser, LightningCLI, SaveConfigCallback
+from lightning.pytorch.trainer.states import TrainerFn
+from rich.console import Console
+
+from octvideo.classifier import CARD_KEY, VideoClassifier
+from octvideo.cli import results
+from octvideo.cli.errors import UsageError
+from octvideo.cli.run_folder import RunCheckpoint, RunLogger
+from octvideo.data import KineticsDataModule, read_class_list
+from octvideo.models.checkpoints import read_checkpoint
+
+# What a checkpoint's card may fill in of the data's settings: everything that changes the pixels of an evaluation.
+CARD_TO_DATA = (
+    "num_frames",
+    "frame_stride",
+    "fps",
+    "test_short_side",
+    "test_crop",
+    "mean",
+    "std",
+    "num_clips",
+    "num_crops",
+)
+
+
+def run_engine(command: str, args: list[str]) -> None:
+    """Runs one command to its end.
+
+    Raises:
+        jsonargparse.ArgumentError, ValueError, OSError: what was asked cannot be done.
+    """
+
+    class OneCommand(EngineCLI):
+        @staticmethod
+        def subcommands() -> dict[str, set[str]]:
+            # One parser instead of four: each takes a second to build.
+            return {command: EngineCLI.subcommands()[command]}
+
+    for option, value in zip(args, args[1:], strict=False):
+        if option in ("-c", "--config") and not Path(value).is_file():
+            raise FileNotFoundError(f"no configuration file {Path(value).absolute()}")
+    OneCommand(args=[command, *args])
+
+
+class EngineCLI(LightningCLI):
+    """Lightning's CLI for VideoClassifier and KineticsDataModule."""
+
+    def __init__(self, args: list[str]) -> None:
+        self.console = Console()
+        self.checkpoint_file: Path | None = None
+        self.checkpoint_card: dict[str, Any] = {}
+        quiet = {"exit_on_error": False}
+        super().__init__(
+            VideoClassifier,
+            KineticsDataModule,
+            save_config_callback=RunConfig,
+            seed_everything_default=0,
+            trainer_defaults={"enable_model_summary": False},
+            parser_kwargs={**quiet, **{name: dict(quiet) for name in self.subcommands()}},
+            auto_configure_optimizers=False,
+            args=args,
+        )
+
+    @staticmethod
+    def subcommands() -> dict[str, set[str]]:
+        """The commands, and the arguments of the trainer's methods that are not options here."""
+        ours = {"model", "datamodule", "weights_only"}
+        evaluation = ours | {"dataloaders", "verbose"}
+        return {
+            "fit": ours | {"train_dataloaders", "val_dataloaders"},
+            "validate": evaluation,
+            "test": evaluation,
+            "predict": evaluation | {"return_predictions"},
+        }
+
+    def add_arguments_to_parser(self, parser: LightningArgumentParser) -> None:
+        parser.add_lightning_class_args(RunCheckpoint, "checkpoint")
+        parser.set_defaults(RunCheckpoint.DEFAULTS)
+
+    def parse_arguments(self, parser: LightningArgumentParser, args: Any) -> None:
+        self.config = parser.parse_args(args)
+        self.given = parser.parse_args(args, defaults=False)
+
+    # Settings that come from elsewhere than the options
+
+    def _parse_ckpt_path(self) -> None:
+        """Lightning calls this between parsing and building; its own version lets a checkpoint override options."""
+        command = self.config.subcommand
+        section = self.config[command]
+        self._choose_run_folder(section)
+        self._find_checkpoint(command, section)
+        self._choose_classes(section)
+        if section.trainer.get("default_root_dir") is None:
+            section.trainer.default_root_dir = str(Path("runs") / section.model.name)
+
+    def _is_given(self, key: str) -> bool:
+        return self.given.get(f"{self.config.subcommand}.{key}") is not None
+
+    def _choose_run_folder(self, section: Any) -> None:
+        folder = section.trainer.get("default_root_dir")
+        file = section.get("ckpt_path")
+        if folder is None and file and Path(file).parent.name == "checkpoints":
+            section.trainer.default_root_dir = str(Path(file).parent.parent)
+
+    def _find_checkpoint(self, command: str, section: Any) -> None:
+        asked = section.get("ckpt_path")
+        if asked is None:
+            if command != "fit":
+                raise UsageError(f"octvideo {command} needs a checkpoint: --ckpt_path FILE, or best, or last")
+            return
+        file = Path(asked)
+        if asked in ("best", "last"):
+            folder = section.trainer.get("default_root_dir") or Path("runs") / section.model.name
+            file = Path(folder) / "checkpoints" / f"{asked}.ckpt"
+            if command == "fit" and not file.is_file():
+                self.console.print(f"no {file.absolute()} yet: training starts from the beginning")
+                section.ckpt_path = None
+                return
+        checkpoint = read_checkpoint(file)
+        self.checkpoint_file = file.absolute()
+        self.checkpoint_card = (checkpoint.get(CARD_KEY) or {}).get("card") or {}
+        section.ckpt_path = str(self.checkpoint_file)
+        if command != "fit":
+            self._take_from("model", section.model, checkpoint.get("hyper_parameters") or {})
+            self._take_from("data", section.data, {k: self.checkpoint_card.get(k) for k in CARD_TO_DATA})
+
+    def _take_from(self, group: str, settings: Any, stored: dict[str, Any]) -> None:
+        """Settings not given come from the checkpoint; those given win, and are said aloud where they differ."""
+        for key, value in stored.items():
+            if key not in settings or value is None:
+                continue
+            if not self._is_given(f"{group}.{key}"):
+                settings[key] = value
+            elif _plain(settings[key]) != _plain(value) and key in _CHANGES_RESULT:
+                self.console.print(f"note: {group}.{key} is {settings[key]}, the checkpoint's is {value}")
+
+    def _choose_classes(self, section: Any) -> None:
+        """One number of classes: the one given, else the class list's, else the checkpoint's or the default."""
+        if not self._is_given("model.num_classes"):
+            if section.data.get("class_list"):
+                section.model.num_classes = len(read_class_list(section.data.class_list))
+            elif self._is_given("data.num_classes"):
+                section.model.num_classes = section.data.num_classes
+        if not self._is_given("data.num_classes"):
+            section.data.num_classes = section.model.num_classes
+
+    # Building and running
+
+    def instantiate_trainer(self, **kwargs: Any) -> Trainer:
+        settings = self._get(self.config_init, "trainer")
+        folder = Path(settings["default_root_dir"])
+        logger = settings.get("logger")
+        loggers = logger if isinstance(logger, list) else [] if isinstance(logger, bool | None) else [logger]
+        if self.subcommand == "fit" and logger is not False:
+            kwargs["logger"] = [*loggers, RunLogger(folder, keep=self.checkpoint_file is not None)]
+        elif self.subcommand != "fit":
+            kwargs["logger"] = loggers or False
+        return super().instantiate_trainer(**kwargs)
+
+    def _prepare_subcommand_kwargs(self, subcommand: str) -> dict[str, Any]:
+        kwargs = super()._prepare_subcommand_kwargs(subcommand)
+        if subcommand in ("validate", "test"):
+            kwargs["verbose"] = False
+        if subcommand != "predict" or kwargs.get("ckpt_path"):
+            method = getattr(Trainer, subcommand)
+            if "weights_only" in inspect.signature(method).parameters:
+                kwargs["weights_only"] = True
+        return kwargs
+
+    @property
+    def run_folder(self) -> Path:
+        return Path(self.trainer.default_root_dir)
+
+    def _say(self, text: str) -> None:
+        if self.trainer.is_global_zero:
+            self.console.print(text, soft_wrap=True, highlight=False)
+
+    def before_fit(self) -> None:
+        self._say(results.model_line(self.model, self.datamodule))
+        self._say(f"run folder {self.run_folder.absolute()}")
+
+    def after_fit(self) -> None:
+        if self.trainer.fast_dev_run or not self.trainer.is_global_zero:
+            return
+        results.after_fit(self.run_folder, self.trainer, self.console)
+
+    def validate(self, **kwargs: Any) -> None:
+        metrics = self.trainer.validate(**kwargs)[0]
+        if self.trainer.is_global_zero:
+            results.after_validate(metrics, self.console)
+
+    def test(self, **kwargs: Any) -> None:
+        start = time.perf_counter()
+        self.trainer.test(**kwargs)
+        if self.trainer.is_global_zero:
+            results.after_test(
+                self.run_folder,
+                self.model,
+                self.datamodule,
+                self.console,
+                checkpoint=self.checkpoint_file,
+                wall_seconds=time.perf_counter() - start,
+            )
+
+    def predict(self, **kwargs: Any) -> None:
+        outputs = self.trainer.predict(**kwargs)
+        if self.trainer.is_global_zero:
+            names = self.datamodule.class_names or self.checkpoint_card.get("class_names")
+            results.after_predict(
+                self.run_folder, outputs or [], self.datamodule.paths("predict"), names, self.console
+            )
+
+
+# Settings that change a result; a different value than the checkpoint's is worth a line.
+_CHANGES_RESULT = {"name", "alpha", "num_classes", *CARD_TO_DATA}
+
+
+def _plain(value: Any) -> Any:
+    return list(value) if isinstance(value, tuple | list) else value
+
+
+class RunConfig(SaveConfigCallback):
+    """Writes the effective configuration into the run folder, whatever the loggers do."""
+
+    def setup(self, trainer: Trainer, pl_module: LightningModule, stage: str) -> None:
+        if self.already_saved or not trainer.is_global_zero:
+            return
+        name = (
+            "config.yaml"
+            if trainer.state.fn == TrainerFn.FITTING
+            else f"{trainer.state.fn.value}_config.yaml"
+        )
+        folder = Path(trainer.default_root_dir)
+        folder.mkdir(parents=True, exist_ok=True)
+        self.parser.save(self.config, folder / name, skip_none=False, overwrite=True)
+        self.already_saved = True
+
+
+def versions() -> dict[str, str]:
+    import lightning
+
+    import octvideo
+
+    return {"octvideo": octvideo.__version__, "torch": torch.__version__, "lightning": lightning.__version__}

@@ -1,0 +1,30 @@
+"""What is kept off the screen: known messages that tell a user nothing, each with its reason."""
+
+import logging
+import warnings
+
+# Messages, as the regular expressions that `warnings` matches at their start.
+_NOISE = (
+    # pytorchvideo and fvcore script a few functions when they are imported; torch deprecates scripting.
+    r".*torch\.jit\.script.* is deprecated",
+    # Lightning's advice to use as many workers as there are cores; data.num_workers is in every config, explained.
+    r"The '\w+' does not have many workers",
+    # A short epoch logs at its end, whatever log_every_n_steps says.
+    r"The number of training batches \(\d+\) is smaller than the logging interval",
+    # The run folder is meant to be used again, by test and by a resumed fit.
+    r"Checkpoint directory .* exists and is not empty",
+    # The learning-rate schedule is created before the first step and stepped after it; Lightning's own order on
+    # skipped (infinite gradient) mixed-precision steps.
+    r"Detected call of `lr_scheduler\.step\(\)` before `optimizer\.step\(\)`",
+    # isinstance checks inside Lightning's own imports.
+    r"`isinstance\(treespec, LeafSpec\)` is deprecated",
+)
+
+
+def silence_known_noise() -> None:
+    """Installs the filters; warnings that are not listed still show."""
+    for message in _NOISE:
+        warnings.filterwarnings("ignore", message=message)
+    # "Seed set to 0", "GPU available: False, used: False" and tips; the engine prints its own header.
+    for name in ("lightning.fabric.utilities.seed", "lightning.pytorch.utilities.rank_zero"):
+        logging.getLogger(name).setLevel(logging.WARNING)

@@ -1,0 +1,153 @@
+"""What the commands print and write when the trainer is done."""
+
+import platform
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+from lightning.pytorch import Trainer
+from rich.console import Console
+from rich.table import Table
+
+from octvideo.classifier import VideoClassifier
+from octvideo.data import KineticsDataModule, VideoDecodeError
+from octvideo.evaluation import plots
+from octvideo.evaluation.metrics import confusion_matrix
+from octvideo.evaluation.results import class_name, top_classes, write_predictions, write_results
+from octvideo.models import count_macs, count_parameters, create_model
+
+
+def cost(classifier: VideoClassifier, num_frames: int, crop: int) -> dict[str, Any]:
+    """Parameters, and GFLOPs (multiply-adds, 1e9) of one clip, beside the dense network's."""
+    shape = (1, 3, num_frames, crop, crop)
+    dense = create_model(classifier.name, alpha=0.0, num_classes=classifier.num_classes)
+    return {
+        "parameters": count_parameters(classifier.network),
+        "gflops": count_macs(classifier.network, shape) / 1e9,
+        "dense_gflops": count_macs(dense, shape) / 1e9,
+    }
+
+
+def model_line(classifier: VideoClassifier, data: KineticsDataModule) -> str:
+    """What is about to be trained, in one line."""
+    num_frames, crop = data.preprocessing["num_frames"], data.preprocessing["crop"]
+    numbers = cost(classifier, num_frames, crop)
+    dense = f" (dense {numbers['dense_gflops']:.3g})" if classifier.alpha else ""
+    return (
+        f"{classifier.name}, alpha {classifier.alpha:g}, {classifier.num_classes} classes: "
+        f"{numbers['parameters'] / 1e6:.2f} M parameters, {numbers['gflops']:.3g} GFLOPs{dense} "
+        f"at {num_frames} x {crop} x {crop}"
+    )
+
+
+def after_fit(folder: Path, trainer: Trainer, console: Console) -> None:
+    """Plots the curves and says where things are."""
+    written = []
+    if (folder / "metrics.csv").is_file() and plots.plot_curves(
+        folder / "metrics.csv", folder / "curves.png"
+    ):
+        written.append("curves.png")
+    written += [f"checkpoints/{file.name}" for file in sorted((folder / "checkpoints").glob("*.ckpt"))]
+    top1 = trainer.callback_metrics.get("val/top1")
+    shown = f"val top-1 {float(top1):.1%}; " if top1 is not None else ""
+    names = ", ".join(["config.yaml", "metrics.csv", *written])
+    console.print(f"{shown}{names} in {folder.absolute()}", soft_wrap=True, highlight=False)
+
+
+def after_validate(metrics: dict[str, float], console: Console) -> None:
+    table = Table("metric", "value", title="validation, one view a video")
+    for name, value in metrics.items():
+        table.add_row(name, f"{value:.4f}")
+    console.print(table)
+
+
+def after_test(
+    folder: Path,
+    classifier: VideoClassifier,
+    data: KineticsDataModule,
+    console: Console,
+    *,
+    checkpoint: Path | None,
+    wall_seconds: float,
+) -> None:
+    """Writes the result files, prints the table, and names every video that could not be scored."""
+    from octvideo.cli.engine import versions
+
+    scores = classifier.test_result
+    assert scores is not None
+    card = data.preprocessing
+    names = data.class_names or classifier.card.get("class_names")
+    extra = {
+        "name": classifier.name,
+        "alpha": classifier.alpha,
+        "num_classes": classifier.num_classes,
+        **cost(classifier, card["num_frames"], card["test_crop"]),
+        "checkpoint": str(checkpoint) if checkpoint else None,
+        "wall_seconds": round(wall_seconds, 3),
+        "videos_per_second": round(scores.num_listed / wall_seconds, 3),
+        "model_card": {**card, "class_names": list(names) if names else None},
+        "versions": {**versions(), "python": platform.python_version()},
+    }
+    metrics = write_results(folder, scores, paths=data.paths("test"), class_names=names, extra=extra)
+    labelled = int((scores.labels >= 0).sum())
+    if labelled:
+        plots.plot_confusion(confusion_matrix(scores), names, folder / "confusion.png")
+
+    table = Table(title=f"{classifier.name}, alpha {classifier.alpha:g}")
+    views = f"{card['num_clips']} x {card['num_crops']} views"
+    for column in ("top-1", "top-5", "videos scored", "parameters", "GFLOPs a view", "views a video"):
+        table.add_column(column, justify="right")
+    dense = f" (dense {metrics['dense_gflops']:.3g})" if classifier.alpha else ""
+    table.add_row(
+        _percent(metrics["top1"]),
+        _percent(metrics["top5"]),
+        f"{metrics['videos_scored']} of {metrics['videos_listed']}",
+        f"{metrics['parameters'] / 1e6:.2f} M",
+        f"{metrics['gflops']:.3g}{dense}",
+        views if scores.num_views != 1 else "1 (quick, not the published protocol)",
+    )
+    console.print(table)
+    if scores.errors:
+        console.print(f"{len(scores.errors)} unreadable, not in the numbers above:")
+        for item in metrics["unreadable"]:
+            console.print(f"  {item['path']}: {item['error']}", soft_wrap=True, highlight=False, markup=False)
+    pictures = ", confusion.png" if labelled else ""
+    console.print(
+        f"metrics.json, predictions.csv, per_class.csv, scores.npz{pictures} in {folder.absolute()}",
+        soft_wrap=True,
+        highlight=False,
+    )
+
+
+def after_predict(
+    folder: Path, outputs: list[Any], paths: Sequence[str], names: Sequence[str] | None, console: Console
+) -> None:
+    """Prints the most probable classes of every video and writes predict.json and predict.csv."""
+    probabilities = {
+        video: row.numpy()
+        for output in outputs
+        for video, row in zip(output["video"], output["probabilities"], strict=True)
+    }
+    errors = {video: text for output in outputs for video, text in output["errors"]}
+    rows: list[dict[str, Any]] = []
+    for video, path in enumerate(paths):
+        if video in probabilities:
+            rows.append({"path": path, "probabilities": probabilities[video]})
+            console.print(path, soft_wrap=True, highlight=False, markup=False)
+            for index in top_classes(probabilities[video]):
+                line = f"  {probabilities[video][index]:7.2%}  {class_name(names, index)}"
+                console.print(line, soft_wrap=True, highlight=False, markup=False)
+        elif video in errors:
+            rows.append({"path": path, "error": errors[video]})
+            console.print(f"{path}: {errors[video]}", soft_wrap=True, highlight=False, markup=False)
+    write_predictions(folder, rows, names)
+    console.print(f"predict.json, predict.csv in {folder.absolute()}", soft_wrap=True, highlight=False)
+    if errors:
+        first = min(errors)
+        raise VideoDecodeError(
+            f"{len(errors)} of {len(paths)} videos could not be read, first {errors[first]}"
+        )
+
+
+def _percent(value: float | None) -> str:
+    return "-" if value is None else f"{value:.2%}"

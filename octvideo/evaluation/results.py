@@ -1,0 +1,144 @@
+"""What a test leaves in the run folder: metrics.json, predictions.csv, per_class.csv, scores.npz."""
+
+import csv
+import json
+import math
+import os
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import Any, TextIO
+
+import numpy as np
+
+from octvideo.evaluation.metrics import (
+    calibration_error,
+    class_accuracy,
+    confusion_matrix,
+    mean_class_accuracy,
+)
+from octvideo.evaluation.scores import VideoScores, accuracy_at
+
+NUM_TOP = 5
+
+
+def class_name(names: Sequence[str] | None, index: int) -> str:
+    return names[index] if names else f"class {index}"
+
+
+def top_classes(probabilities: np.ndarray, count: int = NUM_TOP) -> list[int]:
+    """Classes by falling probability, the lower index first among equals."""
+    return np.argsort(-probabilities, kind="stable")[:count].tolist()
+
+
+def summary(scores: VideoScores, paths: Sequence[str]) -> dict[str, Any]:
+    """The headline numbers, as they go into metrics.json; fractions from 0 to 1, null where undefined."""
+    matrix = confusion_matrix(scores)
+    numbers = {
+        "top1": accuracy_at(scores, 1),
+        "top5": accuracy_at(scores, 5),
+        "mean_class_accuracy": mean_class_accuracy(matrix),
+        "calibration_error": calibration_error(scores),
+    }
+    return {
+        **{name: None if math.isnan(value) else value for name, value in numbers.items()},
+        "num_views": scores.num_views,
+        "videos_listed": scores.num_listed,
+        "videos_scored": len(scores.videos),
+        "unreadable": [{"video": v, "path": paths[v], "error": text} for v, text in scores.errors],
+    }
+
+
+def write_results(
+    folder: str | Path,
+    scores: VideoScores,
+    *,
+    paths: Sequence[str],
+    class_names: Sequence[str] | None,
+    extra: dict[str, Any] | None = None,
+) -> dict[str, Any]:
+    """Writes the result files of a test; each is replaced as a whole.
+
+    Args:
+        folder: the run folder.
+        scores: the gathered scores.
+        paths: the video's path, by row of the manifest.
+        class_names: by class index; None numbers them.
+        extra: goes into metrics.json beside the numbers.
+
+    Returns:
+        The content of metrics.json.
+    """
+    folder = Path(folder)
+    folder.mkdir(parents=True, exist_ok=True)
+    metrics = {**summary(scores, paths), **(extra or {})}
+
+    def predictions(file: TextIO) -> None:
+        writer = csv.writer(file)
+        count = min(NUM_TOP, scores.probabilities.shape[1])
+        ranks = range(1, count + 1)
+        writer.writerow(
+            ["path", "label", *(f"{what}_{r}" for r in ranks for what in ("class", "probability"))]
+        )
+        for video, label, row in zip(scores.videos, scores.labels, scores.probabilities, strict=True):
+            top = [x for c in top_classes(row, count) for x in (class_name(class_names, c), f"{row[c]:.6f}")]
+            writer.writerow([paths[video], class_name(class_names, label) if label >= 0 else "", *top])
+
+    def per_class(file: TextIO) -> None:
+        matrix = confusion_matrix(scores)
+        writer = csv.writer(file)
+        writer.writerow(["class", "videos", "top1"])
+        for index, accuracy in enumerate(class_accuracy(matrix)):
+            shown = "" if math.isnan(accuracy) else f"{accuracy:.6f}"
+            writer.writerow([class_name(class_names, index), int(matrix[index].sum()), shown])
+
+    _replace(folder / "metrics.json", lambda file: json.dump(metrics, file, indent=2))
+    _replace(folder / "predictions.csv", predictions)
+    _replace(folder / "per_class.csv", per_class)
+    temporary = folder / "scores.tmp.npz"
+    np.savez_compressed(
+        temporary,
+        videos=scores.videos,
+        labels=scores.labels,
+        probabilities=scores.probabilities.astype(np.float32),
+    )
+    os.replace(temporary, folder / "scores.npz")
+    return metrics
+
+
+def write_predictions(
+    folder: str | Path, rows: list[dict[str, Any]], class_names: Sequence[str] | None
+) -> None:
+    """predict.json (every class) and predict.csv (the most probable ones), rows `{"path", "probabilities"}`."""
+    folder = Path(folder)
+    folder.mkdir(parents=True, exist_ok=True)
+    content = [
+        {
+            "path": row["path"],
+            "probabilities": {
+                class_name(class_names, i): float(p) for i, p in enumerate(row["probabilities"])
+            },
+        }
+        if "probabilities" in row
+        else row
+        for row in rows
+    ]
+    scored = [row for row in rows if "probabilities" in row]
+
+    def table(file: TextIO) -> None:
+        writer = csv.writer(file)
+        writer.writerow(["path", "rank", "class", "probability"])
+        for row in scored:
+            for rank, index in enumerate(top_classes(row["probabilities"]), start=1):
+                name = class_name(class_names, index)
+                writer.writerow([row["path"], rank, name, f"{row['probabilities'][index]:.6f}"])
+
+    _replace(folder / "predict.json", lambda file: json.dump(content, file, indent=2))
+    _replace(folder / "predict.csv", table)
+
+
+def _replace(path: Path, write: Callable[[TextIO], None]) -> None:
+    """Writes beside the file, then renames: a full disk leaves the old file whole."""
+    temporary = path.with_name(path.name + ".tmp")
+    with temporary.open("w", newline="", encoding="utf-8") as file:
+        write(file)
+    temporary.replace(path)

@@ -1,0 +1,116 @@
+"""Per-video scores: gathered over views, batches and processes, keyed by the video's row in its manifest.
+
+A number that is the same on one process and on many needs three things, all here: a video's views are averaged
+where they were computed, videos that a distributed sampler repeats are counted once, and everything after that is
+done on arrays sorted by video.
+"""
+
+from dataclasses import dataclass, field
+
+import numpy as np
+import torch
+import torch.distributed as dist
+from torch import Tensor
+
+
+def mean_over_views(logits: Tensor) -> Tensor:
+    """Class probabilities of one video: softmax of every view, then the mean (not the mean of the logits).
+
+    Args:
+        logits: `(V, num_classes)`, any floating type.
+
+    Returns:
+        `float64 (num_classes,)` on the CPU.
+
+    The protocol of SlowFast (arXiv 1812.03982, section 4): "we average the softmax scores".
+    """
+    return logits.float().softmax(dim=-1).cpu().double().mean(dim=0)
+
+
+@dataclass(frozen=True)
+class VideoScores:
+    """What an evaluation found, sorted by video.
+
+    Attributes:
+        videos: `int64 (N,)`, rows of the manifest.
+        labels: `int64 (N,)`, -1 where the video has none.
+        probabilities: `float64 (N, num_classes)`.
+        errors: `(video, text)` of the videos that could not be scored.
+        num_views: views averaged per video.
+    """
+
+    videos: np.ndarray
+    labels: np.ndarray
+    probabilities: np.ndarray
+    errors: list[tuple[int, str]] = field(default_factory=list)
+    num_views: int = 0
+
+    @property
+    def num_listed(self) -> int:
+        return len(self.videos) + len(self.errors)
+
+
+class ScoreCollector:
+    """Collects the videos of one process; `gather` joins all processes."""
+
+    def __init__(self, num_classes: int) -> None:
+        self.num_classes = num_classes
+        self.num_views = 0
+        self._scores: dict[int, tuple[int, np.ndarray]] = {}
+        self._errors: dict[int, str] = {}
+
+    def __len__(self) -> int:
+        return len(self._scores) + len(self._errors)
+
+    def add(self, video: int, label: int, probabilities: Tensor, num_views: int) -> None:
+        """Keeps a video's `(num_classes,)` probabilities; a repeated video counts once."""
+        self.num_views = num_views
+        self._scores.setdefault(int(video), (int(label), probabilities.double().cpu().numpy()))
+
+    def add_errors(self, errors: list[tuple[int, str]]) -> None:
+        for video, text in errors:
+            self._errors.setdefault(int(video), str(text))
+
+    def gather(self) -> VideoScores:
+        """All processes' videos, each once, sorted by video. Every process gets the same result."""
+        scores, errors, num_views = dict(self._scores), dict(self._errors), self.num_views
+        if dist.is_available() and dist.is_initialized() and dist.get_world_size() > 1:
+            parts: list = [None] * dist.get_world_size()
+            dist.all_gather_object(parts, (self._scores, self._errors, self.num_views))
+            for part_scores, part_errors, part_views in parts:
+                for video, score in part_scores.items():
+                    scores.setdefault(video, score)
+                errors.update(part_errors)
+                num_views = max(num_views, part_views)
+        videos = sorted(scores)
+        probabilities = [scores[video][1] for video in videos]
+        return VideoScores(
+            videos=np.array(videos, dtype=np.int64),
+            labels=np.array([scores[video][0] for video in videos], dtype=np.int64),
+            probabilities=np.stack(probabilities) if videos else np.zeros((0, self.num_classes)),
+            errors=sorted((video, text) for video, text in errors.items() if video not in scores),
+            num_views=num_views,
+        )
+
+
+def accuracy_at(scores: VideoScores, k: int) -> float:
+    """Share of labelled videos whose label is among the k most probable classes; NaN without labelled videos.
+
+    `k` is capped at the number of classes.
+    """
+    from torchmetrics.functional.classification import multiclass_accuracy
+
+    known = scores.labels >= 0
+    if not known.any():
+        return float("nan")
+    num_classes = scores.probabilities.shape[1]
+    share = multiclass_accuracy(
+        torch.from_numpy(scores.probabilities[known]),
+        torch.from_numpy(scores.labels[known]),
+        num_classes=max(num_classes, 2),  # its lower bound; only a shape here
+        top_k=min(k, num_classes),
+        average="micro",
+        validate_args=False,
+    ).item()
+    # torchmetrics divides in single precision; the number of correct videos is a whole one.
+    return round(share * known.sum()) / int(known.sum())
