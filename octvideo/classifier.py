@@ -153,7 +153,7 @@ class VideoClassifier(LightningModule):
     def configure_optimizers(self) -> OptimizerLRScheduler:
         decayed = [p for p in self.parameters() if p.requires_grad and (p.ndim > 1 or self.decay_norms)]
         others = [p for p in self.parameters() if p.requires_grad and not (p.ndim > 1 or self.decay_norms)]
-        groups = [{"params": decayed}, {"params": others, "weight_decay": 0.0}]
+        groups: list[dict[str, Any]] = [{"params": decayed}, {"params": others, "weight_decay": 0.0}]
         optimizer = torch.optim.SGD(
             [group for group in groups if group["params"]],
             lr=self.lr,
@@ -189,7 +189,7 @@ class VideoClassifier(LightningModule):
             1, math.ceil(self.trainer.num_training_batches / self.trainer.accumulate_grad_batches)
         )
         warmup_steps = round(self.warmup_epochs * epoch_steps)
-        if self.trainer.fast_dev_run:  # a smoke test of a long recipe
+        if getattr(self.trainer, "fast_dev_run", False):  # a smoke test of a long recipe
             warmup_steps = min(warmup_steps, int(num_steps))
         if warmup_steps > num_steps:
             raise ValueError(

@@ -6,13 +6,13 @@ holds everything a run writes, and results are printed and written by `octvideo.
 
 import inspect
 import time
+from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
 import torch
 from lightning.pytorch import LightningModule, Trainer
 from lightning.pytorch.cli import LightningArgumentParser, LightningCLI, SaveConfigCallback
-from lightning.pytorch.trainer.states import TrainerFn
 from rich.console import Console
 
 from octvideo.classifier import CARD_KEY, VideoClassifier
@@ -49,7 +49,7 @@ def run_engine(command: str, args: list[str]) -> None:
             # One parser instead of four: each takes a second to build.
             return {command: EngineCLI.subcommands()[command]}
 
-    for option, value in zip(args, args[1:], strict=False):
+    for option, value in pairwise(args):
         if option in ("-c", "--config") and not Path(value).is_file():
             raise FileNotFoundError(f"no configuration file {Path(value).absolute()}")
     OneCommand(args=[command, *args])
@@ -184,6 +184,9 @@ class EngineCLI(LightningCLI):
     def run_folder(self) -> Path:
         return Path(self.trainer.default_root_dir)
 
+    def _is_smoke_test(self) -> bool:
+        return bool(getattr(self.trainer, "fast_dev_run", False))  # absent from the trainer's type hints
+
     def _say(self, text: str) -> None:
         if self.trainer.is_global_zero:
             self.console.print(text, soft_wrap=True, highlight=False)
@@ -193,12 +196,12 @@ class EngineCLI(LightningCLI):
         self._say(f"run folder {self.run_folder.absolute()}")
 
     def after_fit(self) -> None:
-        if self.trainer.fast_dev_run or not self.trainer.is_global_zero:
+        if self._is_smoke_test() or not self.trainer.is_global_zero:
             return
         results.after_fit(self.run_folder, self.trainer, self.console)
 
     def validate(self, **kwargs: Any) -> None:
-        metrics = self.trainer.validate(**kwargs)[0]
+        metrics = dict(self.trainer.validate(**kwargs)[0])
         if self.trainer.is_global_zero:
             results.after_validate(metrics, self.console)
 
@@ -238,11 +241,8 @@ class RunConfig(SaveConfigCallback):
     def setup(self, trainer: Trainer, pl_module: LightningModule, stage: str) -> None:
         if self.already_saved or not trainer.is_global_zero:
             return
-        name = (
-            "config.yaml"
-            if trainer.state.fn == TrainerFn.FITTING
-            else f"{trainer.state.fn.value}_config.yaml"
-        )
+        command = trainer.state.fn.value if trainer.state.fn else stage
+        name = "config.yaml" if command == "fit" else f"{command}_config.yaml"
         folder = Path(trainer.default_root_dir)
         folder.mkdir(parents=True, exist_ok=True)
         self.parser.save(self.config, folder / name, skip_none=False, overwrite=True)
