@@ -52,7 +52,9 @@ def rounding_up(pool: nn.Module) -> nn.Module:
 
 
 def crop_to_half(low: Tensor, high: Tensor) -> Tensor:
-    """The low map cropped to half the height and width of the high one, rounded up."""
+    """The low map cropped to half the height and width of the high one, rounded up, and to its frames."""
+    if low.dim() == 5 and low.shape[2] != high.shape[2]:
+        low = low[:, :, : high.shape[2]]  # rounding up is meant for pixels, not for frames
     return crop(low, ((high.shape[-2] + 1) // 2, (high.shape[-1] + 1) // 2))
 
 

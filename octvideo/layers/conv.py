@@ -10,6 +10,7 @@ B batch, C channels, T frames, H height, W width.
 """
 
 from collections.abc import Sequence
+from typing import cast
 
 import torch
 import torch.nn.functional as F
@@ -76,9 +77,9 @@ class _OctaveConv(nn.modules.conv._ConvNd):
             self.in_split.low and self.out_split.low
         )
         all_low = not self.in_split.high and not self.out_split.high
+        padding = cast(tuple[int, ...], self.padding)
         keeps_size = all(
-            2 * p == d * (k - 1)
-            for k, p, d in zip(self.kernel_size[-2:], self.padding[-2:], self.dilation[-2:], strict=True)  # type: ignore[arg-type]
+            2 * padding[axis] == self.dilation[axis] * (self.kernel_size[axis] - 1) for axis in (-2, -1)
         )
         if not keeps_size and not one_way and not all_low:
             raise ValueError(
@@ -239,7 +240,7 @@ def _alpha_splits(
     )
 
 
-class OctaveConv3d(_OctaveConv, nn.Conv3d):
+class OctaveConv3d(_OctaveConv, nn.Conv3d):  # type: ignore[misc]
     """A 3D convolution whose input and output keep part of their channels at half the height and width.
 
     Takes and gives an ``Octave`` of ``(B, C_high, T, H, W)`` and ``(B, C_low, T, ceil(H/2), ceil(W/2))``;
@@ -291,7 +292,7 @@ class OctaveConv3d(_OctaveConv, nn.Conv3d):
         self._set_up(*splits, downsample, upsample, high_to_low, low_to_high)
 
 
-class OctaveConv2d(_OctaveConv, nn.Conv2d):
+class OctaveConv2d(_OctaveConv, nn.Conv2d):  # type: ignore[misc]
     """The image sibling of ``OctaveConv3d``: ``(B, C, H, W)``, and no time axis in any argument."""
 
     def __init__(
@@ -334,7 +335,7 @@ def octave_conv(
     Raises:
         ValueError: the layer cannot be split this way.
     """
-    kind = OctaveConv3d if isinstance(conv, nn.Conv3d) else OctaveConv2d
+    kind: type[OctaveConv2d | OctaveConv3d] = OctaveConv3d if isinstance(conv, nn.Conv3d) else OctaveConv2d
     layer = kind.__new__(kind)
     nn.Module.__init__(layer)
     # Parameters, settings and hooks are the dense layer's; what is octave about it comes from _set_up.

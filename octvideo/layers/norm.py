@@ -37,10 +37,16 @@ def _part(norm: _BatchNorm, x: Tensor, rows: Channels, count: bool) -> Tensor:
     if isinstance(norm, nn.SyncBatchNorm) and norm.training:
         # Its forward gathers the statistics of all ranks: run it, on these rows. The batch is counted once.
         seen = norm.num_batches_tracked
-        state = {"weight": weight, "bias": bias, "running_mean": mean, "running_var": var}
-        state["num_batches_tracked"] = seen if count or seen is None else seen.clone()
-        state = {name: value for name, value in state.items() if value is not None}
-        y = torch.func.functional_call(norm, state, (x,))
+        tracked = seen if count or seen is None else seen.clone()
+        state = {
+            "weight": weight,
+            "bias": bias,
+            "running_mean": mean,
+            "running_var": var,
+            "num_batches_tracked": tracked,
+        }
+        rows_only = {name: value for name, value in state.items() if value is not None}
+        y = torch.func.functional_call(norm, rows_only, (x,))
     else:
         use_batch = norm.training or mean is None
         momentum = norm.momentum
@@ -87,7 +93,7 @@ class _OctaveBatchNorm:
         return batch_norm(self, x.high, x.low, rows)  # type: ignore[arg-type]
 
 
-class OctaveBatchNorm3d(_OctaveBatchNorm, nn.BatchNorm3d):
+class OctaveBatchNorm3d(_OctaveBatchNorm, nn.BatchNorm3d):  # type: ignore[misc]
     """``nn.BatchNorm3d`` for an ``Octave`` (or, as ever, a tensor), high channels first.
 
     Args:
@@ -113,7 +119,7 @@ class OctaveBatchNorm3d(_OctaveBatchNorm, nn.BatchNorm3d):
         self._split(num_features, alpha)
 
 
-class OctaveBatchNorm2d(_OctaveBatchNorm, nn.BatchNorm2d):
+class OctaveBatchNorm2d(_OctaveBatchNorm, nn.BatchNorm2d):  # type: ignore[misc]
     """The image sibling of ``OctaveBatchNorm3d``."""
 
     def __init__(

@@ -11,6 +11,8 @@ from pytorchvideo.layers.swish import Swish
 from torch import Tensor, fx, nn
 from torch.nn.modules.batchnorm import _BatchNorm
 
+from octvideo.models.trace import is_plain
+
 
 class Kind(enum.Enum):
     """How an operation is carried out on two frequencies."""
@@ -85,10 +87,8 @@ class Operations:
         return Kind.OTHER
 
     def _module_kind(self, module: nn.Module) -> Kind:
-        if isinstance(module, nn.Conv2d | nn.Conv3d):
-            return Kind.CONV
-        if isinstance(module, _BatchNorm):
-            return Kind.NORM
+        if is_plain(module):
+            return Kind.NORM if isinstance(module, _BatchNorm) else Kind.CONV
         if isinstance(module, EACH_MODULES):
             per_channel = isinstance(module, nn.PReLU) and module.num_parameters > 1
             return Kind.OTHER if per_channel else Kind.EACH

@@ -6,10 +6,17 @@ from pytorchvideo.layers.swish import Swish
 from torch import fx, nn
 
 
+def is_plain(module: nn.Module) -> bool:
+    """Whether a convolution or norm runs as torch's own: a subclass without a forward of its own does."""
+    return type(module).forward in (nn.Conv2d.forward, nn.Conv3d.forward, nn.BatchNorm2d.forward)
+
+
 class _Tracer(fx.Tracer):
     def is_leaf_module(self, m: nn.Module, module_qualified_name: str) -> bool:
         if isinstance(m, nn.Identity):
             return False  # pytorchvideo passes lists of pathways through it, which a trace has to see
+        if is_plain(m):
+            return True
         # Swish is an autograd function of its own, which cannot be traced and need not be.
         return isinstance(m, Swish) or super().is_leaf_module(m, module_qualified_name)
 
