@@ -121,6 +121,8 @@ class KineticsDataModule(LightningDataModule):
         for name, colours in (("mean", mean), ("std", std)):
             if len(colours) != 3 or (name == "std" and min(colours) <= 0):
                 raise ValueError(f"{name} is {colours}, allowed are three numbers, std above 0")
+        if not 0 <= max_unreadable <= 1:
+            raise ValueError(f"max_unreadable is {max_unreadable}, allowed is a share, 0 to 1")
         self.spec = ClipSpec(num_frames, frame_stride, fps)
         self.train_transform = TrainTransform((short_side[0], short_side[1]), crop, flip)
         self.val_transform = EvalTransform(test_short_side, test_crop)
@@ -250,7 +252,7 @@ class KineticsDataModule(LightningDataModule):
         )
 
     def val_dataloader(self) -> DataLoader | list[DataLoader]:
-        if self.csv["val"] is None and self._now() != "val":
+        if self.csv["val"] is None and self.trainer is not None and self.trainer.state.fn == "fit":
             return []  # training without validation
         return self._eval_loader("val", self.val_transform, 1)
 

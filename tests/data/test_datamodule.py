@@ -1,0 +1,328 @@
+"""The data module over small videos in which every frame tells its number, and what it does with bad ones."""
+
+import logging
+
+import lightning.pytorch as pl
+import numpy as np
+import pytest
+import torch
+from torch import nn
+
+from octvideo.data import KineticsDataModule, ManifestError, VideoDecodeError
+from octvideo.data.dataset import ClipIndex
+
+# Clips of 4 frames, 5 apart at 30 fps; one level of grey is 1/8 of a frame (see make_video).
+SMALL = {
+    "num_frames": 4,
+    "frame_stride": 5,
+    "short_side": (32, 40),
+    "crop": 32,
+    "flip": 0.0,
+    "test_short_side": 32,
+    "test_crop": 32,
+    "num_clips": 3,
+    "num_crops": 2,
+    "batch_size": 2,
+    "num_workers": 0,
+}
+
+
+@pytest.fixture(scope="module")
+def videos(tmp_path_factory, make_video):
+    """Four videos of 25 frames at 30 fps, except the last, which has 50 at 60; train.csv and bad.csv."""
+    folder = tmp_path_factory.mktemp("videos")
+    for number in range(3):
+        make_video(folder / f"{number}.mp4", num_frames=25, size=(48, 64))
+    make_video(folder / "3.mp4", num_frames=50, fps=60, size=(64, 48))
+    (folder / "bad.mp4").write_bytes(b"no video")
+    (folder / "train.csv").write_text("".join(f"{number}.mp4 {number}\n" for number in range(4)))
+    (folder / "bad.csv").write_text("0.mp4 0\nbad.mp4 1\n2.mp4 2\n")
+    (folder / "classes.txt").write_text("zero\none\ntwo\nthree\n")
+    return folder
+
+
+def numbers(clip):
+    """Frame numbers of `(..., 3, T, H, W)` uint8 clips: the grey at the lower left corner, undone."""
+    grey = clip[..., 2, :, -8:, :8].float().mean(dim=(-1, -2))
+    return ((grey - 20) / 8).round().to(torch.int64)
+
+
+def test_test_views(videos):
+    data = KineticsDataModule(test_csv=str(videos / "train.csv"), eval_batch_size=2, **SMALL)
+    first, second = list(data.test_dataloader())
+    assert first["clip"].shape == (2, 6, 3, 4, 32, 32)
+    assert first["clip"].dtype == torch.uint8
+    assert first["label"].tolist() == first["video"].tolist() == [0, 1]
+    assert first["errors"] == second["errors"] == []
+    # 25 frames hold a clip of 20: it starts at frame 0, 2 (2.5 rounded down) and 5; twice each for 2 crops.
+    expected = [[0, 5, 10, 15]] * 2 + [[2, 7, 12, 17]] * 2 + [[5, 10, 15, 20]] * 2
+    assert numbers(first["clip"])[0].tolist() == expected
+    # The same moments of 60 fps: twice the numbers, the middle clip half a frame later. 25 numbers are a cycle.
+    fast = [[0, 10, 20, 30]] * 2 + [[5, 15, 25, 35]] * 2 + [[10, 20, 30, 40]] * 2
+    assert numbers(second["clip"])[1].tolist() == [[number % 25 for number in clip] for clip in fast]
+
+
+def test_validation_is_one_centre_view(videos):
+    data = KineticsDataModule(val_csv=str(videos / "train.csv"), **SMALL)
+    batches = list(data.val_dataloader())
+    assert [tuple(batch["clip"].shape) for batch in batches] == [(1, 1, 3, 4, 32, 32)] * 4
+    assert numbers(batches[0]["clip"]).tolist() == [[[2, 7, 12, 17]]]
+
+
+def test_repeat_first_frame(videos):
+    data = KineticsDataModule(test_csv=str(videos / "train.csv"), repeat_first_frame=True, **SMALL)
+    clip = next(iter(data.test_dataloader()))["clip"]
+    assert numbers(clip)[0].tolist() == [[0] * 4] * 2 + [[2] * 4] * 2 + [[5] * 4] * 2
+
+
+def test_each_video_is_opened_once_and_each_frame_decoded_once(videos, monkeypatch):
+    import octvideo.data.dataset as dataset
+
+    asked = []
+    opened = dataset.open_video
+
+    def counting(path, **options):
+        reader = opened(path, **options)
+        frames_at = reader.frames_at
+        reader.frames_at = lambda indices: asked.append(list(indices)) or frames_at(indices)
+        return reader
+
+    monkeypatch.setattr(dataset, "open_video", counting)
+    data = KineticsDataModule(test_csv=str(videos / "train.csv"), **SMALL)
+    next(iter(data.test_dataloader()))
+    assert asked == [[0, 2, 5, 7, 10, 12, 15, 17, 20]]
+
+
+def test_training_clips(videos):
+    data = KineticsDataModule(train_csv=str(videos / "train.csv"), **SMALL)
+    batches = list(data.train_dataloader())
+    assert [tuple(batch["clip"].shape) for batch in batches] == [(2, 3, 4, 32, 32)] * 2
+    seen = {}
+    for batch in batches:
+        assert batch["label"].tolist() == batch["video"].tolist()
+        for video, clip in zip(batch["video"].tolist(), numbers(batch["clip"]), strict=True):
+            seen[video] = clip.tolist()
+    assert sorted(seen) == [0, 1, 2, 3]
+    for video in range(3):
+        start = seen[video][0]
+        assert 0 <= start <= 5
+        assert seen[video] == [start, start + 5, start + 10, start + 15]
+
+
+def train_epochs(videos, num_workers, epochs=2):
+    """{(epoch, video): clip} of a training run's batches; the sampler is told the epoch as Lightning does."""
+    data = KineticsDataModule(train_csv=str(videos / "train.csv"), **{**SMALL, "num_workers": num_workers})
+    loader = data.train_dataloader()
+    clips = {}
+    for epoch in range(epochs):
+        loader.sampler.set_epoch(epoch)
+        for batch in loader:
+            for video, clip in zip(batch["video"].tolist(), batch["clip"], strict=True):
+                clips[epoch, video] = clip
+    return clips
+
+
+def test_a_clip_depends_on_seed_epoch_and_video_alone(videos):
+    here, there = train_epochs(videos, 0), train_epochs(videos, 2)
+    assert sorted(here) == sorted(there) == [(epoch, video) for epoch in (0, 1) for video in range(4)]
+    assert all(torch.equal(here[key], there[key]) for key in here)
+    assert any(not torch.equal(here[0, video], here[1, video]) for video in range(4))
+    data = KineticsDataModule(train_csv=str(videos / "train.csv"), seed=1, **SMALL)
+    other = data.train_dataloader().dataset
+    assert any(not torch.equal(other[ClipIndex(0, video)]["clip"], here[0, video]) for video in range(4))
+
+
+class Recorder(pl.LightningModule):
+    """Keeps what arrives."""
+
+    def __init__(self):
+        super().__init__()
+        self.scale = nn.Parameter(torch.zeros(1))
+        self.train_batches, self.eval_batches, self.paths, self.replaced = [], [], [], []
+
+    def training_step(self, batch, batch_idx):
+        self.train_batches.append((self.current_epoch, batch))
+        self.replaced.append(self.trainer.datamodule.num_replaced)
+        return (self.scale * batch["clip"].mean()).sum()
+
+    def validation_step(self, batch, batch_idx):
+        self.eval_batches.append(batch)
+        videos = batch["video"].tolist() if "video" in batch else [video for video, _ in batch["errors"]]
+        self.paths += [self.trainer.datamodule.video_path(video) for video in videos]
+
+    test_step = predict_step = validation_step
+
+    def configure_optimizers(self):
+        return torch.optim.SGD(self.parameters(), lr=0.1)
+
+
+def trainer(folder, **options):
+    return pl.Trainer(
+        accelerator="cpu",
+        logger=False,
+        enable_checkpointing=False,
+        enable_progress_bar=False,
+        enable_model_summary=False,
+        default_root_dir=folder,
+        **options,
+    )
+
+
+def test_with_a_trainer(videos, tmp_path):
+    model = Recorder()
+    data = KineticsDataModule(
+        train_csv=str(videos / "train.csv"),
+        val_csv=str(videos / "train.csv"),
+        **{**SMALL, "num_workers": 1, "mean": (0.5, 0.25, 0.0), "std": (0.5, 0.25, 1.0)},
+    )
+    trainer(tmp_path, max_epochs=2, num_sanity_val_steps=0).fit(model, datamodule=data)
+    assert len(model.train_batches) == 4
+    by_epoch = {}
+    for epoch, batch in model.train_batches:
+        assert batch["clip"].dtype == torch.float32
+        assert sorted(batch) == ["clip", "label", "video"]
+        for video, clip in zip(batch["video"].tolist(), batch["clip"], strict=True):
+            by_epoch[epoch, video] = clip
+    # Lightning told the workers the epoch: these are the clips of epochs 0 and 1, normalised.
+    expected = train_epochs(videos, 0)
+    assert sorted(by_epoch) == sorted(expected)
+    mean, std = np.array([0.5, 0.25, 0.0]), np.array([0.5, 0.25, 1.0])
+    for key, clip in expected.items():
+        values = (clip.numpy() / 255 - mean[:, None, None, None]) / std[:, None, None, None]
+        assert np.allclose(by_epoch[key].numpy(), values, atol=1e-5)
+    assert model.eval_batches[0]["clip"].shape == (1, 1, 3, 4, 32, 32)
+    assert model.eval_batches[0]["clip"].dtype == torch.float32
+    assert model.paths[:4] == [str(videos / f"{number}.mp4") for number in range(4)]
+
+
+def test_evaluation_reports_unreadable_videos(videos, tmp_path):
+    model = Recorder()
+    data = KineticsDataModule(test_csv=str(videos / "bad.csv"), **SMALL)
+    trainer(tmp_path).test(model, datamodule=data, verbose=False)
+    assert ["clip" in batch for batch in model.eval_batches] == [True, False, True]
+    ((video, error),) = model.eval_batches[1]["errors"]
+    assert video == 1
+    assert error == f"{videos / 'bad.mp4'}: Invalid data found when processing input"
+    assert model.paths == [str(videos / name) for name in ("0.mp4", "bad.mp4", "2.mp4")]
+    # In a batch with readable ones, it is the error that is apart.
+    data = KineticsDataModule(test_csv=str(videos / "bad.csv"), eval_batch_size=3, **SMALL)
+    (batch,) = data.test_dataloader()
+    assert batch["video"].tolist() == batch["label"].tolist() == [0, 2]
+    assert [video for video, _ in batch["errors"]] == [1]
+
+
+def test_training_replaces_and_counts_unreadable_videos(videos, tmp_path, caplog):
+    model = Recorder()
+    data = KineticsDataModule(train_csv=str(videos / "bad.csv"), **{**SMALL, "batch_size": 3})
+    with caplog.at_level(logging.WARNING, logger="octvideo"):
+        trainer(tmp_path, max_epochs=2).fit(model, datamodule=data)
+    for _, batch in model.train_batches:
+        assert batch["clip"].shape[0] == 3
+        assert 1 not in batch["video"].tolist()
+        assert batch["label"].tolist() == batch["video"].tolist()
+    assert all(count >= 1 for count in model.replaced)
+    named = [record.getMessage() for record in caplog.records if "unreadable" in record.getMessage()]
+    error = f"{videos / 'bad.mp4'}: Invalid data found when processing input"
+    assert named == [f"unreadable training video, replaced by another: {error}"]
+    assert (tmp_path / "unreadable.txt").read_text() == f"{error}\n"
+
+
+@pytest.mark.parametrize("num_workers", [0, 1])
+def test_training_stops_when_nothing_can_be_read(tmp_path, num_workers):
+    (tmp_path / "bad.mp4").write_bytes(b"no video")
+    (tmp_path / "bad.csv").write_text("bad.mp4 1\n")
+    data = KineticsDataModule(train_csv=str(tmp_path / "bad.csv"), **{**SMALL, "num_workers": num_workers})
+    with pytest.raises(VideoDecodeError) as caught:
+        next(iter(data.train_dataloader()))
+    assert str(caught.value).startswith(f"{tmp_path / 'bad.mp4'}: Invalid data")
+    assert "10 others tried" in str(caught.value)
+
+
+def test_training_stops_when_too_much_is_unreadable(videos, tmp_path):
+    for name in ("x", "y"):
+        (tmp_path / f"{name}.mp4").write_bytes(b"no video")
+    (tmp_path / "a.mp4").symlink_to(videos / "0.mp4")
+    (tmp_path / "train.csv").write_text("x.mp4 0\ny.mp4 0\na.mp4 1\n")
+    data = KineticsDataModule(train_csv=str(tmp_path / "train.csv"), **{**SMALL, "batch_size": 3})
+    with pytest.raises(
+        VideoDecodeError, match="2 training videos can't be read in one epoch, allowed are 1"
+    ) as e:
+        trainer(tmp_path, max_epochs=1).fit(Recorder(), datamodule=data)
+    assert all(f"{name}.mp4: Invalid data" in str(e.value) for name in ("x", "y"))
+
+
+def test_predicting_files_and_folders(videos, tmp_path):
+    model = Recorder()
+    data = KineticsDataModule(predict_paths=[str(videos / "2.mp4"), str(videos)], **SMALL)
+    trainer(tmp_path).predict(model, datamodule=data, return_predictions=False)
+    assert model.paths == [
+        str(videos / name) for name in ("2.mp4", *(f"{n}.mp4" for n in range(4)), "bad.mp4")
+    ]
+    assert all(batch["label"].tolist() == [-1] for batch in model.eval_batches if "label" in batch)
+    assert sum(len(batch["errors"]) for batch in model.eval_batches) == 1
+
+
+def test_real_footage(clips, tmp_path):
+    (tmp_path / "train.csv").write_text(
+        "arm_wrestling.mp4,arm wrestling\nflipping_a_pancake.mkv,flipping pancake\n"
+    )
+    data = KineticsDataModule(
+        train_csv=str(tmp_path / "train.csv"),
+        root=str(clips),
+        class_list=str(clips.parent / "labels" / "kinetics400.txt"),
+        num_workers=0,
+    )
+    (batch,) = data.train_dataloader()
+    assert batch["clip"].shape == (2, 3, 8, 224, 224)
+    assert {data.class_names[label] for label in batch["label"]} == {"arm wrestling", "flipping pancake"}
+
+
+def test_preprocessing_is_plain(videos):
+    data = KineticsDataModule(class_list=str(videos / "classes.txt"), **SMALL)
+    assert data.num_classes == 4
+    assert data.preprocessing == {
+        "num_frames": 4,
+        "frame_stride": 5,
+        "fps": 30.0,
+        "short_side": [32, 40],
+        "crop": 32,
+        "test_short_side": 32,
+        "test_crop": 32,
+        "num_clips": 3,
+        "num_crops": 2,
+        "mean": [0.45, 0.45, 0.45],
+        "std": [0.225, 0.225, 0.225],
+        "class_names": ["zero", "one", "two", "three"],
+    }
+
+
+@pytest.mark.parametrize(
+    ("arguments", "text"),
+    [
+        ({"num_frames": 0}, "num_frames is 0, allowed is more than 0"),
+        ({"fps": -1.0}, "fps is -1.0, allowed is more than 0"),
+        ({"crop": 300}, "short_side is \\(256, 320\\) with crop 300"),
+        ({"flip": 2.0}, "flip is 2.0, allowed is a probability"),
+        ({"test_crop": 300}, "test_crop is 300, allowed is 1 to test_short_side, 256"),
+        ({"num_clips": 0}, "num_clips is 0, allowed is 1 or more"),
+        ({"batch_size": 0}, "batch_size is 0"),
+        ({"num_workers": -1}, "num_workers is -1"),
+        ({"seed": -1}, "seed is -1"),
+        ({"decoder": "cv2"}, "decoder is 'cv2', allowed are auto"),
+        ({"missing": "x"}, "missing is 'x', allowed are error, skip"),
+        ({"std": (0.0, 1.0, 1.0)}, "std is \\(0.0, 1.0, 1.0\\)"),
+        ({"max_unreadable": 2.0}, "max_unreadable is 2.0"),
+    ],
+)
+def test_bad_arguments(arguments, text):
+    with pytest.raises(ValueError, match=text):
+        KineticsDataModule(**arguments)
+
+
+def test_missing_pieces(videos):
+    with pytest.raises(ValueError, match="test_csv is None, test needs it"):
+        KineticsDataModule().test_dataloader()
+    with pytest.raises(ValueError, match=r"num_classes is 5, allowed is the length of .*classes.txt, 4"):
+        KineticsDataModule(class_list=str(videos / "classes.txt"), num_classes=5)
+    with pytest.raises(ManifestError, match=r"train.csv:3: label 2 is out of range, allowed is 0 to 1"):
+        KineticsDataModule(train_csv=str(videos / "train.csv"), num_classes=2).setup("fit")

@@ -1,0 +1,256 @@
+"""Every backend against a plain sequential PyAV decode of the same file."""
+
+import logging
+import os
+import pickle
+
+import av
+import numpy as np
+import pytest
+import torch
+
+import octvideo.data.decode as decode
+from octvideo.data.decode import VideoDecodeError, open_video
+
+# name: (file name, arguments of make_video, the backend that `auto` must take)
+KINDS = {
+    "h264": ("a.mp4", {}, "decord"),
+    "h264 mkv": ("a.mkv", {}, "decord"),
+    "no B-frames": ("a.mp4", {"options": {"g": "10", "bf": "0"}}, "decord"),
+    "open GOP": (
+        "a.mp4",
+        {"options": {"x264-params": "open-gop=1:keyint=10:bframes=3:b-adapt=0:scenecut=0"}},
+        "pyav",
+    ),
+    "10 bits": ("a.mp4", {"pix_fmt": "yuv420p10le"}, "pyav"),
+    "transport stream": ("a.ts", {}, "pyav"),
+    "mpeg4": ("a.mp4", {"codec": "mpeg4", "options": {"g": "10"}}, "decord"),
+    "mpeg4 avi": ("a.avi", {"codec": "mpeg4", "options": {"g": "10", "bf": "2"}}, "pyav"),
+    "mpeg2 program stream": (
+        "a.mpg",
+        {"codec": "mpeg2video", "fps": 25, "options": {"g": "8", "bf": "2"}},
+        "pyav",
+    ),
+    "vp9": ("a.webm", {"codec": "libvpx-vp9", "options": {"g": "10", "cpu-used": "8"}}, "decord"),
+    "variable rate": ("a.mkv", {"times": [i * 33 + (i % 7) * 4 for i in range(40)]}, "decord"),
+    "odd size": ("a.mp4", {"size": (51, 67), "pix_fmt": "yuv444p"}, "decord"),
+    "one frame": ("a.mp4", {"num_frames": 1}, "decord"),
+}
+
+
+def sequential(path):
+    """All frames `(N, H, W, 3)` and their times, decoded from front to back."""
+    with av.open(str(path)) as container:
+        frames = list(container.decode(container.streams.video[0]))
+        return np.stack([frame.to_ndarray(format="rgb24") for frame in frames]), [
+            frame.time for frame in frames
+        ]
+
+
+@pytest.fixture
+def kind_of_video(request, make_video, tmp_path):
+    name, arguments, backend = KINDS[request.param]
+    try:
+        return make_video(tmp_path / name, **{"num_frames": 40, **arguments}), backend
+    except (av.error.FFmpegError, ValueError) as error:
+        pytest.skip(f"this PyAV can't write it: {error}")
+
+
+@pytest.mark.parametrize("kind_of_video", KINDS, indirect=True)
+@pytest.mark.parametrize("decoder", ["auto", "pyav"])
+def test_random_access_is_exact(kind_of_video, decoder):
+    path, backend = kind_of_video
+    expected, times = sequential(path)
+    with open_video(path, decoder=decoder) as video:
+        assert video.decoder == (backend if decoder == "auto" else "pyav")
+        assert video.num_frames == len(expected)
+        assert video.pts_seconds == pytest.approx(sorted(times), abs=1e-6)
+        assert video.rotation == 0
+        # One by one in random order: each is a seek of its own.
+        for index in np.random.default_rng(0).integers(0, len(expected), 12):
+            frame = video.frames_at([index])
+            assert frame.dtype == torch.uint8
+            assert np.array_equal(frame[0].numpy(), expected[index]), index
+        several = [index % len(expected) for index in (30, 3, 3, 17, 39, 0)]
+        assert np.array_equal(video.frames_at(several).numpy(), expected[several])
+
+
+def test_every_frame_is_reached_from_its_own_seek(make_video, tmp_path):
+    path = make_video(tmp_path / "a.mp4", num_frames=50, options={"g": "7", "bf": "3"})
+    expected, _ = sequential(path)
+    with open_video(path, decoder="pyav") as video:
+        for index in reversed(range(50)):
+            assert np.array_equal(video.frames_at([index])[0].numpy(), expected[index])
+
+
+def test_fps_is_the_average(make_video, tmp_path):
+    with open_video(make_video(tmp_path / "a.mp4", fps=24)) as video:
+        assert video.fps == pytest.approx(24)
+    with open_video(make_video(tmp_path / "b.mp4", fps=60), decoder="pyav") as video:
+        assert video.fps == pytest.approx(60)
+
+
+@pytest.mark.parametrize("decoder", ["auto", "decord", "pyav"])
+def test_indices_are_checked(make_video, tmp_path, decoder):
+    path = make_video(tmp_path / "a.mp4", num_frames=5)
+    with open_video(path, decoder=decoder) as video:
+        assert video.frames_at([]).shape == (0, 64, 96, 3)
+        for bad in (5, -1):
+            with pytest.raises(IndexError, match=rf"{path}: frame index {bad} is not in \[0, 5\)"):
+                video.frames_at([0, bad])
+
+
+@pytest.mark.parametrize("angle", [0, 90, 180, 270])
+def test_rotation_is_applied(clips, angle):
+    path = clips / f"video_{angle}.mov"
+    stored, _ = sequential(path)
+    upright = np.rot90(stored, -angle // 90, axes=(1, 2))
+    for decoder in ("decord", "pyav"):
+        with open_video(path, decoder=decoder) as video:
+            assert video.rotation == angle
+            assert np.array_equal(video.frames_at([0, 1, 2]).numpy(), upright)
+
+
+@pytest.mark.parametrize(
+    ("name", "backend"),
+    [
+        ("arm_wrestling.mp4", "decord"),
+        ("flipping_a_pancake.mkv", "decord"),
+        ("bt709_full_range.mp4", "decord"),
+        ("unordered.mov", "decord"),
+        ("av1_video.mkv", "pyav"),
+        ("h264_10bits.mp4", "pyav"),
+        ("h265_10bits.mp4", "pyav"),
+        ("h265_video.mp4", "pyav"),
+    ],
+)
+def test_real_clips(clips, name, backend):
+    expected, _ = sequential(clips / name)
+    indices = np.random.default_rng(0).integers(0, len(expected), 6)
+    with open_video(clips / name) as video:
+        assert video.decoder == backend
+        assert np.array_equal(video.frames_at(indices).numpy(), expected[indices])
+
+
+def test_a_damaged_video_is_one_error(clips):
+    with open_video(clips / "corrupted.mp4") as video, pytest.raises(VideoDecodeError) as caught:
+        video.frames_at(range(video.num_frames))
+    assert caught.value.path == str(clips / "corrupted.mp4")
+    assert "\n" not in str(caught.value)
+
+
+def write_bytes(path, content):
+    path.write_bytes(content)
+    return path
+
+
+@pytest.mark.parametrize("decoder", ["auto", "decord", "pyav"])
+@pytest.mark.parametrize(
+    ("make", "reason"),
+    [
+        (lambda folder: folder / "none.mp4", "no such file"),
+        (lambda folder: folder, "is not a file"),
+        (lambda folder: write_bytes(folder / "empty.mp4", b""), "Invalid data"),
+        (lambda folder: write_bytes(folder / "text.mp4", b"no video here\n" * 50), "Invalid data"),
+        (
+            lambda folder: write_bytes(folder / "list.m3u8", b"ffconcat version 1.0\nfile a.mp4\n"),
+            "playlist|No such file",
+        ),
+    ],
+)
+def test_unreadable_files_are_named(tmp_path, decoder, make, reason):
+    path = make(tmp_path)
+    with pytest.raises(VideoDecodeError, match=reason) as caught:
+        open_video(path, decoder=decoder)
+    assert str(caught.value).startswith(f"{path}: ")
+    assert "\n" not in str(caught.value)
+
+
+def test_truncated_file(make_video, tmp_path):
+    whole = make_video(
+        tmp_path / "a.mp4", options={"movflags": "faststart", "g": "10", "crf": "5"}, num_frames=60
+    )
+    cut = write_bytes(tmp_path / "cut.mp4", whole.read_bytes()[: whole.stat().st_size * 2 // 3])
+    expected, _ = sequential(whole)
+    for decoder in ("auto", "pyav"):
+        # Either the container is seen to be shorter, or its late frames are an error; never other frames.
+        try:
+            with open_video(cut, decoder=decoder) as video:
+                assert np.array_equal(video.frames_at([0, 9]).numpy(), expected[[0, 9]])
+                video.frames_at([59])
+        except (VideoDecodeError, IndexError):
+            continue
+        pytest.fail("a frame that is not in the file was returned")
+
+
+def test_a_file_without_video(tmp_path):
+    path = tmp_path / "sound.mp4"
+    with av.open(str(path), "w") as container:
+        stream = container.add_stream("aac", rate=16000)
+        frame = av.AudioFrame.from_ndarray(
+            np.zeros((1, 1024), dtype=np.float32), format="fltp", layout="mono"
+        )
+        frame.sample_rate = 16000
+        container.mux(stream.encode(frame))
+        container.mux(stream.encode(None))
+    with pytest.raises(VideoDecodeError, match="has no video stream"):
+        open_video(path)
+
+
+def test_relative_paths_are_reported_absolute(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    with pytest.raises(VideoDecodeError) as caught:
+        open_video("gone.mp4")
+    assert caught.value.path == str(tmp_path / "gone.mp4")
+
+
+def test_the_error_survives_processes(tmp_path):
+    error = VideoDecodeError(tmp_path / "a.mp4", "two\nlines")
+    copy = pickle.loads(pickle.dumps(error))  # noqa: S301  our own bytes
+    assert str(copy) == str(error) == f"{tmp_path / 'a.mp4'}: two lines"
+    assert (copy.path, copy.reason) == (error.path, error.reason)
+    # A DataLoader makes the error again from its worker's stack trace.
+    again = VideoDecodeError(
+        f"Caught VideoDecodeError in DataLoader worker.\nTrace\n  a.b.VideoDecodeError: {error}\n"
+    )
+    assert str(again) == str(error)
+
+
+def test_readers_stay_in_their_process(make_video, tmp_path):
+    with open_video(make_video(tmp_path / "a.mp4")) as video, pytest.raises(TypeError, match="send its path"):
+        pickle.dumps(video)
+
+
+def test_a_fall_back_is_named_once(make_video, tmp_path, caplog, monkeypatch):
+    monkeypatch.setattr(decode, "_named", set())
+    paths = [make_video(tmp_path / f"{name}.avi", codec="mpeg4") for name in "ab"]
+    with caplog.at_level(logging.WARNING, logger="octvideo"):
+        for path in paths:
+            open_video(path).close()
+    assert [record.getMessage() for record in caplog.records] == [
+        f"decoding with PyAV instead of decord, since the container is avi (the first such file: {paths[0]})"
+    ]
+
+
+def test_without_decord_auto_uses_pyav(make_video, tmp_path, monkeypatch):
+    path = make_video(tmp_path / "a.mp4")
+    monkeypatch.setitem(__import__("sys").modules, "decord", None)
+    with open_video(path) as video:
+        assert video.decoder == "pyav"
+    with pytest.raises(ValueError, match="decoder is 'decord', which can't be imported"):
+        open_video(path, decoder="decord")
+
+
+def test_unknown_decoder_and_device(make_video, tmp_path):
+    path = make_video(tmp_path / "a.mp4")
+    with pytest.raises(ValueError, match="decoder is 'cv2', allowed are auto, decord, pyav"):
+        open_video(path, decoder="cv2")
+    with pytest.raises(ValueError, match="device is 'tpu', allowed"):
+        open_video(path, device="tpu")
+
+
+def test_names_of_any_kind(make_video, tmp_path):
+    path = make_video(tmp_path / "ein Ordner, größer" / "- 100%d видео.mp4")
+    for decoder in ("decord", "pyav"):
+        with open_video(os.fspath(path), decoder=decoder) as video:
+            assert video.num_frames == 30
