@@ -7,6 +7,7 @@ frequency; before any other operation the two are merged. So the twin has the de
 """
 
 import copy
+import fnmatch
 import operator
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
@@ -42,6 +43,7 @@ def octavize(
     *,
     dense_stem: bool = True,
     dense_last_stage: bool = True,
+    dense: Iterable[str] = (),
     downsample: str = "avg_pool",
     upsample: str = "nearest",
     high_to_low: bool = True,
@@ -59,6 +61,7 @@ def octavize(
         dense_stem: keep the convolutions before the first spatial pool dense, or the first one in a network
             without such a pool (the authors' choice).
         dense_last_stage: keep values of the network's lowest resolution dense (the authors' choice).
+        dense: patterns of module paths (``fnmatch``) of convolutions whose output is to stay dense too.
         downsample: ``avg_pool`` (the paper's choice) or ``stride``.
         upsample: ``nearest`` (the paper's choice) or ``linear``.
         high_to_low, low_to_high: whether the paths between the frequencies exist (paper, Table 3).
@@ -93,7 +96,7 @@ def octavize(
             "low_to_high": low_to_high,
         },
     )
-    return rewriter.run(dense_stem, dense_last_stage)
+    return rewriter.run(dense_stem, dense_last_stage, tuple(dense))
 
 
 class _Rewriter:
@@ -113,10 +116,11 @@ class _Rewriter:
         self.buffers: dict[tuple[int, ...], str] = {}
         self.num_octave = 0
 
-    def run(self, dense_stem: bool, dense_last_stage: bool) -> fx.GraphModule:
+    def run(self, dense_stem: bool, dense_last_stage: bool, dense: tuple[str, ...]) -> fx.GraphModule:
         scales = [self.scale[n] for n in self.ops.graph.nodes if self.kind[n] == Kind.CONV and self.scale[n]]
         self.last_scale = max(cast(list[float], scales), default=0.0) if dense_last_stage else None
         self.stem = self.ops.stem() if dense_stem else set()
+        self.named_dense = self._match(dense)
         for node in self.ops.graph.nodes:
             self.values[node] = self._rewrite(node)
         if not self.num_octave:
@@ -137,6 +141,15 @@ class _Rewriter:
         for name, module in twin.named_modules():
             module.training = self.modules[name].training if name in self.modules else self.model.training
         return twin
+
+    def _match(self, patterns: tuple[str, ...]) -> set[str]:
+        convs = [str(n.target) for n in self.ops.graph.nodes if self.kind[n] == Kind.CONV]
+        for pattern in patterns:
+            if not fnmatch.filter(convs, pattern):
+                raise ValueError(
+                    f"dense has {pattern!r}, which matches no convolution; there are {convs[0]} to {convs[-1]}"
+                )
+        return {path for pattern in patterns for path in fnmatch.filter(convs, pattern)}
 
     # Nodes
 
@@ -180,6 +193,7 @@ class _Rewriter:
         depthwise = conv.groups > 1 and conv.groups == conv.in_channels
         dense_out = (
             node in self.stem
+            or path in self.named_dense
             or self.scale[node] is None
             or self._stays_dense(node)
             or self.ops.only_feeds_dense(node)

@@ -93,7 +93,8 @@ class Operations:
             per_channel = isinstance(module, nn.PReLU) and module.num_parameters > 1
             return Kind.OTHER if per_channel else Kind.EACH
         if isinstance(module, POOL_MODULES):
-            return Kind.POOL
+            halves = _pools_alike(module.kernel_size, module.stride, module.padding)
+            return Kind.POOL if halves else Kind.OTHER
         if isinstance(module, ADAPTIVE_MODULES) and _is_one_pixel(module.output_size):
             return Kind.GLOBAL_POOL
         return Kind.OTHER
@@ -102,7 +103,9 @@ class Operations:
         if node.target in EACH_FUNCTIONS:
             return Kind.EACH
         if node.target in POOL_FUNCTIONS:
-            return Kind.POOL
+            kernel = _argument(node, 1, "kernel_size")
+            stride = _argument(node, 2, "stride") or kernel
+            return Kind.POOL if _pools_alike(kernel, stride, _argument(node, 3, "padding") or 0) else Kind.OTHER
         if node.target in ADAPTIVE_FUNCTIONS and _is_one_pixel(_argument(node, 1, "output_size")):
             return Kind.GLOBAL_POOL
         if node.target is torch.mean and self._is_global_mean(node):
@@ -209,6 +212,19 @@ def take_channels(x: Tensor, rows: slice | Tensor) -> Tensor:
 
 def _argument(node: fx.Node, position: int, name: str) -> Any:
     return node.args[position] if len(node.args) > position else node.kwargs.get(name)
+
+
+def _pools_alike(kernel: Any, stride: Any, padding: Any) -> bool:
+    """Whether pooling a map and its half gives a map and its half, at every size.
+
+    True of the pools between stages and of those that keep the size; not of a head's 7x7 pool.
+    """
+    sides = zip(*(_last_two(value) for value in (kernel, stride, padding)), strict=True)
+    return all(k - 2 * p <= (1 if s == 1 else s + 1) for k, s, p in sides)
+
+
+def _last_two(value: Any) -> tuple[int, int]:
+    return tuple(value[-2:]) if isinstance(value, tuple | list) else (value, value)
 
 
 def _is_one_pixel(size: Any) -> bool:

@@ -51,10 +51,13 @@ def _i3d_tiny(*, model_num_class: int) -> Net:
         create_res_basic_stem(
             in_channels=3,
             out_channels=width,
-            conv_kernel_size=(5, 5, 5),
+            conv_kernel_size=(5, 7, 7),
             conv_stride=(1, 2, 2),
-            conv_padding=(2, 2, 2),
-            pool=None,
+            conv_padding=(2, 3, 3),
+            pool=nn.MaxPool3d,
+            pool_kernel_size=(1, 3, 3),
+            pool_stride=(1, 2, 2),
+            pool_padding=(0, 1, 1),
         )
     ]
     dim_in, dim_out = width, 4 * width
