@@ -2,10 +2,12 @@
 
 import argparse
 
+from rich.box import SIMPLE_HEAD
 from rich.console import Console
 from rich.table import Table
 
 ALPHAS = (0.0, 0.125, 0.25, 0.5)
+CAPTION = "clip: frames x stride @ crop; the parameters are the same at every alpha"
 
 
 def models_command(args: list[str]) -> int:
@@ -15,19 +17,21 @@ def models_command(args: list[str]) -> int:
     parser.add_argument("--num_classes", type=int, default=400)
     options = parser.parse_args(args)
 
+    import torch
+
     from octvideo.models import MODELS, count_macs, count_parameters, create_model
 
-    table = Table(title="models (GFLOPs are multiply-adds of one clip)")
-    for column in ("name", "input: frames x stride @ crop", "parameters"):
-        table.add_column(column, justify="left" if column == "name" else "right")
-    for alpha in options.alpha:
-        table.add_column(f"GFLOPs at alpha {alpha:g}", justify="right")
+    table = Table(title="GFLOPs (multiply-adds, 1e9) of one clip at each alpha", caption=CAPTION, box=SIMPLE_HEAD)
+    table.add_column("model", no_wrap=True)
+    for column in ("clip", "parameters", *(f"{alpha:g}" for alpha in options.alpha)):
+        table.add_column(column, justify="right", no_wrap=True)
     for name, spec in MODELS.items():
         shape = (1, 3, spec.num_frames, spec.crop, spec.crop)
-        models = [create_model(name, alpha=alpha, num_classes=options.num_classes) for alpha in options.alpha]
+        with torch.device("meta"):  # shapes only
+            models = [create_model(name, alpha=alpha, num_classes=options.num_classes) for alpha in options.alpha]
         table.add_row(
             name,
-            f"{spec.num_frames} x {spec.frame_stride} @ {spec.crop}",
+            f"{spec.num_frames}x{spec.frame_stride} @ {spec.crop}",
             f"{count_parameters(models[0]) / 1e6:.2f} M",
             *(f"{count_macs(model, shape) / 1e9:.3g}" for model in models),
         )

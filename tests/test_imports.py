@@ -1,0 +1,92 @@
+"""Imports point one way, and the command line answers without torch: held by reading the source."""
+
+import ast
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+PACKAGE = Path(__file__).parents[1] / "octvideo"
+
+# What each part may import of the others. `octvideo` itself stands for the lazy package module.
+ALLOWED = {
+    "layers": set(),
+    "models": {"layers"},
+    "data": set(),
+    "evaluation": set(),
+    "classifier": {"octvideo", "layers", "models", "evaluation"},
+    "cli": {"octvideo", "layers", "models", "evaluation", "data", "classifier"},
+    "__init__": {"classifier", "models"},
+    "__main__": {"cli"},
+}
+
+
+def part_of(module: str) -> str | None:
+    """`octvideo.models.table` is of `models`; None for other packages."""
+    names = module.split(".")
+    if names[0] != "octvideo":
+        return None
+    return names[1] if len(names) > 1 else "octvideo"
+
+
+def imported_parts(file: Path) -> set[str]:
+    """Parts of octvideo that a file imports, anywhere in it."""
+    parts = set()
+    package = ["octvideo", *file.relative_to(PACKAGE).parts[:-1]]
+    for node in ast.walk(ast.parse(file.read_text())):
+        modules = []
+        if isinstance(node, ast.Import):
+            modules = [alias.name for alias in node.names]
+        elif isinstance(node, ast.ImportFrom):
+            base = ".".join(package[: len(package) - node.level + 1]) if node.level else ""
+            base = ".".join(name for name in (base, node.module or "") if name)
+            # `from octvideo import models` imports a part, `from octvideo.models import x` a name of one
+            modules = [f"{base}.{alias.name}" for alias in node.names] if base == "octvideo" else [base]
+        for module in modules:
+            part = part_of(module)
+            parts.add("octvideo" if part and part.startswith("__") else part)
+    return parts - {None}
+
+
+@pytest.mark.parametrize("file", sorted(PACKAGE.rglob("*.py")), ids=lambda f: str(f.relative_to(PACKAGE)))
+def test_imports_point_one_way(file: Path) -> None:
+    part = file.relative_to(PACKAGE).parts[0].removesuffix(".py")
+    assert imported_parts(file) <= ALLOWED[part] | {part}
+
+
+def test_the_rule_sees_every_form_of_import(tmp_path: Path) -> None:
+    file = PACKAGE / "evaluation" / "imaginary.py"
+    for line in (
+        "import octvideo.models",
+        "from octvideo import models",
+        "from octvideo.models.table import MODELS",
+        "from ..models import table",
+        "def f():\n    from octvideo.models import MODELS",
+    ):
+        tree = tmp_path / "octvideo" / "evaluation"
+        tree.mkdir(parents=True, exist_ok=True)
+        (tree / "imaginary.py").write_text(line)
+
+        class Elsewhere(type(file)):
+            def read_text(self, *args, line=line, **kwargs):
+                return line
+
+        assert imported_parts(Elsewhere(file)) == {"models"}, line
+
+
+@pytest.mark.parametrize("argument", ["--help", "--version"])
+def test_help_does_not_import_torch(argument: str) -> None:
+    code = f"import sys; from octvideo.cli import main; main(['{argument}']); print('torch' in sys.modules)"
+    run = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert run.stdout.splitlines()[-1] == "False"
+
+
+def test_lazy_names_are_real() -> None:
+    import octvideo
+
+    assert octvideo.create_model is sys.modules["octvideo.models"].create_model
+    assert octvideo.VideoClassifier is sys.modules["octvideo.classifier"].VideoClassifier
+    assert set(dir(octvideo)) >= {"VideoClassifier", "create_model", "octavize", "__version__"}
+    with pytest.raises(AttributeError, match="nothing_like_it"):
+        _ = octvideo.nothing_like_it
