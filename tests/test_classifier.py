@@ -1,0 +1,411 @@
+"""VideoClassifier against computations written out here: schedule, loss, views, checkpoints."""
+
+import math
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from lightning.pytorch import LightningDataModule, Trainer
+from torch import Tensor
+from torch.utils.data import DataLoader
+
+from octvideo import VideoClassifier
+from octvideo.classifier import check_class_names, learning_rate_at, load_classifier
+from octvideo.models.checkpoints import CheckpointError, read_checkpoint
+
+NUM_CLASSES = 3
+CARD = {"num_frames": 4, "mean": [0.45, 0.45, 0.45], "class_names": ["a", "b", "c"]}
+
+
+class Clips(torch.utils.data.Dataset):
+    """Random clips with labels in turn; `(V, 3, T, H, W)` with views, else `(3, T, H, W)`."""
+
+    def __init__(self, num_videos: int, num_views: int | None = None) -> None:
+        self.num_videos, self.num_views = num_videos, num_views
+
+    def __len__(self) -> int:
+        return self.num_videos
+
+    def __getitem__(self, index: int) -> dict:
+        shape = (3, 4, 32, 32) if self.num_views is None else (self.num_views, 3, 4, 32, 32)
+        clip = torch.randn(shape, generator=torch.Generator().manual_seed(index))
+        return {"clip": clip, "label": index % NUM_CLASSES, "video": index}
+
+
+class ClipData(LightningDataModule):
+    class_names = ("a", "b", "c")
+    preprocessing = CARD
+
+    def __init__(self, num_videos: int = 8, num_views: int = 3, eval_batch_size: int = 1) -> None:
+        super().__init__()
+        self.num_videos, self.num_views, self.eval_batch_size = num_videos, num_views, eval_batch_size
+
+    def train_dataloader(self) -> DataLoader:
+        return DataLoader(Clips(self.num_videos), batch_size=2)
+
+    def val_dataloader(self) -> DataLoader:
+        return DataLoader(Clips(self.num_videos, 1), batch_size=4)
+
+    def test_dataloader(self) -> DataLoader:
+        return DataLoader(Clips(self.num_videos, self.num_views), batch_size=self.eval_batch_size)
+
+    predict_dataloader = test_dataloader
+
+
+def tiny(**arguments) -> VideoClassifier:
+    torch.manual_seed(0)
+    return VideoClassifier(**{"name": "i3d_tiny", "num_classes": NUM_CLASSES, "lr": 0.01, **arguments})
+
+
+def quiet_trainer(tmp_path: Path, **arguments) -> Trainer:
+    defaults = {
+        "accelerator": "cpu",
+        "devices": 1,
+        "logger": False,
+        "enable_checkpointing": False,
+        "enable_progress_bar": False,
+        "enable_model_summary": False,
+        "num_sanity_val_steps": 0,
+        "default_root_dir": tmp_path,
+    }
+    return Trainer(**{**defaults, **arguments})
+
+
+# Learning rate
+
+
+def test_schedule_closed_form() -> None:
+    # 10 steps, 4 of warm-up from 0.2; the cosine of 1.0 over all 10 is reached at step 4
+    def half_cosine(step: int) -> float:
+        return (1 + math.cos(math.pi * step / 10)) / 2
+
+    expected = [0.2 + (half_cosine(4) - 0.2) * step / 4 for step in range(4)]
+    expected += [half_cosine(step) for step in range(4, 10)]
+    found = [
+        learning_rate_at(step, num_steps=10, warmup_steps=4, lr=1.0, warmup_start_lr=0.2)
+        for step in range(10)
+    ]
+    np.testing.assert_allclose(found, expected)
+    assert learning_rate_at(0, num_steps=10, warmup_steps=0, lr=0.3, warmup_start_lr=0.2) == 0.3
+    assert learning_rate_at(10, num_steps=10, warmup_steps=0, lr=0.3, warmup_start_lr=0.2) == pytest.approx(0)
+
+
+def test_schedule_equals_the_published_one() -> None:
+    # PySlowFast's Kinetics recipe in epochs: lr 0.1, 196 epochs, warm-up 34 from 0.01
+    def published(epoch: float) -> float:
+        def cosine(at: float) -> float:
+            return 0.1 * (math.cos(math.pi * at / 196) + 1.0) * 0.5
+
+        return epoch * (cosine(34.0) - 0.01) / 34.0 + 0.01 if epoch < 34.0 else cosine(epoch)
+
+    steps = 50  # an epoch
+    for epoch in (0, 1.5, 33.98, 34, 100.2, 195):
+        step = round(epoch * steps)
+        found = learning_rate_at(
+            step, num_steps=196 * steps, warmup_steps=34 * steps, lr=0.1, warmup_start_lr=0.01
+        )
+        assert found == pytest.approx(published(step / steps))
+
+
+class RecordLearningRates(VideoClassifier):
+    def on_train_start(self) -> None:
+        self.rates: list[float] = []
+
+    def optimizer_step(self, *args, **kwargs) -> None:
+        self.rates.append(self.optimizers().param_groups[0]["lr"])
+        super().optimizer_step(*args, **kwargs)
+
+
+@pytest.mark.parametrize("accumulate", [1, 2])
+def test_training_follows_the_schedule_by_optimiser_step(tmp_path, accumulate: int) -> None:
+    module = RecordLearningRates(
+        "i3d_tiny", num_classes=NUM_CLASSES, lr=0.04, warmup_epochs=1, warmup_start_lr=0.002
+    )
+    trainer = quiet_trainer(tmp_path, max_epochs=3, limit_val_batches=0, accumulate_grad_batches=accumulate)
+    trainer.fit(module, datamodule=ClipData(num_videos=8))
+    epoch_steps = 4 // accumulate
+    total = 3 * epoch_steps
+    cosine = [0.02 * (1 + math.cos(math.pi * step / total)) for step in range(total)]
+    warm = [0.002 + (cosine[epoch_steps] - 0.002) * step / epoch_steps for step in range(epoch_steps)]
+    np.testing.assert_allclose(module.rates, warm + cosine[epoch_steps:])
+
+
+def test_warmup_longer_than_training(tmp_path) -> None:
+    trainer = quiet_trainer(tmp_path, max_epochs=2, limit_val_batches=0)
+    with pytest.raises(
+        ValueError, match=r"warmup_epochs is 3 .* at most the length of the training, 2 epochs"
+    ):
+        trainer.fit(tiny(warmup_epochs=3), datamodule=ClipData())
+
+
+def test_training_without_an_end(tmp_path) -> None:
+    trainer = quiet_trainer(tmp_path, max_epochs=-1, limit_val_batches=0)
+    with pytest.raises(ValueError, match=r"max_epochs and trainer\.max_steps are both -1"):
+        trainer.fit(tiny(), datamodule=ClipData())
+
+
+# Arguments, optimiser, loss
+
+
+@pytest.mark.parametrize(
+    ("arguments", "text"),
+    [
+        ({"lr": 0.0}, "lr is 0.0, allowed: above 0"),
+        ({"momentum": 1.0}, "momentum is 1.0"),
+        ({"momentum": 0.0}, "nesterov is True, allowed: false when momentum is 0"),
+        ({"weight_decay": -1.0}, "weight_decay is -1.0"),
+        ({"warmup_epochs": -0.5}, "warmup_epochs is -0.5"),
+        ({"label_smoothing": 1.0}, "label_smoothing is 1.0"),
+        ({"view_batch_size": 0}, "view_batch_size is 0, allowed: 1 or more"),
+        ({"alpha": 1.5}, "alpha is 1.5"),
+        ({"num_classes": 0}, "num_classes is 0"),
+        ({"name": "nothing"}, "nothing"),
+    ],
+)
+def test_arguments_out_of_range(arguments: dict, text: str) -> None:
+    with pytest.raises(ValueError, match=text):
+        tiny(**arguments)
+
+
+@pytest.mark.parametrize("decay_norms", [False, True])
+def test_weight_decay_of_norms(tmp_path, decay_norms: bool) -> None:
+    module = tiny(decay_norms=decay_norms, weight_decay=0.3)
+    trainer = quiet_trainer(tmp_path, max_epochs=1, limit_val_batches=0, limit_train_batches=1)
+    trainer.fit(module, datamodule=ClipData())
+    decay = {id(p): g["weight_decay"] for g in trainer.optimizers[0].param_groups for p in g["params"]}
+    assert len(decay) == len(list(module.parameters()))
+    norms = {
+        id(p)
+        for m in module.modules()
+        if isinstance(m, torch.nn.modules.batchnorm._BatchNorm)
+        for p in m.parameters()
+    }
+    assert norms
+    for name, parameter in module.named_parameters():
+        exempt = id(parameter) in norms or name.endswith("bias")
+        assert decay[id(parameter)] == (0.0 if exempt and not decay_norms else 0.3), name
+
+
+def test_first_step_is_sgd_with_nesterov_momentum(tmp_path) -> None:
+    module = tiny(lr=0.05, momentum=0.8, weight_decay=0.01, label_smoothing=0.2)
+    before = {name: p.detach().clone() for name, p in module.named_parameters()}
+    batch = next(iter(ClipData().train_dataloader()))
+    twin = tiny().train()
+    log_p = twin(batch["clip"]).log_softmax(dim=1)
+    target = torch.full((2, 3), 0.2 / 3)
+    target[range(2), batch["label"]] += 0.8
+    loss = -(target * log_p).sum(dim=1).mean()  # label smoothing, written out
+    gradients = dict(
+        zip(before, torch.autograd.grad(loss, [p for _, p in twin.named_parameters()]), strict=True)
+    )
+    trainer = quiet_trainer(tmp_path, max_epochs=1, limit_val_batches=0, limit_train_batches=1)
+    trainer.fit(module, datamodule=ClipData())
+    for name, parameter in module.named_parameters():
+        gradient = gradients[name] + (0.01 * before[name] if parameter.ndim > 1 else 0)
+        # first step: the momentum buffer is the gradient; Nesterov looks ahead by 0.8 of it
+        expected = before[name] - 0.05 * 1.8 * gradient
+        torch.testing.assert_close(parameter, expected, rtol=1e-4, atol=1e-6, msg=name)
+
+
+# Evaluation
+
+
+def numpy_probabilities(module: VideoClassifier, clip: Tensor) -> np.ndarray:
+    """One view at a time through the network, softmax, mean: the protocol as a loop."""
+    total = np.zeros(NUM_CLASSES)
+    with torch.no_grad():
+        for view in clip:
+            logits = module.network(view[None])[0].double().numpy()
+            total += np.exp(logits) / np.exp(logits).sum()
+    return total / len(clip)
+
+
+@pytest.mark.parametrize("view_batch_size", [1, 2, 100])
+@pytest.mark.parametrize("eval_batch_size", [1, 3])
+def test_scores_equal_a_plain_loop(tmp_path, view_batch_size: int, eval_batch_size: int) -> None:
+    module = tiny(view_batch_size=view_batch_size).eval()
+    data = ClipData(num_videos=5, num_views=3, eval_batch_size=eval_batch_size)
+    (result,) = quiet_trainer(tmp_path).test(module, datamodule=data, verbose=False)
+    scores = module.test_result
+    dataset = Clips(5, 3)
+    expected = np.stack([numpy_probabilities(module, dataset[i]["clip"]) for i in range(5)])
+    np.testing.assert_allclose(scores.probabilities, expected, atol=1e-6)
+    labels = [0, 1, 2, 0, 1]
+    top1 = sum(expected[i].argmax() == labels[i] for i in range(5)) / 5
+    assert result["test/top1"] == pytest.approx(top1)
+    assert result["test/top5"] == 1.0  # three classes: capped
+    assert scores.num_views == 3
+
+    outputs = quiet_trainer(tmp_path).predict(module, datamodule=data)
+    predicted = {v: p for o in outputs for v, p in zip(o["video"], o["probabilities"], strict=True)}
+    for video in range(5):
+        np.testing.assert_array_equal(predicted[video], scores.probabilities[video])
+        assert predicted[video].sum() == pytest.approx(1, abs=1e-6)
+
+
+def test_results_do_not_depend_on_how_videos_are_batched(tmp_path) -> None:
+    module = tiny().eval()
+    found = []
+    for eval_batch_size in (1, 4):
+        data = ClipData(num_videos=5, num_views=3, eval_batch_size=eval_batch_size)
+        quiet_trainer(tmp_path).test(module, datamodule=data, verbose=False)
+        found.append(module.test_result.probabilities)
+    np.testing.assert_array_equal(found[0], found[1])
+
+
+def test_unreadable_videos_are_counted_not_replaced() -> None:
+    module = tiny().eval()
+    module.on_test_epoch_start()
+    clip = torch.randn(1, 2, 3, 4, 32, 32)
+    good = {"clip": clip, "label": torch.tensor([1]), "video": torch.tensor([4])}
+    with torch.no_grad():
+        module.test_step({**good, "errors": [(2, "/v/2.mp4: truncated")]}, 0)
+        module.test_step({"errors": [(9, "/v/9.mp4: no video stream")]}, 1)
+    scores = module._collector.gather()
+    assert scores.videos.tolist() == [4]
+    assert scores.errors == [(2, "/v/2.mp4: truncated"), (9, "/v/9.mp4: no video stream")]
+
+
+def test_logged_numbers(tmp_path) -> None:
+    module = tiny()
+    trainer = quiet_trainer(tmp_path, max_epochs=1)
+    trainer.fit(module, datamodule=ClipData())
+    logged = trainer.callback_metrics
+    names = {"train/loss", "train/top1", "lr", "val/loss", "val/top1", "val/top5"}
+    assert names | {"train/data_seconds", "train/step_seconds", "train/data_share"} <= set(logged)
+    assert 0 <= logged["train/data_share"] <= 1
+    assert 0 < logged["train/data_seconds"] < logged["train/step_seconds"]
+    with torch.no_grad():
+        module.eval()
+        dataset = Clips(8, 1)
+        right = [module(dataset[i]["clip"]).argmax().item() == i % NUM_CLASSES for i in range(8)]
+        losses = [-module(dataset[i]["clip"]).log_softmax(1)[0, i % NUM_CLASSES].item() for i in range(8)]
+    assert logged["val/top1"] == pytest.approx(sum(right) / 8)
+    assert logged["val/loss"] == pytest.approx(sum(losses) / 8, rel=1e-4)
+
+
+def test_channels_last_changes_nothing_but_memory() -> None:
+    clip = torch.randn(2, 3, 4, 32, 32)
+    plain, last = tiny(alpha=0.25).eval(), tiny(alpha=0.25, channels_last=True).eval()
+    kernels = [p for p in last.parameters() if p.ndim == 5]
+    assert all(p.is_contiguous(memory_format=torch.channels_last_3d) for p in kernels)
+    with torch.no_grad():
+        torch.testing.assert_close(last(clip), plain(clip), rtol=1e-4, atol=1e-5)
+
+
+# Checkpoints
+
+
+@pytest.fixture(scope="module")
+def checkpoint(tmp_path_factory) -> Path:
+    folder = tmp_path_factory.mktemp("run")
+    trainer = quiet_trainer(folder, max_epochs=1, limit_train_batches=1, limit_val_batches=0)
+    trainer.fit(tiny(), datamodule=ClipData())
+    trainer.save_checkpoint(folder / "trained.ckpt")
+    return folder / "trained.ckpt"
+
+
+def test_checkpoint_is_plain_and_carries_its_card(checkpoint: Path) -> None:
+    content = torch.load(checkpoint, weights_only=True)
+    assert content["octvideo"]["card"] == CARD
+    assert content["hyper_parameters"]["name"] == "i3d_tiny"
+    module = load_classifier(checkpoint)
+    assert module.card["class_names"] == ["a", "b", "c"]
+    assert not module.training
+
+
+def test_other_alpha_runs_the_same_weights(checkpoint: Path) -> None:
+    dense, octave = load_classifier(checkpoint), load_classifier(checkpoint, alpha=0.5)
+    assert octave.alpha == 0.5
+    for (name, a), (other, b) in zip(dense.state_dict().items(), octave.state_dict().items(), strict=True):
+        assert name == other
+        torch.testing.assert_close(a, b, rtol=0, atol=0)
+
+
+def test_resume_and_test_read_it_safely(checkpoint: Path, tmp_path) -> None:
+    module = tiny()
+    trainer = quiet_trainer(tmp_path, max_epochs=2, limit_train_batches=1, limit_val_batches=0)
+    trainer.fit(module, datamodule=ClipData(), ckpt_path=checkpoint, weights_only=True)
+    assert trainer.global_step == 2
+    module = tiny()
+    quiet_trainer(tmp_path).test(
+        module, datamodule=ClipData(), ckpt_path=checkpoint, weights_only=True, verbose=False
+    )
+    assert module.card == CARD
+
+
+@pytest.mark.parametrize(
+    ("arguments", "text"),
+    [
+        ({"num_classes": 4}, r"num_classes is 3, the model's is 4"),
+        ({"name": "i3d_r50"}, r"its name is i3d_tiny, the model's is i3d_r50"),
+    ],
+)
+def test_checkpoint_of_another_model(checkpoint: Path, tmp_path, arguments: dict, text: str) -> None:
+    with pytest.raises(CheckpointError, match=text) as caught:
+        quiet_trainer(tmp_path).test(
+            tiny(**arguments), datamodule=ClipData(), ckpt_path=checkpoint, weights_only=True
+        )
+    assert str(checkpoint) in str(caught.value)
+    assert "\n" not in str(caught.value)
+
+
+def test_checkpoint_with_other_tensors(checkpoint: Path, tmp_path) -> None:
+    content = torch.load(checkpoint, weights_only=True)
+    state = content["state_dict"]
+    first = next(iter(state))
+    for change, text in (
+        ({first: torch.zeros(1)}, rf"{first} is \(1,\), the model's is \("),
+        ({"more": torch.zeros(1)}, "it has more too"),
+    ):
+        torch.save({**content, "state_dict": {**state, **change}}, tmp_path / "changed.ckpt")
+        with pytest.raises(CheckpointError, match=text):
+            load_classifier(tmp_path / "changed.ckpt")
+    torch.save(
+        {**content, "state_dict": {k: v for k, v in state.items() if k != first}}, tmp_path / "changed.ckpt"
+    )
+    with pytest.raises(CheckpointError, match=f"it lacks {first}"):
+        load_classifier(tmp_path / "changed.ckpt")
+
+
+def test_class_names_in_another_order() -> None:
+    card = {"class_names": ["a", "b", "c"]}
+    check_class_names(card, ("a", "b", "c"), "x.ckpt")
+    check_class_names(card, None, "x.ckpt")
+    check_class_names({}, ("a", "b"), "x.ckpt")
+    with pytest.raises(CheckpointError, match=r"in another order .* class 1 is 'c', was 'b'"):
+        check_class_names(card, ("a", "c", "b"), "x.ckpt")
+    with pytest.raises(CheckpointError, match=r"other classes .* class 2 is 'd'"):
+        check_class_names(card, ("a", "b", "d"), "x.ckpt")
+    with pytest.raises(CheckpointError, match="knows 3 classes, the data's class list has 2"):
+        check_class_names(card, ("a", "b"), "x.ckpt")
+
+
+class Unsafe:
+    """What loading with pickle would rebuild."""
+
+
+@pytest.mark.parametrize("content", ["text", "pickle", "list", "truncated"])
+def test_files_that_are_no_checkpoints(tmp_path, content: str) -> None:
+    file = tmp_path / "file.ckpt"
+    if content == "text":
+        file.write_text("not a checkpoint")
+    elif content == "pickle":
+        torch.save({"state_dict": {}, "object": Unsafe()}, file)
+    elif content == "list":
+        torch.save([torch.zeros(2)], file)
+    else:
+        torch.save({"state_dict": {"x": torch.zeros(1000)}}, file)
+        file.write_bytes(file.read_bytes()[:1500])
+    with pytest.raises(CheckpointError) as caught:
+        read_checkpoint(file)
+    assert str(file) in str(caught.value)
+    assert "\n" not in str(caught.value)
+    if content == "pickle":
+        assert "refused" in str(caught.value)
+
+
+def test_missing_checkpoint(tmp_path) -> None:
+    with pytest.raises(FileNotFoundError, match=r"no checkpoint file /.*nothing\.ckpt"):
+        load_classifier(tmp_path / "nothing.ckpt")
