@@ -1,8 +1,12 @@
 """Video data: decoding, clip sampling, transforms, manifests, and the data module over them."""
 
-from octvideo.data.datamodule import KineticsDataModule
+from typing import TYPE_CHECKING, Any
+
 from octvideo.data.decode import VideoDecodeError, VideoReader, open_video
 from octvideo.data.manifest import Manifest, ManifestError, read_class_list, read_manifest
+
+if TYPE_CHECKING:
+    from octvideo.data.datamodule import KineticsDataModule
 
 __all__ = [
     "KineticsDataModule",
@@ -14,3 +18,12 @@ __all__ = [
     "read_class_list",
     "read_manifest",
 ]
+
+
+def __getattr__(name: str) -> Any:
+    """Imports the data module on first use: Lightning takes seconds, and processes that only decode go without."""
+    if name == "KineticsDataModule":
+        from octvideo.data.datamodule import KineticsDataModule
+
+        return KineticsDataModule
+    raise AttributeError(f"module {__name__!r} has no attribute {name!r}")

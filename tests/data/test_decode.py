@@ -3,14 +3,18 @@
 import logging
 import os
 import pickle
+import sys
 
 import av
 import numpy as np
 import pytest
 import torch
 
-import octvideo.data.decode as decode
-from octvideo.data.decode import VideoDecodeError, open_video
+from octvideo.data.decode import VideoDecodeError, cpu_failure, cuda_failure, fallbacks, open_video
+
+needs_torchcodec = pytest.mark.skipif(
+    cpu_failure("torchcodec") is not None, reason="torchcodec does not work here"
+)
 
 # name: (file name, arguments of make_video, the backend that `auto` must take)
 KINDS = {
@@ -221,32 +225,144 @@ def test_readers_stay_in_their_process(make_video, tmp_path):
         pickle.dumps(video)
 
 
-def test_a_fall_back_is_named_once(make_video, tmp_path, caplog, monkeypatch):
-    monkeypatch.setattr(decode, "_named", set())
+def test_a_fall_back_is_counted_and_named_once(make_video, tmp_path, caplog):
+    fallbacks.clear()
     paths = [make_video(tmp_path / f"{name}.avi", codec="mpeg4") for name in "ab"]
     with caplog.at_level(logging.WARNING, logger="octvideo"):
         for path in paths:
             open_video(path).close()
+    reason = "decoding with PyAV instead of decord, since the container is avi"
     assert [record.getMessage() for record in caplog.records] == [
-        f"decoding with PyAV instead of decord, since the container is avi (the first such file: {paths[0]})"
+        f"{reason} (the first such file: {paths[0]})"
     ]
+    assert fallbacks == {reason: 2}
+
+
+@pytest.mark.parametrize("decoder", ["decord", pytest.param("torchcodec", marks=needs_torchcodec)])
+def test_a_decoder_asked_for_does_not_give_wrong_frames(make_video, tmp_path, decoder):
+    path = make_video(tmp_path / "a.ts")
+    with pytest.raises(
+        VideoDecodeError, match="the container is mpegts; decoder 'auto' reads it another way"
+    ):
+        open_video(path, decoder=decoder)
+
+
+def test_frames_that_decord_would_fill_in_are_not_returned(make_video, tmp_path):
+    path = make_video(tmp_path / "a.mp4", num_frames=40, options={"g": "40", "bf": "0", "crf": "5"})
+    content = bytearray(path.read_bytes())
+    start = content.index(b"mdat") + 4
+    middle = start + (len(content) - start) // 3
+    content[middle : middle + 200] = bytes(200)
+    damaged = write_bytes(tmp_path / "damaged.mp4", bytes(content))
+    expected, _ = sequential(path)
+    with open_video(damaged) as video:
+        assert np.array_equal(video.frames_at([0])[0].numpy(), expected[0])
+        with pytest.raises(VideoDecodeError, match=r"damaged\.mp4: "):
+            video.frames_at(range(40))
 
 
 def test_without_decord_auto_uses_pyav(make_video, tmp_path, monkeypatch):
     path = make_video(tmp_path / "a.mp4")
-    monkeypatch.setitem(__import__("sys").modules, "decord", None)
-    with open_video(path) as video:
-        assert video.decoder == "pyav"
-    with pytest.raises(ValueError, match="decoder is 'decord', which can't be imported"):
-        open_video(path, decoder="decord")
+    monkeypatch.setitem(sys.modules, "decord", None)
+    cpu_failure.cache_clear()
+    try:
+        with open_video(path) as video:
+            assert video.decoder == "pyav"
+        with pytest.raises(ValueError, match="decoder is 'decord', which does not work on cpu: "):
+            open_video(path, decoder="decord")
+    finally:
+        cpu_failure.cache_clear()
 
 
 def test_unknown_decoder_and_device(make_video, tmp_path):
     path = make_video(tmp_path / "a.mp4")
-    with pytest.raises(ValueError, match="decoder is 'cv2', allowed are auto, decord, pyav"):
+    with pytest.raises(ValueError, match="decoder is 'cv2', allowed are auto, decord, torchcodec, pyav"):
         open_video(path, decoder="cv2")
-    with pytest.raises(ValueError, match="device is 'tpu', allowed"):
-        open_video(path, device="tpu")
+    for device in ("tpu", "meta"):
+        with pytest.raises(ValueError, match=f"device is '{device}', allowed are cpu, cuda and cuda:N"):
+            open_video(path, device=device)
+
+
+@pytest.mark.skipif(torch.cuda.is_available(), reason="needs a machine without a GPU")
+def test_no_gpu_is_an_error_and_not_the_cpu(make_video, tmp_path):
+    path = make_video(tmp_path / "a.mp4")
+    with pytest.raises(
+        ValueError, match=r"device is 'cuda', but no decoder works there: decord: .*; torchcodec: "
+    ):
+        open_video(path, device="cuda")
+    with pytest.raises(
+        ValueError, match="decoder is 'pyav', which does not work on cuda: decodes on the CPU only"
+    ):
+        open_video(path, device="cuda", decoder="pyav")
+
+
+@needs_torchcodec
+@pytest.mark.parametrize(
+    "kind_of_video", [kind for kind in KINDS if "avi" not in kind and "stream" not in kind], indirect=True
+)
+def test_torchcodec_gives_the_same_frames(kind_of_video):
+    path, _ = kind_of_video
+    expected, _ = sequential(path)
+    with open_video(path, decoder="torchcodec") as video:
+        assert video.decoder == "torchcodec"
+        assert video.num_frames == len(expected)
+        indices = np.random.default_rng(0).integers(0, len(expected), 12)
+        frames = video.frames_at(indices).numpy().astype(int)
+        if bits_a_colour(path) > 8:
+            assert np.abs(frames - expected[indices]).mean() < 4  # another conversion to 8 bits
+        else:
+            assert np.array_equal(frames, expected[indices])
+
+
+def bits_a_colour(path):
+    with av.open(str(path)) as container:
+        return container.streams.video[0].codec_context.format.components[0].bits
+
+
+@needs_torchcodec
+@pytest.mark.parametrize("angle", [90, 180, 270])
+def test_torchcodec_applies_rotation(clips, angle):
+    path = clips / f"video_{angle}.mov"
+    with open_video(path, decoder="torchcodec") as video, open_video(path, decoder="pyav") as exact:
+        assert torch.equal(video.frames_at([2, 0]), exact.frames_at([2, 0]))
+
+
+@pytest.mark.gpu
+@pytest.mark.parametrize("decoder", ["decord", "torchcodec"])
+@pytest.mark.parametrize(
+    "name", ["arm_wrestling.mp4", "h265_video.mp4", "video_90.mov", "bt709_full_range.mp4"]
+)
+def test_gpu_frames_are_those_of_the_cpu(clips, name, decoder):
+    failure = cuda_failure(decoder)
+    if failure is not None:
+        pytest.skip(f"{decoder}: {failure}")
+    indices = [0, 2, 1]
+    with open_video(clips / name, decoder="pyav") as video:
+        expected = video.frames_at(indices).float()
+    try:
+        with open_video(clips / name, decoder=decoder, device="cuda") as video:
+            frames = video.frames_at(indices)
+    except VideoDecodeError as error:
+        pytest.skip(error.reason)
+    assert frames.is_cuda
+    assert frames.shape == expected.shape
+    # Chroma is upsampled and rounded otherwise. decord has one colour matrix for all files.
+    allowed = 20 if decoder == "decord" and "bt709" in name else 4
+    assert (frames.cpu().float() - expected).abs().mean() < allowed
+
+
+@pytest.mark.gpu
+@pytest.mark.slow
+def test_gpu_memory_is_flat(clips):
+    def opened(times):
+        for _ in range(times):
+            with open_video(clips / "arm_wrestling.mp4", device="cuda") as video:
+                video.frames_at([0, 64, 128])
+        return torch.cuda.mem_get_info()[0]
+
+    opened(20)
+    before = opened(50)
+    assert before - opened(500) < 64 * 2**20
 
 
 def test_names_of_any_kind(make_video, tmp_path):

@@ -1,4 +1,4 @@
-"""decord: the default backend. Its wheel bundles FFmpeg 4.1 and decodes on the CPU.
+"""decord: the default backend. Its wheel bundles FFmpeg 4.1 and decodes on the CPU; a CUDA build is one's own.
 
 Fast and exact on what Kinetics copies are made of; `distrust` says where it is not. Only `get_batch` is
 used: decord's seeking lands on key frames.
@@ -6,6 +6,7 @@ used: decord's seeking lands on key frames.
 
 import re
 from collections.abc import Callable
+from typing import Any
 
 import numpy as np
 import torch
@@ -16,19 +17,21 @@ from octvideo.data.decode._pyav import PyAVReader
 
 _CONTAINERS = frozenset({"mp4", "mov", "matroska", "webm"})
 _CODECS = frozenset({"h264", "hevc", "vp8", "vp9", "mpeg4"})
+_CUDA_CODECS = frozenset({"h264", "hevc", "vp9", "mpeg4"})
 
 
-def distrust(packets: PacketTable) -> str | None:
+def distrust(packets: PacketTable, device: torch.device, *, same_colours: bool = True) -> str | None:
     """Why decord 0.6.0 can't be trusted with a file, or None.
 
     Each rule is a measured fault: it hangs on MPEG-TS, returns other frames for XviD in AVI, for edit lists
-    and near the key frames of open GOPs, has no AV1, and converts more than 8 bits with other colours.
+    and near the key frames of open GOPs, has no AV1, and converts more than 8 bits with other colours, which
+    counts only if `same_colours`.
     """
     if not packets.containers & _CONTAINERS:
         return f"the container is {'/'.join(sorted(packets.containers))}"
-    if packets.codec not in _CODECS:
+    if packets.codec not in (_CODECS if device.type == "cpu" else _CUDA_CODECS):
         return f"the codec is {packets.codec}"
-    if packets.bits > 8:
+    if packets.bits > 8 and (same_colours or device.type == "cuda"):
         return f"it has {packets.bits} bits a colour"
     if not packets.shown.all():
         return "it has an edit list or hidden frames"
@@ -40,11 +43,13 @@ def distrust(packets: PacketTable) -> str | None:
 
 
 class DecordReader(VideoReader):
-    """Reads a video with decord, on the CPU, in one thread.
+    """Reads a video with decord, on the CPU in one thread, or on a CUDA device.
 
     Args:
         path: absolute path.
         packets: the file's packet table; its times are taken, so that all backends count alike.
+        device: "cpu" or a CUDA device, where the frames stay. Colours on CUDA are always those of BT.601,
+            limited range.
         on_failure: called with the reason when frames can't be decoded; gives the reader that takes over.
             None raises instead.
     """
@@ -52,23 +57,21 @@ class DecordReader(VideoReader):
     decoder = "decord"
 
     def __init__(
-        self, path: str, packets: PacketTable, on_failure: Callable[[str], VideoReader] | None = None
+        self,
+        path: str,
+        packets: PacketTable,
+        device: torch.device,
+        on_failure: Callable[[str], VideoReader] | None = None,
     ) -> None:
-        import decord  # after torch, and in the process that decodes
-
         self.path = path
+        self._device = device
         self._on_failure = on_failure
         self._other: VideoReader | None = None
-        decord.logging.set_level(decord.logging.FATAL)
         frame_pts = packets.frame_pts
-        if frame_pts is None or "mpegts" in packets.containers:
-            raise VideoDecodeError(path, f"decord can't read it: {distrust(packets)}")
-        try:
-            # fault_tol: raise rather than fill a frame that fails with its neighbour.
-            self._reader = decord.VideoReader(path, ctx=decord.cpu(0), num_threads=1, fault_tol=1)
-            self.num_frames = len(self._reader)
-        except (RuntimeError, decord.DECORDError) as error:
-            raise VideoDecodeError(path, _plain(error)) from None
+        if frame_pts is None:
+            raise VideoDecodeError(path, f"decord can't read it: {distrust(packets, device)}")
+        self._reader = self._open()
+        self.num_frames = len(self._reader)
         if self.num_frames != len(frame_pts):
             raise VideoDecodeError(
                 path, f"decord counts {self.num_frames} frames, the container has {len(frame_pts)}"
@@ -76,9 +79,20 @@ class DecordReader(VideoReader):
         self.pts_seconds = frame_pts * packets.time_base
         self.fps = packets.average_fps or float(self._reader.get_avg_fps())
 
+    def _open(self) -> Any:
+        import decord  # after torch, and in the process that decodes
+
+        decord.logging.set_level(decord.logging.FATAL)
+        context = decord.cpu(0) if self._device.type == "cpu" else decord.gpu(self._device.index or 0)
+        try:
+            # fault_tol: raise rather than fill a frame that fails with its neighbour.
+            return decord.VideoReader(self.path, ctx=context, num_threads=1, fault_tol=1)
+        except (RuntimeError, decord.DECORDError) as error:
+            raise VideoDecodeError(self.path, _plain(error)) from None
+
     @property
     def rotation(self) -> int:
-        # decord turns the frames and does not tell.
+        # decord does not tell; it turns the frames on the CPU and leaves them on CUDA.
         with PyAVReader(self.path) as reader:
             return reader.rotation
 
@@ -96,7 +110,17 @@ class DecordReader(VideoReader):
             self._other = self._on_failure(_plain(error))
             return self._other._decode(indices)
         # Not `set_bridge`: that is a setting of the thread. This shares the memory.
-        return decord.bridge.to_torch(batch)
+        frames = decord.bridge.to_torch(batch)
+        return frames if self._device.type == "cpu" else self._on_cuda(frames)
+
+    def _on_cuda(self, frames: torch.Tensor) -> torch.Tensor:
+        """The frames in memory of torch's, upright; readies the reader for the next call."""
+        # decord's last copy runs on the default stream, and its reader can't go on once it met the end.
+        torch.cuda.default_stream(self._device).synchronize()
+        turns = self.rotation // 90
+        frames = torch.rot90(frames, -turns, dims=(1, 2)).contiguous() if turns else frames.clone()
+        self._reader = self._open()
+        return frames
 
     def close(self) -> None:
         self._reader = None

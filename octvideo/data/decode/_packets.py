@@ -72,13 +72,24 @@ class PacketTable:
         return False
 
 
+def av_failure(path: str, error: Exception) -> VideoDecodeError:
+    """What PyAV raised over a file, as the one error.
+
+    On damaged files that is nearly anything: FFmpegError, but IndexError too for a stream that appears late.
+    """
+    if isinstance(error, VideoDecodeError):
+        return error
+    text = getattr(error, "strerror", None) or str(error) or type(error).__name__
+    return VideoDecodeError(path, text)
+
+
 def open_container(path: str) -> tuple[InputContainer, VideoStream]:
     """Opens a local file with PyAV, its best video stream set to one decoding thread."""
     try:
         # Only files: a text file that is a playlist must not reach the network.
         container = av.open(path, options={"protocol_whitelist": "file"})
-    except (OSError, ValueError) as error:  # av.error.FFmpegError is both
-        raise VideoDecodeError(path, getattr(error, "strerror", None) or str(error)) from None
+    except Exception as error:
+        raise av_failure(path, error) from None
     try:
         stream = container.streams.best("video")
         if _PLAYLISTS & set(container.format.name.split(",")):
@@ -114,8 +125,8 @@ def read_packets(path: str, container: InputContainer, stream: VideoStream) -> P
             # Bit 4 of a VP8 frame's first byte: "show_frame", RFC 6386, 9.1.
             hidden = codec == "vp8" and not bytes(packet)[0] & 0x10
             shown.append(not (packet.is_discard or hidden))
-    except (OSError, ValueError) as error:
-        raise VideoDecodeError(path, getattr(error, "strerror", None) or str(error)) from None
+    except Exception as error:
+        raise av_failure(path, error) from None
     if not pts:
         raise VideoDecodeError(path, "its video stream is empty")
     components = stream.codec_context.format.components if stream.codec_context.format else ()

@@ -14,7 +14,7 @@ from av.container import InputContainer
 from av.video.frame import VideoFrame
 
 from octvideo.data.decode._base import VideoDecodeError, VideoReader
-from octvideo.data.decode._packets import PacketTable, open_container, read_packets
+from octvideo.data.decode._packets import PacketTable, av_failure, open_container, read_packets
 
 
 class PyAVReader(VideoReader):
@@ -137,8 +137,8 @@ class PyAVReader(VideoReader):
             for position, packet in self._packets_from(start):
                 for frame in self._stream.codec_context.decode(packet):
                     yield position, frame
-        except (OSError, ValueError) as error:
-            raise VideoDecodeError(self.path, getattr(error, "strerror", None) or str(error)) from None
+        except Exception as error:
+            raise av_failure(self.path, error) from None
 
     def _packets_from(self, start: int) -> Iterator[tuple[int, av.Packet | None]]:
         table = self.packets

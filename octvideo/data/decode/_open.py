@@ -1,0 +1,159 @@
+"""open_video: which backend reads which file, on which device."""
+
+import logging
+import os
+from collections import Counter
+from functools import partial
+
+import numpy as np
+import torch
+
+from octvideo.data.decode import _decord, _torchcodec
+from octvideo.data.decode._base import VideoDecodeError, VideoReader, absolute
+from octvideo.data.decode._decord import DecordReader
+from octvideo.data.decode._devices import cpu_failure, cuda_failure
+from octvideo.data.decode._packets import PacketTable
+from octvideo.data.decode._pyav import PyAVReader
+from octvideo.data.decode._torchcodec import TorchcodecReader
+
+DECODERS = ("auto", "decord", "torchcodec", "pyav")
+
+_log = logging.getLogger(__name__)
+
+# How many files another decoder than the wanted one has read in this process, by reason.
+fallbacks: Counter[str] = Counter()
+
+
+def open_video(
+    path: str | os.PathLike[str], *, decoder: str = "auto", device: str | torch.device = "cpu"
+) -> VideoReader:
+    """Opens a video file for random access by frame index.
+
+    Args:
+        path: a local file.
+        decoder: "decord", "torchcodec", "pyav", or "auto". On the CPU, auto is decord, and PyAV for a file
+            that decord can't read or gets wrong. On a GPU, auto is decord where its CUDA build is installed,
+            else torchcodec, and PyAV on the CPU for a file that these can't read there. Each reason for such
+            a fall-back is logged once a process and counted in `fallbacks`.
+        device: where frames are decoded and stay, "cpu", "cuda" or "cuda:N".
+
+    Raises:
+        ValueError: an unknown decoder or device, or one that does not work here.
+        VideoDecodeError: the file can't be read, or the decoder asked for is known to get it wrong.
+    """
+    if decoder not in DECODERS:
+        raise ValueError(f"decoder is {decoder!r}, allowed are {', '.join(DECODERS)}")
+    where = _device(device)
+    path = absolute(os.fspath(path))
+    usable = _usable(decoder, where)
+    if not os.path.exists(path):
+        raise VideoDecodeError(path, "no such file")
+    if not os.path.isfile(path):
+        raise VideoDecodeError(path, "is not a file")
+
+    exact = PyAVReader(path)
+    if decoder == "pyav":
+        return exact
+    doubts: list[str] = []
+    for name in usable:
+        try:
+            reader = _open(name, path, exact.packets, where, decoder == "auto")
+        except VideoDecodeError as error:
+            doubts.append(error.reason)
+        else:
+            exact.close()
+            return reader
+    if decoder != "auto":
+        exact.close()
+        raise VideoDecodeError(path, f"{doubts[0]}; decoder 'auto' reads it another way")
+    wanted = " or ".join(usable) or "decord"
+    doubt = doubts[0] if doubts else f"decord {cpu_failure('decord')}"
+    return _fall_back(exact, wanted, where, doubt)
+
+
+def _device(device: str | torch.device) -> torch.device:
+    try:
+        where = torch.device(device)
+    except RuntimeError:
+        where = None
+    if where is None or where.type not in ("cpu", "cuda"):
+        raise ValueError(f"device is {str(device)!r}, allowed are cpu, cuda and cuda:N")
+    return where
+
+
+def _usable(decoder: str, device: torch.device) -> list[str]:
+    """The backends to try in turn, apart from PyAV."""
+    failure = cpu_failure if device.type == "cpu" else cuda_failure
+    if decoder != "auto":
+        reason = failure(decoder)
+        if reason is not None:
+            raise ValueError(f"decoder is {decoder!r}, which does not work on {device}: {reason}")
+        return [decoder]
+    names = ["decord"] if device.type == "cpu" else ["decord", "torchcodec"]
+    usable = [name for name in names if failure(name) is None]
+    if not usable and device.type == "cuda":
+        reasons = "; ".join(f"{name}: {failure(name)}" for name in names)
+        raise ValueError(f"device is {str(device)!r}, but no decoder works there: {reasons}")
+    return usable
+
+
+def _open(
+    name: str, path: str, packets: PacketTable, device: torch.device, may_fall_back: bool
+) -> VideoReader:
+    """A reader of one backend.
+
+    Raises:
+        VideoDecodeError: the backend can't read the file or is known to get it wrong.
+    """
+    if name == "torchcodec":
+        doubt = _torchcodec.distrust(packets)
+        if doubt is not None:
+            raise VideoDecodeError(path, doubt)
+        note = partial(_count, path, "torchcodec on the CPU", "NVDEC") if device.type == "cuda" else None
+        return TorchcodecReader(path, packets, device, note)
+    doubt = _decord.distrust(packets, device, same_colours=may_fall_back)
+    if doubt is not None:
+        raise VideoDecodeError(path, doubt)
+    take_over = partial(_take_over, path, device) if may_fall_back else None
+    return DecordReader(path, packets, device, take_over)
+
+
+def _take_over(path: str, device: torch.device, doubt: str) -> VideoReader:
+    return _fall_back(PyAVReader(path), "decord", device, doubt)
+
+
+def _fall_back(exact: PyAVReader, wanted: str, device: torch.device, doubt: str) -> VideoReader:
+    on_cpu = device.type == "cuda"
+    _count(
+        exact.path,
+        "PyAV on the CPU" if on_cpu else "PyAV",
+        f"{wanted} on {device}" if on_cpu else wanted,
+        doubt,
+    )
+    return _OnDevice(exact, device) if on_cpu else exact
+
+
+def _count(path: str, taken: str, wanted: str, doubt: str) -> None:
+    reason = f"decoding with {taken} instead of {wanted}, since {doubt}"
+    fallbacks[reason] += 1
+    if fallbacks[reason] == 1:
+        _log.warning("%s (the first such file: %s)", reason, path)
+
+
+class _OnDevice(VideoReader):
+    """A reader on the CPU whose frames are sent to a device."""
+
+    def __init__(self, reader: VideoReader, device: torch.device) -> None:
+        self._reader, self._device = reader, device
+        self.path, self.decoder = reader.path, reader.decoder
+        self.num_frames, self.fps, self.pts_seconds = reader.num_frames, reader.fps, reader.pts_seconds
+
+    @property
+    def rotation(self) -> int:
+        return self._reader.rotation
+
+    def _decode(self, indices: np.ndarray) -> torch.Tensor:
+        return self._reader._decode(indices).to(self._device)
+
+    def close(self) -> None:
+        self._reader.close()

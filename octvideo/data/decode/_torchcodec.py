@@ -1,0 +1,88 @@
+"""torchcodec: optional, `pip install torchcodec`; needs FFmpeg's shared libraries at run time.
+
+On the CPU its frames equal PyAV's; on CUDA it decodes with NVDEC, whose colours differ slightly. Only
+`seek_mode="exact"`: "approximate" returns other frames for variable rates and edit lists.
+"""
+
+from collections.abc import Callable
+from typing import Any
+
+import numpy as np
+import torch
+
+from octvideo.data.decode._base import VideoDecodeError, VideoReader
+from octvideo.data.decode._packets import PacketTable
+from octvideo.data.decode._pyav import PyAVReader
+
+
+def distrust(packets: PacketTable) -> str | None:
+    """Why torchcodec can't be trusted with a file, or None: it returns other frames for AVI and MPEG-TS."""
+    if packets.containers & {"avi", "mpeg", "mpegts"}:
+        return f"the container is {'/'.join(sorted(packets.containers))}"
+    if packets.frame_pts is None:
+        return "its time stamps do not tell its frames"
+    return None
+
+
+class TorchcodecReader(VideoReader):
+    """Reads a video with torchcodec, on the CPU in one thread, or on a CUDA device.
+
+    Args:
+        path: absolute path.
+        packets: the file's packet table; its times are taken, so that all backends count alike.
+        device: "cpu" or a CUDA device, where the frames stay.
+        on_cpu_fallback: called with the reason when NVDEC can't decode the file and FFmpeg does instead.
+    """
+
+    decoder = "torchcodec"
+
+    def __init__(
+        self,
+        path: str,
+        packets: PacketTable,
+        device: torch.device,
+        on_cpu_fallback: Callable[[str], None] | None = None,
+    ) -> None:
+        from torchcodec.decoders import VideoDecoder
+
+        self.path = path
+        self._device = device
+        self._on_cpu_fallback = on_cpu_fallback
+        frame_pts = packets.frame_pts
+        if frame_pts is None:
+            raise VideoDecodeError(path, f"torchcodec can't read it: {distrust(packets)}")
+        try:
+            self._decoder: Any = VideoDecoder(
+                path, dimension_order="NHWC", num_ffmpeg_threads=1, device=device, seek_mode="exact"
+            )
+            self.num_frames = int(self._decoder.metadata.num_frames or 0)
+        except (RuntimeError, ValueError, TypeError) as error:
+            raise VideoDecodeError(path, _plain(error)) from None
+        if self.num_frames != len(frame_pts):
+            raise VideoDecodeError(
+                path, f"torchcodec counts {self.num_frames} frames, the container has {len(frame_pts)}"
+            )
+        self.pts_seconds = frame_pts * packets.time_base
+        self.fps = packets.average_fps or float(self._decoder.metadata.average_fps or 0)
+
+    @property
+    def rotation(self) -> int:
+        with PyAVReader(self.path) as reader:
+            return reader.rotation
+
+    def _decode(self, indices: np.ndarray) -> torch.Tensor:
+        try:
+            frames = self._decoder.get_frames_at(indices.tolist()).data
+        except (RuntimeError, IndexError, ValueError) as error:
+            raise VideoDecodeError(self.path, _plain(error)) from None
+        if self._on_cpu_fallback is not None and self._decoder.cpu_fallback:
+            self._on_cpu_fallback(" ".join(str(self._decoder.cpu_fallback).split()))
+            self._on_cpu_fallback = None
+        return frames.to(self._device)
+
+    def close(self) -> None:
+        self._decoder = None
+
+
+def _plain(error: Exception) -> str:
+    return f"torchcodec fails: {(str(error).strip().splitlines() or ['no reason given'])[0]}"
