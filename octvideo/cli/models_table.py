@@ -21,14 +21,18 @@ def models_command(args: list[str]) -> int:
 
     from octvideo.models import MODELS, count_macs, count_parameters, create_model
 
-    table = Table(title="GFLOPs (multiply-adds, 1e9) of one clip at each alpha", caption=CAPTION, box=SIMPLE_HEAD)
+    table = Table(
+        title="GFLOPs (multiply-adds, 1e9) of one clip at each alpha", caption=CAPTION, box=SIMPLE_HEAD
+    )
     table.add_column("model", no_wrap=True)
     for column in ("clip", "parameters", *(f"{alpha:g}" for alpha in options.alpha)):
         table.add_column(column, justify="right", no_wrap=True)
     for name, spec in MODELS.items():
         shape = (1, 3, spec.num_frames, spec.crop, spec.crop)
         with torch.device("meta"):  # shapes only
-            models = [create_model(name, alpha=alpha, num_classes=options.num_classes) for alpha in options.alpha]
+            models = [
+                create_model(name, alpha=alpha, num_classes=options.num_classes) for alpha in options.alpha
+            ]
         table.add_row(
             name,
             f"{spec.num_frames}x{spec.frame_stride} @ {spec.crop}",
