@@ -24,8 +24,8 @@ def distrust(packets: PacketTable, device: torch.device, *, same_colours: bool =
     """Why decord 0.6.0 can't be trusted with a file, or None.
 
     Each rule is a measured fault: it hangs on MPEG-TS, returns other frames for XviD in AVI, for edit lists
-    and near the key frames of open GOPs, has no AV1, and converts more than 8 bits with other colours, which
-    counts only if `same_colours`.
+    and near the key frames of open GOPs or of intra refresh, has no AV1, and converts more than 8 bits with
+    other colours, which counts only if `same_colours`.
     """
     if not packets.containers & _CONTAINERS:
         return f"the container is {'/'.join(sorted(packets.containers))}"
@@ -39,6 +39,8 @@ def distrust(packets: PacketTable, device: torch.device, *, same_colours: bool =
         return "its time stamps do not tell its frames"
     if packets.has_open_gop:
         return "it has open GOPs"
+    if not packets.keys_hold:
+        return "it has key frames that do not start anew"
     return None
 
 

@@ -13,6 +13,7 @@ from av.container import InputContainer
 from av.video.stream import VideoStream
 
 from octvideo.data.decode._base import VideoDecodeError
+from octvideo.data.decode._h264 import starts_anew
 
 # FFmpeg takes these for a video although they name other files, some over the network.
 _PLAYLISTS = {"concat", "dash", "hls", "applehttp", "image2", "imf", "sdp", "rtsp", "webm_dash_manifest"}
@@ -27,7 +28,9 @@ class PacketTable:
         codec: FFmpeg's name of the codec, such as "h264".
         bits: bits a colour component.
         pts, dts: times in `time_base` seconds, None where the file has none; P each.
-        key, shown: `bool (P,)`: decoding may start here; the packet gives a frame that is shown.
+        key: `bool (P,)`: decoding may start here.
+        shown: `bool (P,)`: the packet gives a frame that is shown.
+        keys_hold: whether the container marks no other packets as key frames than those of `key`.
         time_base: seconds a tick.
         average_fps: as the container states it, 0 if it does not.
     """
@@ -39,6 +42,7 @@ class PacketTable:
     dts: list[int | None]
     key: np.ndarray
     shown: np.ndarray
+    keys_hold: bool
     time_base: float
     average_fps: float
 
@@ -114,6 +118,7 @@ def read_packets(path: str, container: InputContainer, stream: VideoStream) -> P
     dts: list[int | None] = []
     key: list[bool] = []
     shown: list[bool] = []
+    keys_hold = True
     codec = stream.codec_context.codec.canonical_name
     try:
         for packet in container.demux(stream):
@@ -121,7 +126,11 @@ def read_packets(path: str, container: InputContainer, stream: VideoStream) -> P
                 continue
             pts.append(packet.pts)
             dts.append(packet.dts)
-            key.append(packet.is_keyframe)
+            start = packet.is_keyframe
+            if start and codec == "h264":
+                start = starts_anew(bytes(packet), stream.codec_context.extradata)
+                keys_hold &= start
+            key.append(start)
             # Bit 4 of a VP8 frame's first byte: "show_frame", RFC 6386, 9.1.
             hidden = codec == "vp8" and not bytes(packet)[0] & 0x10
             shown.append(not (packet.is_discard or hidden))
@@ -138,6 +147,7 @@ def read_packets(path: str, container: InputContainer, stream: VideoStream) -> P
         dts=dts,
         key=np.asarray(key, dtype=bool),
         shown=np.asarray(shown, dtype=bool),
+        keys_hold=keys_hold,
         time_base=float(stream.time_base or 0) or 1e-6,
         average_fps=float(stream.average_rate or 0),
     )

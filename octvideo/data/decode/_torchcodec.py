@@ -21,6 +21,8 @@ def distrust(packets: PacketTable) -> str | None:
         return f"the container is {'/'.join(sorted(packets.containers))}"
     if packets.frame_pts is None:
         return "its time stamps do not tell its frames"
+    if not packets.keys_hold:
+        return "it has key frames that do not start anew"
     return None
 
 
