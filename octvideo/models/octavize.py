@@ -22,6 +22,7 @@ from octvideo.layers.norm import as_rows, batch_norm
 from octvideo.layers.octave import ChannelSplit, check_alpha, split_channels
 from octvideo.layers.resample import DOWNSAMPLE, UPSAMPLE
 from octvideo.models.operations import Kind, Operations, take_channels
+from octvideo.models.repair import repair
 from octvideo.models.trace import trace
 
 
@@ -86,7 +87,7 @@ def octavize(
     if alpha == 0:
         return model
     rewriter = _Rewriter(
-        model,
+        repair(model),
         alpha,
         channel_multiple,
         {
@@ -114,6 +115,7 @@ class _Rewriter:
         self.values: dict[fx.Node, Value] = {}
         self.merged: dict[OctaveValue, fx.Node] = {}
         self.buffers: dict[tuple[int, ...], str] = {}
+        self.why_dense: dict[str, str] = {}
         self.num_octave = 0
 
     def run(self, dense_stem: bool, dense_last_stage: bool, dense: tuple[str, ...]) -> fx.GraphModule:
@@ -138,6 +140,7 @@ class _Rewriter:
                 f"{type(self.model).__name__}.forward does not use {', '.join(sorted(lost))}; "
                 "remove what is unused before octavize, so that the state dict stays the same"
             )
+        twin.meta["why_dense"] = self.why_dense
         for name, module in twin.named_modules():
             module.training = self.modules[name].training if name in self.modules else self.model.training
         return twin
@@ -191,20 +194,15 @@ class _Rewriter:
         value = self.values[node.all_input_nodes[0]]
         into = value.split if isinstance(value, OctaveValue) else None
         depthwise = conv.groups > 1 and conv.groups == conv.in_channels
-        dense_out = (
-            node in self.stem
-            or path in self.named_dense
-            or self.scale[node] is None
-            or self._stays_dense(node)
-            or self.ops.only_feeds_dense(node)
-        )
+        why_dense = self._why_dense(node, path)
+        dense_out = why_dense is not None
         if depthwise:
             # Each output channel has the frequency of its one input channel; no path crosses.
             if into is None or dense_out:
-                return self._plain_conv(node, value)
+                return self._plain_conv(node, value, why_dense or "depth-wise on a dense input")
             out = into.repeat_each(conv.out_channels // conv.in_channels)
-        elif into is None and dense_out:
-            return self._plain_conv(node, value)
+        elif into is None and why_dense is not None:
+            return self._plain_conv(node, value, why_dense)
         elif dense_out:
             out = ChannelSplit.high_first(conv.out_channels, 0)
         else:
@@ -218,13 +216,30 @@ class _Rewriter:
         except ValueError as error:
             raise ValueError(f"{path}: {error}") from None
         self.num_octave += 1
+        if why_dense is not None:
+            self.why_dense[path] = why_dense
         if isinstance(value, OctaveValue):
             result = self._module(path, self._tuple(value))
         else:
             result = self._module(path, value)
         return result if dense_out else self._unpack(result, out)
 
-    def _plain_conv(self, node: fx.Node, value: Value) -> fx.Node:
+    def _why_dense(self, node: fx.Node, path: str) -> str | None:
+        """Why a convolution's output is not split; None if it is."""
+        if node in self.stem:
+            return "stem"
+        if path in self.named_dense:
+            return "asked for"
+        if self.scale[node] is None:
+            return "behind a global pool"
+        if self._stays_dense(node):
+            return "last stage"
+        if self.ops.only_feeds_dense(node):
+            return "feeds operations without an octave form"
+        return None
+
+    def _plain_conv(self, node: fx.Node, value: Value, why_dense: str) -> fx.Node:
+        self.why_dense[str(node.target)] = why_dense
         return self._module(str(node.target), self._dense(value))
 
     def _out_split(self, node: fx.Node, path: str, conv: nn.Conv2d | nn.Conv3d) -> ChannelSplit:

@@ -7,7 +7,6 @@ from typing import Any, cast
 
 import torch
 import torch.nn.functional as F
-from pytorchvideo.layers.swish import Swish
 from torch import Tensor, fx, nn
 from torch.nn.modules.batchnorm import _BatchNorm
 
@@ -30,7 +29,6 @@ class Kind(enum.Enum):
 EACH_MODULES = (
     nn.ReLU, nn.ReLU6, nn.LeakyReLU, nn.PReLU, nn.ELU, nn.GELU, nn.SiLU, nn.Mish, nn.Sigmoid, nn.Tanh,
     nn.Hardswish, nn.Hardsigmoid, nn.Hardtanh, nn.Softplus, nn.Dropout, nn.Dropout2d, nn.Dropout3d,
-    Swish,
 )  # fmt: skip
 EACH_FUNCTIONS = {
     F.relu, F.relu6, F.leaky_relu, F.elu, F.gelu, F.silu, F.mish, F.hardswish, F.hardsigmoid, F.sigmoid, F.tanh,
@@ -105,7 +103,9 @@ class Operations:
         if node.target in POOL_FUNCTIONS:
             kernel = _argument(node, 1, "kernel_size")
             stride = _argument(node, 2, "stride") or kernel
-            return Kind.POOL if _pools_alike(kernel, stride, _argument(node, 3, "padding") or 0) else Kind.OTHER
+            return (
+                Kind.POOL if _pools_alike(kernel, stride, _argument(node, 3, "padding") or 0) else Kind.OTHER
+            )
         if node.target in ADAPTIVE_FUNCTIONS and _is_one_pixel(_argument(node, 1, "output_size")):
             return Kind.GLOBAL_POOL
         if node.target is torch.mean and self._is_global_mean(node):

@@ -64,10 +64,10 @@ class HeadPool(nn.AvgPool3d):
         return pool_at_most(x, self.kernel_size, self.stride)  # type: ignore[arg-type]
 
 
-def pool_at_most(x: Tensor, kernel_size: Sequence[int], stride: Sequence[int]) -> Tensor:
+def pool_at_most(x: Tensor, kernel_size: Sequence[int], stride: int | Sequence[int]) -> Tensor:
     """``avg_pool3d`` with no side of the kernel longer than the input's."""
     kernel = [min(k, size) for k, size in zip(kernel_size, x.shape[-3:], strict=True)]
-    return nn.functional.avg_pool3d(x, kernel, tuple(stride))
+    return nn.functional.avg_pool3d(x, kernel, stride)  # type: ignore[arg-type]
 
 
 # Both look at sizes, so the trace keeps them as one call.
@@ -76,12 +76,8 @@ torch.fx.wrap("pool_at_most")
 
 
 def any_crop(model: Net) -> Net:
-    """Replace the head's pools by ``HeadPool``, and numpy's integers in strides by Python's."""
+    """Replace the head's pools by ``HeadPool``, in place; ``AvgPool3d`` is used nowhere else in these networks."""
     for path, module in list(model.named_modules()):
         if isinstance(module, nn.AvgPool3d):
             model.set_submodule(path, HeadPool(module.kernel_size, module.stride))
-        elif isinstance(module, nn.Conv3d):
-            # torch.compile does not take numpy's.
-            for name in ("kernel_size", "stride", "padding", "dilation"):
-                setattr(module, name, tuple(int(v) for v in getattr(module, name)))
     return model

@@ -10,8 +10,10 @@ from pytorchvideo.models.resnet import create_bottleneck_block, create_res_stage
 from pytorchvideo.models.stem import create_res_basic_stem
 from torch import nn
 
+from octvideo.models.nonlocal_i3d import i3d_nl_r50
 from octvideo.models.octavize import octavize
 from octvideo.models.pathways import SlowFastNet, VideoNet, any_crop
+from octvideo.models.repair import repair
 
 
 @dataclass(frozen=True)
@@ -37,11 +39,11 @@ class ModelSpec:
 
 
 def _single_path(builder: Callable[..., Net]) -> Callable[[int], nn.Module]:
-    return lambda num_classes: VideoNet(any_crop(builder(model_num_class=num_classes)).blocks)
+    return lambda num_classes: VideoNet(any_crop(repair(builder(model_num_class=num_classes))).blocks)
 
 
 def _slowfast(builder: Callable[..., Net]) -> Callable[[int], nn.Module]:
-    return lambda num_classes: SlowFastNet(any_crop(builder(model_num_class=num_classes)).blocks)
+    return lambda num_classes: SlowFastNet(any_crop(repair(builder(model_num_class=num_classes))).blocks)
 
 
 def _i3d_tiny(*, model_num_class: int) -> Net:
@@ -86,8 +88,16 @@ def _i3d_tiny(*, model_num_class: int) -> Net:
 
 MODELS: dict[str, ModelSpec] = {
     "i3d_tiny": ModelSpec(_single_path(_i3d_tiny), num_frames=8, frame_stride=2, crop=64),
+    "c2d_r50": ModelSpec(_single_path(hub.c2d_r50), num_frames=8, frame_stride=8, crop=224),
     "i3d_r50": ModelSpec(_single_path(hub.i3d_r50), num_frames=8, frame_stride=8, crop=224),
+    "i3d_nl_r50": ModelSpec(_single_path(i3d_nl_r50), num_frames=8, frame_stride=8, crop=224),
+    "slow_r50": ModelSpec(_single_path(hub.slow_r50), num_frames=8, frame_stride=8, crop=224),
     "slowfast_r50": ModelSpec(_slowfast(hub.slowfast_r50), num_frames=32, frame_stride=2, crop=224),
+    "slowfast_r101": ModelSpec(_slowfast(hub.slowfast_r101), num_frames=32, frame_stride=2, crop=224),
+    "csn_r101": ModelSpec(_single_path(hub.csn_r101), num_frames=32, frame_stride=2, crop=224),
+    "r2plus1d_r50": ModelSpec(_single_path(hub.r2plus1d_r50), num_frames=16, frame_stride=4, crop=224),
+    "x3d_s": ModelSpec(_single_path(hub.x3d_s), num_frames=13, frame_stride=6, crop=160),
+    "x3d_m": ModelSpec(_single_path(hub.x3d_m), num_frames=16, frame_stride=5, crop=224),
 }
 
 

@@ -2,7 +2,6 @@
 
 from typing import Any
 
-from pytorchvideo.layers.swish import Swish
 from torch import fx, nn
 
 
@@ -15,10 +14,7 @@ class _Tracer(fx.Tracer):
     def is_leaf_module(self, m: nn.Module, module_qualified_name: str) -> bool:
         if isinstance(m, nn.Identity):
             return False  # pytorchvideo passes lists of pathways through it, which a trace has to see
-        if is_plain(m):
-            return True
-        # Swish is an autograd function of its own, which cannot be traced and need not be.
-        return isinstance(m, Swish) or super().is_leaf_module(m, module_qualified_name)
+        return is_plain(m) or super().is_leaf_module(m, module_qualified_name)
 
 
 def trace(model: nn.Module) -> fx.Graph:
