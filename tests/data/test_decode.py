@@ -104,6 +104,19 @@ def test_indices_are_checked(make_video, tmp_path, decoder):
                 video.frames_at([0, bad])
 
 
+def test_the_bridge_of_others_does_no_harm(make_video, tmp_path):
+    """Importing pytorchvideo.data sets decord's bridge to torch."""
+    import decord
+
+    path = make_video(tmp_path / "a.mp4")
+    try:
+        decord.bridge.set_bridge("torch")
+        with open_video(path, decoder="decord") as video:
+            assert np.array_equal(video.frames_at([7])[0].numpy(), sequential(path)[0][7])
+    finally:
+        decord.bridge.set_bridge("native")
+
+
 @pytest.mark.parametrize("angle", [0, 90, 180, 270])
 def test_rotation_is_applied(clips, angle):
     path = clips / f"video_{angle}.mov"

@@ -111,8 +111,9 @@ class DecordReader(VideoReader):
             self._reader = None
             self._other = self._on_failure(_plain(error))
             return self._other._decode(indices)
-        # Not `set_bridge`: that is a setting of the thread. This shares the memory.
-        frames = decord.bridge.to_torch(batch)
+        # Not `set_bridge`: that is a setting of the thread, though importing pytorchvideo.data makes it. This
+        # shares the memory.
+        frames = batch if isinstance(batch, torch.Tensor) else decord.bridge.to_torch(batch)
         return frames if self._device.type == "cpu" else self._on_cuda(frames)
 
     def _on_cuda(self, frames: torch.Tensor) -> torch.Tensor:
