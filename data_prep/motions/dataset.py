@@ -12,7 +12,8 @@ from pathlib import Path
 import av
 import numpy as np
 
-from data_prep.motions.scene import CLASSES, SPLITS, make_scene
+from data_prep.motions.motion import CLASSES
+from data_prep.motions.scene import SPLITS, make_scene
 
 RECORD = "motions.json"
 RENDERER = 1  # goes up when the same arguments no longer give the same pictures
@@ -26,8 +27,8 @@ class Plan:
     num_val: int = 80
     num_test: int = 160
     seed: int = 0
-    min_side: int = 72
-    max_side: int = 112
+    min_side: int = 64
+    max_side: int = 96
 
     def __post_init__(self) -> None:
         for name in ("num_train", "num_val", "num_test", "seed"):

@@ -6,7 +6,7 @@ its wheel, so that nothing is downloaded; every split has photographs of its own
 
 from __future__ import annotations
 
-from functools import lru_cache
+from functools import cache
 
 import numpy as np
 
@@ -24,14 +24,15 @@ PHOTOGRAPHS = {
     "val": ("coffee", "moon"),
     "test": ("camera", "gravel", "stereo_motorcycle"),
 }
-TILE = 192  # texels along one side of a texture before it is mirrored
+TILE = 128  # texels along one side of a texture before it is mirrored; a power of two
+PERIOD = 2 * TILE
 
 
 class Texture:
     """A tile mirrored on both axes, hence periodic and without seams, with smaller copies against aliasing.
 
     Args:
-        tile: `float32 (N, N, 3)` in 0..255, N a multiple of 8. The period is 2 N texels.
+        tile: `float32 (N, N, 3)` in 0..255, N a power of two. The period is 2 N texels.
     """
 
     def __init__(self, tile: np.ndarray) -> None:
@@ -47,18 +48,17 @@ class Texture:
             level = (level[::2, ::2] + level[1::2, ::2] + level[::2, 1::2] + level[1::2, 1::2]) / 4
 
     def sample(self, x: np.ndarray, y: np.ndarray, texels_per_pixel: float) -> np.ndarray:
-        """Colours `float32 (..., 3)` at texel coordinates `x`, `y` of one shape, trilinearly interpolated.
+        """Colours `float32 (..., 4)` at texel coordinates `x`, `y` of one shape, trilinearly interpolated.
 
         Args:
             texels_per_pixel: Distance in texels between neighbouring samples; selects the smaller copies.
         """
         depth = float(np.clip(np.log2(max(texels_per_pixel, 1.0)), 0, len(self._levels) - 1))
         fine = min(int(depth), len(self._levels) - 2)
-        blend = depth - fine
         colours = self._bilinear(fine, x, y)
-        if blend > 0:
-            colours += np.float32(blend) * (self._bilinear(fine + 1, x, y) - colours)
-        return colours[..., :3]
+        if depth > fine:
+            _blend(colours, self._bilinear(fine + 1, x, y), np.float32(depth - fine))
+        return colours
 
     def _bilinear(self, level: int, x: np.ndarray, y: np.ndarray) -> np.ndarray:
         n = self.period >> level
@@ -67,21 +67,26 @@ class Texture:
         y = y * np.float32(0.5**level) - np.float32(0.5)
         x0, y0 = np.floor(x), np.floor(y)
         wx, wy = (x - x0)[..., None], (y - y0)[..., None]
-        left, top = x0.astype(np.int32) % n, y0.astype(np.int32) % n
-        right, bottom = (left + 1) % n, (top + 1) % n * n
+        left, top = x0.astype(np.int32) & (n - 1), y0.astype(np.int32) & (n - 1)
+        right, bottom = (left + 1) & (n - 1), ((top + 1) & (n - 1)) * n
         top *= n
-        upper = self._gather(level, top + left)
-        upper += wx * (self._gather(level, top + right) - upper)
-        lower = self._gather(level, bottom + left)
-        lower += wx * (self._gather(level, bottom + right) - lower)
-        upper += wy * (lower - upper)
-        return upper
+        upper = _blend(self._gather(level, top + left), self._gather(level, top + right), wx)
+        lower = _blend(self._gather(level, bottom + left), self._gather(level, bottom + right), wx)
+        return _blend(upper, lower, wy)
 
     def _gather(self, level: int, index: np.ndarray) -> np.ndarray:
         return self._levels[level].take(index)[..., None].view(np.float32)
 
 
-@lru_cache(maxsize=None)
+def _blend(first: np.ndarray, second: np.ndarray, weight: np.ndarray | np.float32) -> np.ndarray:
+    """Moves `first` by `weight` towards `second`; overwrites both, which is what makes it fast."""
+    second -= first
+    second *= weight
+    first += second
+    return first
+
+
+@cache
 def photograph(name: str) -> np.ndarray:
     """The photograph `name` of `skimage.data` as `uint8 (H, W, 3)`."""
     import skimage.data
@@ -111,7 +116,7 @@ def random_texture(rng: np.random.Generator, split: str) -> Texture:
 
 def _random_crop(rng: np.random.Generator, image: np.ndarray) -> np.ndarray:
     height, width = image.shape[:2]
-    side = int(rng.integers(144, min(height, width, TILE * 2) + 1))
+    side = int(rng.integers(144, min(height, width, 384) + 1))
     top, left = rng.integers(height - side + 1), rng.integers(width - side + 1)
     return image[top : top + side, left : left + side]
 
@@ -123,9 +128,10 @@ def _liveliness(crop: np.ndarray) -> float:
 
 
 def _resize(crop: np.ndarray) -> np.ndarray:
-    """Averages over 2 x 2, then interpolates to `TILE` texels on both sides."""
-    # The average of neighbours is what keeps the sampling below from aliasing.
-    crop = (crop[:-1, :-1] + crop[1:, :-1] + crop[:-1, 1:] + crop[1:, 1:]) / 4
+    """Averages over a neighbourhood as large as the step, then interpolates to `TILE` texels on both sides."""
+    while crop.shape[0] > 1.5 * TILE:
+        n = crop.shape[0] // 2 * 2
+        crop = (crop[:n:2, :n:2] + crop[1:n:2, :n:2] + crop[:n:2, 1:n:2] + crop[1:n:2, 1:n:2]) / 4
     place = np.linspace(0, crop.shape[0] - 1.001, TILE, dtype=np.float32)
     index = place.astype(int)
     weight = (place - index)[:, None, None]
@@ -137,10 +143,11 @@ def _resize(crop: np.ndarray) -> np.ndarray:
 def _recolour(rng: np.random.Generator, tile: np.ndarray) -> np.ndarray:
     """Random saturation, tint, sign, contrast and brightness, the same for every texel."""
     grey = tile.mean(axis=2, keepdims=True)
-    colour = (tile - grey) * rng.uniform(0.3, 1.3)
-    grey = (grey - grey.mean()) / max(float(grey.std()), 8.0)
+    colour = (tile - grey) * np.float32(rng.uniform(0.3, 1.3))
+    grey = (grey - grey.mean()) / max(grey.std(), np.float32(8))
     if rng.random() < 0.25:
         grey = -grey
-    tint = rng.uniform(-35, 35, size=3) + grey * rng.uniform(-12, 12, size=3)
-    tile = rng.uniform(95, 160) + grey * rng.uniform(38, 62) + colour[..., rng.permutation(3)] + tint
-    return np.clip(tile, 0, 255).astype(np.float32)
+    base, slope = rng.uniform(95, 160), rng.uniform(38, 62)
+    base = (base + rng.uniform(-35, 35, size=3)).astype(np.float32)
+    slope = (slope + rng.uniform(-12, 12, size=3)).astype(np.float32)
+    return np.clip(base + grey * slope + colour[..., rng.permutation(3)], 0, 255)
