@@ -8,12 +8,12 @@ from pathlib import Path
 import pytest
 import torch
 import yaml
-from cli_videos import NUM_VIDEOS, shrink, write_dataset
 from PIL import Image
 
 from octvideo.cli import main
 from octvideo.cli.errors import explain
 from octvideo.cli.run_folder import RunLogger
+from tests.cli_videos import NUM_VIDEOS, shrink, write_dataset
 
 
 @pytest.fixture(scope="module")

@@ -5,10 +5,10 @@ from pathlib import Path
 
 import pytest
 import yaml
-from cli_videos import NUM_VIDEOS, shrink, write_dataset
 
 from octvideo.cli import main
 from octvideo.models import MODELS
+from tests.cli_videos import NUM_VIDEOS, shrink, write_dataset
 
 CONFIGS = Path(__file__).parents[1] / "configs"
 FILES = sorted(CONFIGS.rglob("*.yaml"))
