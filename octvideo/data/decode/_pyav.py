@@ -40,7 +40,7 @@ class PyAVReader(VideoReader):
         frame_pts = table.frame_pts
         self._by_time = frame_pts is not None
         if frame_pts is None:
-            times = [frame.pts for _, frame in self._decode_from(0)]
+            times = [frame.pts for _, frame in self.decode_from(0)]
             if not times:
                 raise VideoDecodeError(self.path, "no frame can be decoded")
             fps = table.average_fps or 25.0
@@ -69,8 +69,8 @@ class PyAVReader(VideoReader):
     @property
     def rotation(self) -> int:
         if self._rotation is None:
-            for _, frame in self._decode_from(0):
-                self._rotation = _clockwise(frame)
+            for _, frame in self.decode_from(0):
+                self._rotation = clockwise(frame)
                 break
             else:
                 raise VideoDecodeError(self.path, "no frame can be decoded")
@@ -94,7 +94,7 @@ class PyAVReader(VideoReader):
 
     def _fill_by_count(self, indices: np.ndarray, out: list[np.ndarray | None]) -> None:
         slots = {int(index): slot for slot, index in enumerate(indices)}
-        for count, (_, frame) in enumerate(self._decode_from(0)):
+        for count, (_, frame) in enumerate(self.decode_from(0)):
             if count in slots:
                 out[slots[count]] = self._rgb(frame)
             if count >= indices[-1]:
@@ -116,7 +116,7 @@ class PyAVReader(VideoReader):
             Whether the first wanted frame was found.
         """
         first = min(slots)
-        for position, frame in self._decode_from(start):
+        for position, frame in self.decode_from(start):
             if frame.pts is None:
                 continue
             if frame.pts in slots and not frame.is_corrupt:
@@ -131,7 +131,7 @@ class PyAVReader(VideoReader):
         at = int(np.searchsorted(self._key_pts, pts, side="right")) - 1
         return self._key_at[at] if at >= 0 else 0
 
-    def _decode_from(self, start: int) -> Iterator[tuple[int, VideoFrame]]:
+    def decode_from(self, start: int) -> Iterator[tuple[int, VideoFrame]]:
         """Decodes from packet number `start` on; gives (number of the packet last read, frame)."""
         try:
             for position, packet in self._packets_from(start):
@@ -193,12 +193,12 @@ class PyAVReader(VideoReader):
         context = self._stream.codec_context
         if (frame.width, frame.height) != (context.width, context.height):
             raise VideoDecodeError(self.path, "the frame size changes within the video")
-        turned = _clockwise(frame)
+        turned = clockwise(frame)
         self._rotation = turned
         rgb = frame.to_ndarray(format="rgb24")
         return np.rot90(rgb, -turned // 90) if turned else rgb
 
 
-def _clockwise(frame: VideoFrame) -> int:
+def clockwise(frame: VideoFrame) -> int:
     """The rotation to show a frame upright, degrees clockwise; FFmpeg counts anticlockwise."""
     return -round(frame.rotation / 90) * 90 % 360

@@ -1,0 +1,132 @@
+"""Decodes every file of a collection and tells which are fit for training: `python -m data_prep.check`.
+
+    python -m data_prep.check /data/kinetics400/train --out runs/check --jobs 16
+
+Each file ends as ok, unreadable (with the reason), short or repeated (mostly the same picture). Results are in
+OUT/check.jsonl as they come and in OUT/check.csv at the end; a second run does only what is new.
+"""
+
+import argparse
+import csv
+import sys
+from collections import Counter
+from collections.abc import Iterable, Sequence
+from dataclasses import asdict
+from pathlib import Path
+from typing import Any
+
+from rich.console import Console
+from rich.table import Table
+
+from data_prep import _jobs
+from octvideo.data.decode import VideoDecodeError, scan_video
+from octvideo.data.manifest import find_videos
+
+STATUSES = ("ok", "unreadable", "short", "repeated")
+_COLUMNS = (
+    "file",
+    "status",
+    "reason",
+    "num_frames",
+    "fps",
+    "seconds",
+    "height",
+    "width",
+    "codec",
+    "num_repeated",
+    "mean_gop",
+)
+
+
+def check_file(path: str, min_seconds: float = 0.0, max_repeated: float = 0.9) -> dict[str, Any]:
+    """Decodes one file.
+
+    Args:
+        path: the video.
+        min_seconds: a shorter video is "short".
+        max_repeated: a video with a larger share of repeated frames is "repeated".
+
+    Returns:
+        `{"status": one of STATUSES, "reason": text or absent, and the fields of VideoScan}`.
+    """
+    try:
+        scan = scan_video(path)
+    except VideoDecodeError as error:
+        return {"status": "unreadable", "reason": error.reason}
+    facts = asdict(scan)
+    if scan.seconds < min_seconds:
+        return {"status": "short", "reason": f"{scan.seconds} s, wanted are {min_seconds} s", **facts}
+    if scan.num_repeated > max_repeated * scan.num_frames:
+        return {"status": "repeated", "reason": f"{scan.num_repeated} of {scan.num_frames} frames", **facts}
+    return {"status": "ok", **facts}
+
+
+def check(
+    paths: Iterable[str], out: Path, *, min_seconds: float = 0.0, max_repeated: float = 0.9, **how: Any
+) -> dict[str, dict[str, Any]]:
+    """Checks many files; see `data_prep._jobs.run` for `how`. Results by path, in their order."""
+    items = {
+        path: {"path": path, "min_seconds": min_seconds, "max_repeated": max_repeated}
+        for path in dict.fromkeys(paths)
+    }
+    results = _jobs.run("check", items, out / "check.jsonl", **how)
+    for result in results.values():
+        if result["status"] == "failed":  # it hung or crashed
+            result["status"] = "unreadable"
+    partial = out / "check.csv.part"
+    with partial.open("w", newline="", encoding="utf-8") as file:
+        writer = csv.DictWriter(file, _COLUMNS, extrasaction="ignore")
+        writer.writeheader()
+        writer.writerows({"file": path, **result} for path, result in results.items())
+    partial.replace(out / "check.csv")
+    return results
+
+
+def print_summary(results: dict[str, dict[str, Any]]) -> None:
+    """A table of how many files ended how, and the reasons that came up most."""
+    table = Table("status", "files", "reason", title=f"{len(results)} files")
+    counts = Counter(result["status"] for result in results.values())
+    for status in STATUSES:
+        table.add_row(status, str(counts[status]), "")
+        reasons = Counter(r.get("reason", "") for r in results.values() if r["status"] == status)
+        if status == "unreadable":
+            for reason, count in reasons.most_common(5):
+                table.add_row("", str(count), reason)
+    Console().print(table)
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    parser = argparse.ArgumentParser(prog="python -m data_prep.check", description=__doc__.split("\n\n")[0])
+    parser.add_argument("videos", nargs="+", help="video files, folders or manifests")
+    parser.add_argument("--out", type=Path, required=True, help="folder of the results")
+    parser.add_argument("--min-seconds", type=float, default=0.0, help="shorter videos are 'short'")
+    parser.add_argument(
+        "--max-repeated",
+        type=float,
+        default=0.9,
+        help="share of repeated frames beyond which a video is 'repeated'",
+    )
+    _jobs.add_arguments(parser)
+    options = parser.parse_args(arguments)
+    try:
+        videos = find_videos(options.videos, missing="skip", allow_outside_root=True)
+        results = check(
+            videos.paths,
+            options.out,
+            min_seconds=options.min_seconds,
+            max_repeated=options.max_repeated,
+            jobs=options.jobs,
+            time_limit=options.time_limit,
+            backend=options.backend,
+            scheduler=options.scheduler,
+        )
+    except (ValueError, OSError) as error:
+        print(f"python -m data_prep.check: {error}", file=sys.stderr)
+        return 1
+    print_summary(results)
+    print(f"results: {(options.out / 'check.csv').absolute()}")
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,206 @@
+"""Re-encodes a collection for training: `python -m data_prep.resize`.
+
+    python -m data_prep.resize /data/kinetics400 /data/kinetics400_256 --short-side 256 --jobs 16
+
+Smaller frames decode faster, and frequent key frames let a random clip start near where it is: a 64-frame
+window decodes about 190 frames of a file with a key frame every 250, and 72 with one every 16. Output is H.264
+in MP4, upright, without sound, of even width and height, with closed groups of pictures, under the same
+relative name. Files are written under a temporary name and moved; a second run does only what is new.
+"""
+
+import argparse
+import os
+import sys
+from collections.abc import Iterator, Sequence
+from fractions import Fraction
+from pathlib import Path
+from typing import Any
+
+import av
+import numpy as np
+
+from data_prep import _jobs
+from octvideo.data.decode import PyAVReader, VideoDecodeError, whole_frames
+from octvideo.data.manifest import find_videos
+
+# Milliseconds would drift from frame times such as 1001/30000 s; this is MPEG's clock.
+_TICKS = 90_000
+
+
+def resize_file(
+    path: str,
+    out: str,
+    short_side: int = 256,
+    keyframe_interval: int = 16,
+    crf: int = 20,
+    preset: str = "veryfast",
+    fps: float | None = None,
+) -> dict[str, Any]:
+    """Re-encodes one file.
+
+    Args:
+        path: the video.
+        out: the MP4 file to write.
+        short_side: pixels; a smaller video keeps its size.
+        keyframe_interval: frames from one key frame to the next.
+        crf: x264's quality, 0 (lossless) to 51.
+        preset: x264's speed.
+        fps: frames a second; None keeps the frames and their times, variable ones too.
+
+    Returns:
+        `{"status": "ok", "num_frames", "bytes_before", "bytes"}`, or `{"status": "unreadable", "reason"}`.
+    """
+    partial = Path(f"{out}.part{os.getpid()}")
+    partial.parent.mkdir(parents=True, exist_ok=True)
+    try:
+        with PyAVReader(path) as reader:
+            num_frames = _encode(reader, partial, short_side, keyframe_interval, crf, preset, fps)
+        os.replace(partial, out)
+    except VideoDecodeError as error:
+        return {"status": "unreadable", "reason": error.reason}
+    finally:
+        partial.unlink(missing_ok=True)
+    sizes = {"bytes_before": os.path.getsize(path), "bytes": os.path.getsize(out)}
+    return {"status": "ok", "num_frames": num_frames, **sizes}
+
+
+def _encode(
+    reader: PyAVReader, out: Path, short_side: int, interval: int, crf: int, preset: str, fps: float | None
+) -> int:
+    count = 0
+    with av.open(str(out), "w", format="mp4", options={"movflags": "faststart"}) as container:
+        stream = container.add_stream("libx264", rate=Fraction(fps or reader.fps).limit_denominator(1001))
+        options = {"crf": str(crf), "preset": preset, "g": str(interval), "keyint_min": "1"}
+        stream.options = {**options, "x264-params": "open-gop=0:scenecut=0"}
+        stream.pix_fmt = "yuv420p"
+        stream.thread_count = 1  # files run side by side
+        stream.codec_context.time_base = Fraction(1, _TICKS)
+        before = -1
+        for seconds, picture in _pictures(reader, short_side, fps):
+            frame = av.VideoFrame.from_ndarray(picture, format="rgb24")
+            if count == 0:
+                stream.height, stream.width = picture.shape[:2]
+            # Two frames on one tick, as odd files have, would stop the encoder.
+            frame.pts = before = max(round(seconds * _TICKS), before + 1)
+            frame.time_base = Fraction(1, _TICKS)
+            container.mux(stream.encode(frame))
+            count += 1
+        container.mux(stream.encode(None))
+    return count
+
+
+def _pictures(reader: PyAVReader, short_side: int, fps: float | None) -> Iterator[tuple[float, np.ndarray]]:
+    """(seconds from the first frame, upright scaled picture `uint8 (h, w, 3)`) of each frame to write."""
+    times = reader.pts_seconds - reader.pts_seconds[0]
+    turns = reader.rotation // 90
+    written = 0
+    for index, frame in enumerate(whole_frames(reader)):
+        if fps is None:
+            moments = [float(times[index])]
+        else:  # the frame on show at each moment k / fps
+            last = index + 1 == len(times)
+            until = times[index + 1] if not last else times[index] + 0.5 / fps
+            moments = []
+            while written / fps < until - 1e-3:
+                moments.append(written / fps)
+                written += 1
+        if not moments:
+            continue
+        height, width = even_size(frame.height, frame.width, short_side)
+        rgb = frame.reformat(width=width, height=height, format="rgb24", interpolation="BICUBIC").to_ndarray()
+        picture = np.ascontiguousarray(np.rot90(rgb, -turns))
+        for moment in moments:
+            yield moment, picture
+
+
+def even_size(height: int, width: int, short_side: int) -> tuple[int, int]:
+    """(height, width) with the short side at most `short_side`, the ratio kept, both even and at least 2.
+
+    >>> even_size(720, 1280, 256)
+    (256, 456)
+    >>> even_size(121, 161, 256)
+    (120, 160)
+    """
+    scale = min(1.0, short_side / min(height, width))
+    high, wide = (max(2, 2 * int(side * scale / 2 + 1e-6)) for side in (height, width))
+    return high, wide
+
+
+def resize(
+    paths: Sequence[str], source: Path, out: Path, *, settings: dict[str, Any], **how: Any
+) -> dict[str, dict[str, Any]]:
+    """Re-encodes many files into `out`, with the names that they have below `source`."""
+    items: dict[str, dict[str, Any]] = {}
+    writers: dict[str, str] = {}
+    for path in paths:
+        to = str((out / os.path.relpath(path, source)).with_suffix(".mp4").absolute())
+        if to in writers:
+            raise ValueError(f"{path} and {writers[to]} would both become {to}")
+        if to == path:
+            raise ValueError(f"{path} would be overwritten; allowed is another folder")
+        writers[to] = path
+        items[path] = {"path": path, "out": to, **settings}
+    journal = out / "resize.jsonl"
+    if journal.exists():
+        _forget_deleted(journal)
+    return _jobs.run("resize", items, journal, **how)
+
+
+def _forget_deleted(journal: Path) -> None:
+    """Drops results whose output is not there any more, so that it is made again."""
+    entries = ((line, _jobs.parse(line)) for line in journal.read_text(encoding="utf-8").splitlines())
+    kept = [
+        line
+        for line, entry in entries
+        if entry and (entry["result"]["status"] != "ok" or os.path.exists(entry["asked"][1]["out"]))
+    ]
+    partial = journal.with_suffix(".part")
+    partial.write_text("".join(f"{line}\n" for line in kept), encoding="utf-8")
+    partial.replace(journal)
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    parser = argparse.ArgumentParser(prog="python -m data_prep.resize", description=__doc__.split("\n\n")[0])
+    parser.add_argument("source", type=Path, help="folder of videos, searched through")
+    parser.add_argument("out", type=Path, help="folder to write")
+    parser.add_argument("--short-side", type=int, default=256, help="pixels (default: 256)")
+    parser.add_argument("--keyframe-interval", type=int, default=16, help="frames a key frame (default: 16)")
+    parser.add_argument("--crf", type=int, default=20, help="x264's quality, 0 best to 51 (default: 20)")
+    parser.add_argument("--preset", default="veryfast", help="x264's speed (default: veryfast)")
+    parser.add_argument("--fps", type=float, help="frames a second (default: those of each file)")
+    _jobs.add_arguments(parser)
+    options = parser.parse_args(arguments)
+    settings = {
+        name: getattr(options, name) for name in ("short_side", "keyframe_interval", "crf", "preset", "fps")
+    }
+    try:
+        for name in ("short_side", "keyframe_interval"):
+            if settings[name] < 2:
+                raise ValueError(f"{name} is {settings[name]}, allowed is 2 or more")
+        source = options.source.absolute()
+        results = resize(
+            find_videos(source).paths,
+            source,
+            options.out,
+            settings=settings,
+            jobs=options.jobs,
+            time_limit=options.time_limit,
+            backend=options.backend,
+            scheduler=options.scheduler,
+        )
+    except (ValueError, OSError) as error:
+        print(f"python -m data_prep.resize: {error}", file=sys.stderr)
+        return 1
+    good = [result for result in results.values() if result["status"] == "ok"]
+    before, after = (sum(result[name] for result in good) / 2**20 for name in ("bytes_before", "bytes"))
+    print(
+        f"{len(good)} of {len(results)} files, {before:.1f} MiB became {after:.1f} MiB: {options.out.absolute()}"
+    )
+    for path, result in results.items():
+        if result["status"] != "ok":
+            print(f"{path}: {result['reason']}")
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())
