@@ -146,6 +146,11 @@ def _read_journal(journal: Path) -> dict[str, dict[str, Any]]:
     return {entry["file"]: entry for entry in map(parse, lines) if entry}
 
 
+def read_results(journal: Path) -> dict[str, dict[str, Any]]:
+    """Results by file, as they stand in a journal."""
+    return {path: entry["result"] for path, entry in _read_journal(journal).items()}
+
+
 def parse(line: str) -> dict[str, Any] | None:
     """An entry of a journal, None for the last line of a run that was killed."""
     try:

@@ -117,7 +117,7 @@ def even_size(height: int, width: int, short_side: int) -> tuple[int, int]:
     """(height, width) with the short side at most `short_side`, the ratio kept, both even and at least 2.
 
     >>> even_size(720, 1280, 256)
-    (256, 456)
+    (256, 454)
     >>> even_size(121, 161, 256)
     (120, 160)
     """

@@ -24,7 +24,7 @@ from typing import NamedTuple
 _log = logging.getLogger(__name__)
 
 MISSING = ("error", "skip")
-_VIDEO_EXTENSIONS = (
+VIDEO_EXTENSIONS = (
     ".mp4",
     ".mkv",
     ".webm",
@@ -178,10 +178,10 @@ def find_videos(
     for source in sources:
         path = Path(source).expanduser().absolute()
         if path.is_dir():
-            found = [str(file) for file in _walk(path) if file.suffix.lower() in _VIDEO_EXTENSIONS]
+            found = [str(file) for file in _walk(path) if file.suffix.lower() in VIDEO_EXTENSIONS]
             if not found:
                 raise ManifestError(
-                    f"{path}: no video in this folder; known are {' '.join(_VIDEO_EXTENSIONS)}"
+                    f"{path}: no video in this folder; known are {' '.join(VIDEO_EXTENSIONS)}"
                 )
             paths += found
             labels += [-1] * len(found)

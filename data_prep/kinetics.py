@@ -1,0 +1,53 @@
+"""From Kinetics' annotations and a folder of videos to checked manifests: `python -m data_prep.kinetics`.
+
+    python -m data_prep.kinetics /data/kinetics400 lists/ --annotations train.csv val.csv test.csv --jobs 16
+
+Finds the listed clips anywhere below the folder, decodes each of them (`data_prep.check`), and writes what
+`data_prep.manifest` writes. A run that was stopped goes on where it was.
+"""
+
+import argparse
+import sys
+from collections.abc import Sequence
+
+from data_prep import _jobs
+from data_prep._layouts import listed
+from data_prep.check import check
+from data_prep.manifest import add_arguments, print_report, write_manifests
+from octvideo.data.manifest import read_class_list
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    parser = argparse.ArgumentParser(
+        prog="python -m data_prep.kinetics", description=__doc__.split("\n\n")[0]
+    )
+    add_arguments(parser)
+    parser.add_argument("--min-seconds", type=float, default=0.0, help="shorter videos are 'short'")
+    _jobs.add_arguments(parser)
+    options = parser.parse_args(arguments)
+    try:
+        class_names = read_class_list(options.class_list) if options.class_list else None
+        entries = list(listed("kinetics", options.videos, options.annotations))
+        found = [str((options.videos / entry.path).absolute()) for entry in entries if entry.path]
+        results = check(
+            found,
+            options.out,
+            min_seconds=options.min_seconds,
+            jobs=options.jobs,
+            time_limit=options.time_limit,
+            backend=options.backend,
+            scheduler=options.scheduler,
+        )
+        report = write_manifests(
+            entries, options.videos, options.out, checked=results, drop=options.drop, class_names=class_names
+        )
+    except (ValueError, OSError) as error:
+        print(f"python -m data_prep.kinetics: {error}", file=sys.stderr)
+        return 1
+    print_report(report)
+    print(f"manifests: {options.out.absolute()} (root: {options.videos.absolute()})")
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

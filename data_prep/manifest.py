@@ -1,0 +1,200 @@
+"""Writes the manifests of a data set: `python -m data_prep.manifest`.
+
+    python -m data_prep.manifest /data/kinetics400 lists/ --layout kinetics --annotations train.csv val.csv
+
+OUT gets train.csv, val.csv and test.csv (`path,label`, paths relative to the videos' folder), classes.txt (the
+ordered class list) and report.json: what was listed, found, missing, unreadable, short or repeated, and how
+many of each class. `--checked` takes the results of `data_prep.check`; `data_prep.kinetics` does both.
+"""
+
+import argparse
+import csv
+import json
+import sys
+from collections import Counter
+from collections.abc import Iterable, Mapping, Sequence
+from pathlib import Path
+from statistics import median
+from typing import Any
+
+from rich.console import Console
+from rich.table import Table
+
+from data_prep import _jobs
+from data_prep._layouts import LAYOUTS, Listed, listed
+from data_prep.check import STATUSES
+from octvideo.data.manifest import ManifestError, read_class_list
+
+SPLITS = ("train", "val", "test")
+
+
+def write_manifests(
+    entries: Iterable[Listed],
+    videos: Path,
+    out: Path,
+    *,
+    checked: Mapping[str, dict[str, Any]] | None = None,
+    drop: Sequence[str] = ("unreadable",),
+    class_names: Sequence[str] | None = None,
+) -> dict[str, Any]:
+    """Writes manifests, class list and report.
+
+    Args:
+        entries: what the data set lists.
+        videos: folder that the paths are relative to.
+        out: folder to write.
+        checked: results of `data_prep.check` by absolute path; None writes every file that is there.
+        drop: results whose videos are left out.
+        class_names: ordered class names; None is all that occur, sorted.
+
+    Returns:
+        The report.
+
+    Raises:
+        ManifestError: a video listed twice in a split, or a class that is not in `class_names`.
+    """
+    entries = list(entries)
+    names = list(class_names) if class_names else sorted({e.class_name for e in entries if e.class_name})
+    numbers = {name: number for number, name in enumerate(names)}
+    report: dict[str, Any] = {"videos": str(videos.absolute()), "classes": len(names), "splits": {}}
+    out.mkdir(parents=True, exist_ok=True)
+    for split in SPLITS:
+        of_split = [entry for entry in entries if entry.split == split]
+        if of_split:
+            rows, report["splits"][split] = _split(of_split, videos, numbers, checked, drop)
+            _write(out / f"{split}.csv", rows)
+    if not report["splits"]:
+        raise ManifestError(f"{videos.absolute()}: no video is listed")
+    _replace(out / "classes.txt", "".join(f"{name}\n" for name in names))
+    _replace(out / "report.json", json.dumps(report, indent=2, ensure_ascii=False) + "\n")
+    return report
+
+
+def _split(
+    entries: Sequence[Listed],
+    videos: Path,
+    numbers: Mapping[str, int],
+    checked: Mapping[str, dict[str, Any]] | None,
+    drop: Sequence[str],
+) -> tuple[list[tuple[str, int | None]], dict[str, Any]]:
+    """Rows (path, label) of one split, and its part of the report."""
+    rows: list[tuple[str, int | None]] = []
+    seen: set[str] = set()
+    missing: list[str] = []
+    dropped: dict[str, dict[str, str]] = {status: {} for status in STATUSES if status != "ok"}
+    seconds: list[float] = []
+    classes: Counter[str] = Counter()
+    for entry in entries:
+        if entry.class_name is not None and entry.class_name not in numbers:
+            raise ManifestError(f"{entry.name}: class {entry.class_name!r} is not in the class list")
+        if entry.path is None:
+            missing.append(entry.name)
+            continue
+        if entry.path in seen:
+            raise ManifestError(f"{entry.name} is listed twice in {entry.split}")
+        seen.add(entry.path)
+        result = (checked or {}).get(str((videos / entry.path).absolute()), {"status": "ok"})
+        seconds += [result["seconds"]] if "seconds" in result else []
+        if result["status"] != "ok":
+            dropped[result["status"]][entry.path] = result.get("reason", "")
+        if result["status"] == "ok" or result["status"] not in drop:
+            rows.append((entry.path, None if entry.class_name is None else numbers[entry.class_name]))
+            classes.update([entry.class_name] if entry.class_name else [])
+    report = {
+        "listed": len(entries),
+        "found": len(seen),
+        "missing": len(missing),
+        **{status: len(files) for status, files in dropped.items()},
+        "written": len(rows),
+        "seconds": {"least": min(seconds), "median": median(seconds), "most": max(seconds)}
+        if seconds
+        else None,
+        "videos a class": dict(sorted(classes.items())),
+        "files": {"missing": missing, **dropped},
+    }
+    return rows, report
+
+
+def _write(path: Path, rows: Sequence[tuple[str, int | None]]) -> None:
+    partial = path.with_suffix(".csv.part")
+    with partial.open("w", newline="", encoding="utf-8") as file:
+        # Quotes where a path holds a comma; a split without labels lists bare paths.
+        writer = csv.writer(file, lineterminator="\n")
+        writer.writerows([name] if label is None else [name, label] for name, label in rows)
+    partial.replace(path)
+
+
+def _replace(path: Path, text: str) -> None:
+    partial = path.with_name(f"{path.name}.part")
+    partial.write_text(text, encoding="utf-8")
+    partial.replace(path)
+
+
+def print_report(report: Mapping[str, Any]) -> None:
+    """The report's counts as a table, a column a split."""
+    table = Table("", *report["splits"], title=f"{report['videos']}, {report['classes']} classes")
+    for name in ("listed", "found", "missing", "unreadable", "short", "repeated", "written"):
+        table.add_row(name, *(str(split[name]) for split in report["splits"].values()))
+    for name, choose in (("least", min), ("most", max)):
+        counts = (split["videos a class"].values() for split in report["splits"].values())
+        table.add_row(f"{name} videos a class", *(str(choose(count, default=0)) for count in counts))
+    Console().print(table)
+
+
+def read_checked(folder: Path) -> dict[str, dict[str, Any]]:
+    """Results of `data_prep.check` by path, from the folder that it wrote."""
+    results = _jobs.read_results(folder / "check.jsonl")
+    if not results:
+        raise ManifestError(f"{(folder / 'check.jsonl').absolute()}: no results of data_prep.check here")
+    for result in results.values():
+        if result["status"] == "failed":
+            result["status"] = "unreadable"
+    return results
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("videos", type=Path, help="folder of the videos")
+    parser.add_argument("out", type=Path, help="folder to write")
+    parser.add_argument(
+        "--annotations", type=Path, nargs="+", default=[], help="CSV files, or folder of split files"
+    )
+    parser.add_argument("--class-list", type=Path, help="ordered class names (default: those listed, sorted)")
+    parser.add_argument(
+        "--drop",
+        nargs="*",
+        choices=STATUSES[1:],
+        default=["unreadable"],
+        help="left out (default: unreadable)",
+    )
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    parser = argparse.ArgumentParser(
+        prog="python -m data_prep.manifest", description=__doc__.split("\n\n")[0]
+    )
+    add_arguments(parser)
+    parser.add_argument("--layout", choices=LAYOUTS, default="kinetics", help="how the data set is laid out")
+    parser.add_argument(
+        "--split-number", type=int, choices=[1, 2, 3], default=1, help="UCF101, HMDB51: which split"
+    )
+    parser.add_argument("--checked", type=Path, help="folder of the results of data_prep.check")
+    options = parser.parse_args(arguments)
+    try:
+        report = write_manifests(
+            listed(options.layout, options.videos, options.annotations, split_number=options.split_number),
+            options.videos,
+            options.out,
+            checked=read_checked(options.checked) if options.checked else None,
+            drop=options.drop,
+            class_names=read_class_list(options.class_list) if options.class_list else None,
+        )
+    except (ValueError, OSError) as error:
+        print(f"python -m data_prep.manifest: {error}", file=sys.stderr)
+        return 1
+    print_report(report)
+    print(f"manifests: {options.out.absolute()} (root: {options.videos.absolute()})")
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())
