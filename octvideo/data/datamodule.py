@@ -2,13 +2,13 @@
 
 import logging
 import os
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
 import torch
 from lightning.pytorch import LightningDataModule
-from torch.utils.data import DataLoader, Dataset
+from torch.utils.data import DataLoader, Dataset, DistributedSampler, Sampler, SequentialSampler
 
 from octvideo.data.dataset import (
     ClipSampler,
@@ -20,9 +20,12 @@ from octvideo.data.dataset import (
 )
 from octvideo.data.decode import DECODERS, VideoDecodeError
 from octvideo.data.manifest import MISSING, Manifest, find_videos, read_class_list, read_manifest
+from octvideo.data.threads import ThreadedLoader
 from octvideo.data.transforms import EvalTransform, TrainTransform
 
 _log = logging.getLogger(__name__)
+
+Loader = DataLoader | ThreadedLoader
 
 _STAGES = ("train", "val", "test", "predict")
 
@@ -60,7 +63,11 @@ class KineticsDataModule(LightningDataModule):
         eval_batch_size: videos, each with all its views, a process and step.
         num_workers: decoding processes a training process; None is one a CPU core, at most 8; 0 is none.
         seed: of order, clips, crops and flips.
-        decoder: "auto", "decord" or "pyav", see `octvideo.data.open_video`.
+        decoder: "auto", "decord", "torchcodec" or "pyav", see `octvideo.data.open_video`.
+        decode_device: "cpu", in worker processes; or "cuda", in `num_workers` threads of the training process,
+            on its GPU, where the frames stay.
+        seconds_a_video: a decoder that takes longer hangs: the video is named and its worker process ended, which
+            stops the run; None is no limit.
         max_unreadable: training stops when more than this share of the videos (and more than one) can't be
             read within an epoch.
         repeat_first_frame: val, test and predict: every clip is its first frame repeated.
@@ -99,12 +106,16 @@ class KineticsDataModule(LightningDataModule):
         num_workers: int | None = None,
         seed: int = 0,
         decoder: str = "auto",
+        decode_device: str = "cpu",
+        seconds_a_video: float | None = 300.0,
         max_unreadable: float = 0.01,
         repeat_first_frame: bool = False,
     ) -> None:
         super().__init__()
         if decoder not in DECODERS:
             raise ValueError(f"decoder is {decoder!r}, allowed are {', '.join(DECODERS)}")
+        if decode_device != "cpu" and not decode_device.startswith("cuda"):
+            raise ValueError(f"decode_device is {decode_device!r}, allowed are cpu, cuda and cuda:N")
         if missing not in MISSING:
             raise ValueError(f"missing is {missing!r}, allowed are {', '.join(MISSING)}")
         for name, value in (
@@ -121,6 +132,8 @@ class KineticsDataModule(LightningDataModule):
         for name, colours in (("mean", mean), ("std", std)):
             if len(colours) != 3 or (name == "std" and min(colours) <= 0):
                 raise ValueError(f"{name} is {colours}, allowed are three numbers, std above 0")
+        if seconds_a_video is not None and seconds_a_video <= 0:
+            raise ValueError(f"seconds_a_video is {seconds_a_video}, allowed is more than 0, or None")
         if not 0 <= max_unreadable <= 1:
             raise ValueError(f"max_unreadable is {max_unreadable}, allowed is a share, 0 to 1")
         self.spec = ClipSpec(num_frames, frame_stride, fps)
@@ -146,6 +159,8 @@ class KineticsDataModule(LightningDataModule):
         self.num_workers = num_workers
         self.seed = seed
         self.decoder = decoder
+        self.decode_device = decode_device
+        self.seconds_a_video = seconds_a_video
         self.max_unreadable = max_unreadable
         self.repeat_first_frame = repeat_first_frame
         self.manifests: dict[str, Manifest] = {}
@@ -238,51 +253,83 @@ class KineticsDataModule(LightningDataModule):
 
     # Loaders
 
-    def train_dataloader(self) -> DataLoader:
+    def train_dataloader(self) -> Loader:
         manifest = self.manifest("train")
-        world_size, rank = (self.trainer.world_size, self.trainer.global_rank) if self.trainer else (1, 0)
-        dataset = TrainDataset(
-            manifest, self.spec, self.train_transform, seed=self.seed, decoder=self.decoder
-        )
+        world_size, rank = self._world()
+        dataset = TrainDataset(manifest, self.spec, self.train_transform, seed=self.seed, **self._decoding())
         sampler = ClipSampler(dataset, num_replicas=world_size, rank=rank, shuffle=True, seed=self.seed)
         # A last batch of one clip would upset batch norm; a set smaller than a batch is one batch.
         drop_last = len(sampler) >= self.batch_size
-        return self._loader(
-            dataset, self.batch_size, collate_fn=collate_train, sampler=sampler, drop_last=drop_last
-        )
+        return self._loader(dataset, sampler, self.batch_size, collate_train, drop_last=drop_last)
 
-    def val_dataloader(self) -> DataLoader | list[DataLoader]:
+    def val_dataloader(self) -> Loader | list[Loader]:
         if self.csv["val"] is None and self.trainer is not None and self.trainer.state.fn == "fit":
             return []  # training without validation
         return self._eval_loader("val", self.val_transform, 1)
 
-    def test_dataloader(self) -> DataLoader:
+    def test_dataloader(self) -> Loader:
         return self._eval_loader("test", self.test_transform, self.num_clips)
 
-    def predict_dataloader(self) -> DataLoader:
+    def predict_dataloader(self) -> Loader:
         return self._eval_loader("predict", self.test_transform, self.num_clips)
 
-    def _eval_loader(self, name: str, transform: EvalTransform, num_clips: int) -> DataLoader:
+    def _eval_loader(self, name: str, transform: EvalTransform, num_clips: int) -> Loader:
         dataset = EvalDataset(
             self.manifest(name),
             self.spec,
             transform,
             num_clips=num_clips,
-            decoder=self.decoder,
             repeat_first_frame=self.repeat_first_frame,
+            **self._decoding(),
         )
-        return self._loader(dataset, self.eval_batch_size, collate_fn=collate_eval)
+        world_size, rank = self._world()
+        # Every process gets as many videos, so the first may come twice; their number tells.
+        sampler: Sampler = (
+            DistributedSampler(dataset, num_replicas=world_size, rank=rank, shuffle=False)
+            if world_size > 1
+            else SequentialSampler(dataset)
+        )
+        return self._loader(dataset, sampler, self.eval_batch_size, collate_eval)
 
-    def _loader(self, dataset: Dataset, batch_size: int, **options: Any) -> DataLoader:
+    def _world(self) -> tuple[int, int]:
+        """(number of processes, number of this one)."""
+        return (self.trainer.world_size, self.trainer.global_rank) if self.trainer else (1, 0)
+
+    def _decoding(self) -> dict[str, Any]:
+        device = torch.device(self.decode_device)
+        if device.type == "cuda" and device.index is None and self.trainer is not None:
+            of_trainer = self.trainer.strategy.root_device
+            device = of_trainer if of_trainer.type == "cuda" else device
+        return {"decoder": self.decoder, "device": device, "seconds_a_video": self.seconds_a_video}
+
+    def _loader(
+        self,
+        dataset: Dataset,
+        sampler: Sampler,
+        batch_size: int,
+        collate_fn: Callable[[list[Any]], Any],
+        drop_last: bool = False,
+    ) -> Loader:
         workers = self.num_workers if self.num_workers is not None else min(_num_cpus(), 8)
+        if torch.device(self.decode_device).type == "cuda":
+            return ThreadedLoader(
+                dataset,
+                sampler,
+                batch_size=batch_size,
+                collate_fn=collate_fn,
+                drop_last=drop_last,
+                num_threads=max(workers, 1),
+            )
         return DataLoader(
             dataset,
             batch_size=batch_size,
+            sampler=sampler,
+            collate_fn=collate_fn,
+            drop_last=drop_last,
             num_workers=workers,
             persistent_workers=workers > 0,
             pin_memory=torch.cuda.is_available(),
             worker_init_fn=_one_thread,
-            **options,
         )
 
     # Batches

@@ -5,18 +5,25 @@ Items and batches are those of the table in CONTRIBUTING.md. A reader is opened 
 that decodes, and closed again.
 """
 
+import logging
+import os
+import sys
+import threading
 from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any, NamedTuple
 
 import numpy as np
 import torch
-from torch.utils.data import Dataset, DistributedSampler, default_collate
+from torch.utils.data import Dataset, DistributedSampler, default_collate, get_worker_info
 
 from octvideo.data.decode import VideoDecodeError, VideoReader, open_video
 from octvideo.data.manifest import Manifest
 from octvideo.data.sampling import clip_seconds, frames_of_clip, random_start, uniform_starts, video_seconds
 from octvideo.data.transforms import EvalTransform, TrainTransform
+
+_log = logging.getLogger(__name__)
 
 # How many other videos are tried in place of an unreadable one before training stops.
 MAX_ATTEMPTS = 10
@@ -68,6 +75,34 @@ class ClipSampler(DistributedSampler):
             yield ClipIndex(self.epoch, index)
 
 
+@contextmanager
+def time_limit(path: str, seconds: float | None) -> Iterator[None]:
+    """Names a video that hangs its decoder, and ends the worker process that hangs with it.
+
+    No exception can be raised inside the decoder; the DataLoader then reports the worker's end and stops the
+    run. Outside a worker the video is only named. None is no limit.
+    """
+    if seconds is None:
+        yield
+        return
+    in_worker = get_worker_info() is not None
+
+    def give_up() -> None:
+        _log.error("%s: not decoded within %g seconds", path, seconds)
+        if in_worker:
+            sys.stderr.write(f"{path}: not decoded within {seconds:g} seconds; its worker process ends\n")
+            sys.stderr.flush()
+            os._exit(1)
+
+    timer = threading.Timer(seconds, give_up)
+    timer.daemon = True
+    timer.start()
+    try:
+        yield
+    finally:
+        timer.cancel()
+
+
 class TrainDataset(Dataset):
     """One random clip a video, the same for the same (seed, epoch, video) whatever the worker.
 
@@ -76,13 +111,23 @@ class TrainDataset(Dataset):
     """
 
     def __init__(
-        self, manifest: Manifest, spec: ClipSpec, transform: TrainTransform, *, seed: int, decoder: str
+        self,
+        manifest: Manifest,
+        spec: ClipSpec,
+        transform: TrainTransform,
+        *,
+        seed: int,
+        decoder: str = "auto",
+        device: str | torch.device = "cpu",
+        seconds_a_video: float | None = None,
     ) -> None:
         self.manifest = manifest
         self.spec = spec
         self.transform = transform
         self.seed = seed
         self.decoder = decoder
+        self.device = device
+        self.seconds_a_video = seconds_a_video
 
     def __len__(self) -> int:
         return len(self.manifest)
@@ -112,7 +157,11 @@ class TrainDataset(Dataset):
         return {**item, "replaced": replaced} if replaced else item
 
     def _clip(self, video: int, rng: np.random.Generator) -> torch.Tensor:
-        with open_video(self.manifest.paths[video], decoder=self.decoder) as reader:
+        path = self.manifest.paths[video]
+        with (
+            time_limit(path, self.seconds_a_video),
+            open_video(path, decoder=self.decoder, device=self.device) as reader,
+        ):
             start = random_start(video_seconds(reader.pts_seconds), self.spec.seconds, rng)
             frames = reader.frames_at(self.spec.frames(reader, start))
         return self.transform(frames, rng).contiguous()
@@ -133,7 +182,9 @@ class EvalDataset(Dataset):
         transform: EvalTransform,
         *,
         num_clips: int,
-        decoder: str,
+        decoder: str = "auto",
+        device: str | torch.device = "cpu",
+        seconds_a_video: float | None = None,
         repeat_first_frame: bool = False,
     ) -> None:
         if num_clips < 1:
@@ -143,6 +194,8 @@ class EvalDataset(Dataset):
         self.transform = transform
         self.num_clips = num_clips
         self.decoder = decoder
+        self.device = device
+        self.seconds_a_video = seconds_a_video
         self.repeat_first_frame = repeat_first_frame
 
     def __len__(self) -> int:
@@ -157,14 +210,17 @@ class EvalDataset(Dataset):
         return {"clip": views, "label": self.manifest.labels[index], "video": index}
 
     def _views(self, path: str) -> torch.Tensor:
-        with open_video(path, decoder=self.decoder) as reader:
+        with (
+            time_limit(path, self.seconds_a_video),
+            open_video(path, decoder=self.decoder, device=self.device) as reader,
+        ):
             starts = uniform_starts(video_seconds(reader.pts_seconds), self.spec.seconds, self.num_clips)
             wanted = np.asarray([self.spec.frames(reader, start) for start in starts])  # (num_clips, T)
             if self.repeat_first_frame:
                 wanted = np.repeat(wanted[:, :1], self.spec.num_frames, axis=1)
             indices, place = np.unique(wanted, return_inverse=True)
             scaled = self.transform.scale(reader.frames_at(indices))
-        clips = torch.from_numpy(place.reshape(wanted.shape))
+        clips = torch.from_numpy(place.reshape(wanted.shape)).to(scaled.device)
         return torch.stack([crop for clip in clips for crop in self.transform.crops(scaled[clip])])
 
 

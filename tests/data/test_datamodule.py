@@ -1,6 +1,8 @@
 """The data module over small videos in which every frame tells its number, and what it does with bad ones."""
 
 import logging
+import time
+from types import SimpleNamespace
 
 import lightning.pytorch as pl
 import numpy as np
@@ -326,3 +328,39 @@ def test_missing_pieces(videos):
         KineticsDataModule(class_list=str(videos / "classes.txt"), num_classes=5)
     with pytest.raises(ManifestError, match=r"train.csv:3: label 2 is out of range, allowed is 0 to 1"):
         KineticsDataModule(train_csv=str(videos / "train.csv"), num_classes=2).setup("fit")
+
+
+def test_a_hung_worker_ends_and_its_video_is_named(videos, monkeypatch, capfd):
+    import octvideo.data.dataset as dataset
+
+    monkeypatch.setattr(dataset, "open_video", lambda path, **options: time.sleep(600))
+    data = KineticsDataModule(
+        test_csv=str(videos / "train.csv"), seconds_a_video=1, **{**SMALL, "num_workers": 1}
+    )
+    with pytest.raises(RuntimeError, match="exited unexpectedly"):
+        next(iter(data.test_dataloader()))
+    assert f"{videos / '0.mp4'}: not decoded within 1 seconds" in capfd.readouterr().err
+
+
+def test_two_processes_share_the_videos(videos):
+    data = KineticsDataModule(
+        train_csv=str(videos / "train.csv"), test_csv=str(videos / "train.csv"), **{**SMALL, "batch_size": 1}
+    )
+    data.trainer = SimpleNamespace(world_size=2, state=SimpleNamespace(fn="test"), strategy=None)
+    seen = {"train": [], "test": []}
+    for rank in (0, 1):
+        data.trainer.global_rank = rank
+        for name in seen:
+            seen[name].append(list(getattr(data, f"{name}_dataloader")().sampler))
+    assert sorted(seen["test"]) == [[0, 2], [1, 3]]
+    assert sorted(key.video for keys in seen["train"] for key in keys) == [0, 1, 2, 3]
+
+
+def test_no_gpu_to_decode_on(videos):
+    if torch.cuda.is_available():
+        pytest.skip("needs a machine without a GPU")
+    data = KineticsDataModule(test_csv=str(videos / "train.csv"), decode_device="cuda", **SMALL)
+    with pytest.raises(ValueError, match="device is 'cuda', but no decoder works there"):
+        next(iter(data.test_dataloader()))
+    with pytest.raises(ValueError, match="decode_device is 'tpu', allowed are cpu, cuda and cuda:N"):
+        KineticsDataModule(decode_device="tpu")

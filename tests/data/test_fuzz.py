@@ -1,6 +1,6 @@
 """Damaged copies of good videos: no hang, no crash, and every file is accounted for.
 
-    python tests/data/test_fuzz.py --count 10000 --jobs 8 --out runs/fuzz
+    python -m tests.data.test_fuzz VIDEOS --count 10000 --jobs 8 --out runs/fuzz
 
 makes many more than the tests do, checks them and trains an epoch's clips over them.
 """
