@@ -17,7 +17,7 @@ from torch import Tensor, nn
 import octvideo
 from octvideo.evaluation.scores import ScoreCollector, VideoScores, accuracy_at, mean_over_views
 from octvideo.models import create_model
-from octvideo.models.checkpoints import CheckpointError, read_checkpoint
+from octvideo.models.checkpoints import CheckpointError, load_weights, read_checkpoint
 
 CARD_KEY = "octvideo"  # what this toolkit adds to a Lightning checkpoint
 
@@ -63,11 +63,12 @@ class VideoClassifier(LightningModule):
         label_smoothing: of the cross-entropy, 0 to 1.
         view_batch_size: views of one video that pass through the network together in test and predict; it bounds
             memory and changes no result.
-        channels_last: keep the channels innermost in memory (`torch.channels_last_3d`). On a CPU it about halves the
-            time of a small network's step; results differ by rounding.
+        checkpoint: a file of weights to start from: pytorchvideo's, PySlowFast's, a state dict, a Lightning
+            checkpoint, safetensors. A head for another number of classes starts anew.
 
     Raises:
         ValueError: an argument is outside its range.
+        CheckpointError: the weights to start from do not fit.
     """
 
     def __init__(
@@ -85,7 +86,7 @@ class VideoClassifier(LightningModule):
         warmup_start_lr: float = 0.01,
         label_smoothing: float = 0.0,
         view_batch_size: int = 8,
-        channels_last: bool = False,
+        checkpoint: str | None = None,
     ) -> None:
         super().__init__()
         _check_range("lr", lr, lr > 0, "above 0")
@@ -96,7 +97,8 @@ class VideoClassifier(LightningModule):
         _check_range("warmup_start_lr", warmup_start_lr, warmup_start_lr >= 0, "0 or more")
         _check_range("label_smoothing", label_smoothing, 0 <= label_smoothing < 1, "from 0 to below 1")
         _check_range("view_batch_size", view_batch_size, view_batch_size >= 1, "1 or more")
-        self.save_hyperparameters()
+        # The weights to start from are in what is saved; their file may be gone by then.
+        self.save_hyperparameters(ignore=["checkpoint"])
         self.name = name
         self.alpha = alpha
         self.num_classes = num_classes
@@ -108,16 +110,13 @@ class VideoClassifier(LightningModule):
         self.warmup_epochs = warmup_epochs
         self.warmup_start_lr = warmup_start_lr
         self.view_batch_size = view_batch_size
-        self.channels_last = channels_last
         # Channels last is the layout of the fast 3D kernels, on the CPU as on the GPU.
         network = create_model(name, alpha=alpha, num_classes=num_classes)
         self.network = network.to(memory_format=torch.channels_last_3d)  # type: ignore[call-overload]
-        if channels_last:
-            self.network.to(memory_format=torch.channels_last_3d)
+        self.load_report = load_weights(self.network, checkpoint) if checkpoint else None
         self.loss = nn.CrossEntropyLoss(label_smoothing=label_smoothing)
-        self.card: dict[
-            str, Any
-        ] = {}  # preprocessing and class names, once a checkpoint or a data module is met
+        # Preprocessing and class names, once a checkpoint or a data module is met.
+        self.card: dict[str, Any] = {}
         self.test_result: VideoScores | None = None
         self._collector = ScoreCollector(num_classes)
         self._batch_end_seconds: float | None = None
@@ -125,8 +124,6 @@ class VideoClassifier(LightningModule):
 
     def forward(self, clip: Tensor) -> Tensor:
         """`(B, 3, T, H, W)` to logits `(B, C)`."""
-        if self.channels_last:
-            clip = clip.contiguous(memory_format=torch.channels_last_3d)
         return self.network(clip.contiguous(memory_format=torch.channels_last_3d))
 
     # Training
@@ -356,7 +353,7 @@ def load_classifier(path: str | Path, **changes: Any) -> VideoClassifier:
         raise CheckpointError(f"{file}: not a checkpoint of `octvideo fit`, it has no hyper_parameters")
     known = {key: value for key, value in checkpoint["hyper_parameters"].items() if not key.startswith("_")}
     try:
-        classifier = VideoClassifier(**{**known, **changes})
+        classifier = VideoClassifier(**{**known, "checkpoint": None, **changes})
     except TypeError as error:
         raise CheckpointError(
             f"{file}: its hyper_parameters are not a VideoClassifier's ({error})"

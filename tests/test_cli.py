@@ -5,6 +5,7 @@ import json
 import shutil
 from pathlib import Path
 
+import numpy as np
 import pytest
 import torch
 import yaml
@@ -13,6 +14,7 @@ from PIL import Image
 from octvideo.cli import main
 from octvideo.cli.errors import explain
 from octvideo.cli.run_folder import RunLogger
+from octvideo.models import create_model
 from tests.cli_videos import NUM_VIDEOS, shrink, write_dataset
 
 
@@ -195,6 +197,44 @@ def test_fit_on_real_footage(clips: Path, dataset: Path, tmp_path) -> None:
     assert (tmp_path / "run" / "checkpoints" / "last.ckpt").is_file()
 
 
+def test_predict_takes_files_folders_and_patterns(run: Path, dataset: Path, tmp_path) -> None:
+    checkpoint = str(run / "checkpoints" / "best.ckpt")
+    words = [str(dataset / "video_0.mp4"), str(dataset / "video_[12].mp4")]
+    options = [f"--trainer.default_root_dir={tmp_path}", "--data.num_workers=0", "--trainer.accelerator=cpu"]
+    assert main(["predict", checkpoint, *words, *options]) == 0
+    content = json.loads((tmp_path / "predict.json").read_text())
+    assert [Path(row["path"]).name for row in content] == [f"video_{i}.mp4" for i in range(3)]
+
+
+def test_predict_gives_the_scores_of_test(run: Path, dataset: Path, tmp_path) -> None:
+    checkpoint = str(run / "checkpoints" / "best.ckpt")
+    options = [f"--trainer.default_root_dir={tmp_path}", "--data.num_workers=0", "--trainer.accelerator=cpu"]
+    assert main(["predict", checkpoint, str(dataset / "all.csv"), *options]) == 0
+    assert main(["test", checkpoint, f"--data.test_csv={dataset / 'all.csv'}", *options]) == 0
+    scores = np.load(tmp_path / "scores.npz")["probabilities"]
+    content = json.loads((tmp_path / "predict.json").read_text())
+    predicted = [[row["probabilities"][name] for name in ("left", "right")] for row in content]
+    np.testing.assert_array_equal(np.float32(predicted), scores)
+
+
+def test_weights_of_other_projects(dataset: Path, tmp_path, capsys) -> None:
+    weights = tmp_path / "zoo.pyth"
+    torch.save({"model_state": create_model("i3d_tiny", num_classes=2).state_dict()}, weights)
+    options = [*shrink(dataset, tmp_path / "run"), *TINY]
+    assert main(["test", str(weights), *options]) == 0
+    assert "(pytorchvideo): 104 tensors loaded" in capsys.readouterr().out
+    assert json.loads((tmp_path / "run" / "metrics.json").read_text())["checkpoint"] == str(weights)
+    start = [f"--model.checkpoint={weights}", "--model.alpha=0.5"]
+    assert main(["fit", *options, *start]) == 0
+    hyper_parameters = torch.load(tmp_path / "run" / "checkpoints" / "last.ckpt", weights_only=True)[
+        "hyper_parameters"
+    ]
+    assert "checkpoint" not in hyper_parameters
+    assert "does not say what it is of" in error_line(capsys, "test", str(weights))
+    torch.save({"model_state": create_model("i3d_tiny", num_classes=3).state_dict()}, weights)
+    assert "number of classes" in error_line(capsys, "test", str(weights), *options)
+
+
 # Mistakes
 
 
@@ -211,6 +251,8 @@ def test_fit_on_real_footage(clips: Path, dataset: Path, tmp_path) -> None:
         (["fit", "--trainer.max_epochs", "many"], ["trainer.max_epochs", "int", "many"]),
         (["test"], ["needs a checkpoint"]),
         (["test", "--ckpt_path", "nothing.ckpt"], [str(Path("nothing.ckpt").absolute())]),
+        (["test", "a.ckpt", "b.ckpt"], ["one checkpoint", "b.ckpt"]),
+        (["predict", "a.ckpt", "nothing*.mp4"], ["no file matches", "nothing*.mp4"]),
         (["models", "--alpha", "x"], ["--alpha", "'x'"]),
     ],
 )

@@ -18,7 +18,8 @@ commands:
   fit        train:                  octvideo fit --config configs/kinetics400/oct_i3d_r50.yaml
   validate   score with one view:    octvideo validate --config RUN.yaml --ckpt_path best
   test       score with many views:  octvideo test --config RUN.yaml --ckpt_path best
-  predict    name the actions:       octvideo predict --ckpt_path FILE.ckpt --data.predict_paths VIDEO
+                                     octvideo test FILE.ckpt --data.test_csv LIST.csv
+  predict    name the actions:       octvideo predict FILE.ckpt VIDEO FOLDER 'GLOB' ...
   models     list the models, with parameters and GFLOPs
 
 options:
@@ -78,7 +79,12 @@ def _run(args: list[str]) -> int:
         from octvideo.cli.models_table import models_command
 
         return models_command(args[1:])
+    rest = args[1:]
+    if command != "fit":
+        from octvideo.cli.shorthand import expand
+
+        rest = expand(command, rest)
     from octvideo.cli.engine import run_engine
 
-    run_engine(command, args[1:])
+    run_engine(command, rest)
     return 0

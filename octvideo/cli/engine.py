@@ -20,7 +20,8 @@ from octvideo.cli import results
 from octvideo.cli.errors import UsageError
 from octvideo.cli.run_folder import RunCheckpoint, RunLogger
 from octvideo.data import KineticsDataModule, read_class_list
-from octvideo.models.checkpoints import read_checkpoint
+from octvideo.models import MODELS
+from octvideo.models.checkpoints import CheckpointError, read_checkpoint
 
 # What a checkpoint's card may fill in of the data's settings: everything that changes the pixels of an evaluation.
 CARD_TO_DATA = (
@@ -103,6 +104,7 @@ class EngineCLI(LightningCLI):
         self._choose_run_folder(section)
         self._find_checkpoint(command, section)
         self._choose_classes(section)
+        self._choose_clip(section)
         if section.trainer.get("default_root_dir") is None:
             section.trainer.default_root_dir = str(Path("runs") / section.model.name)
 
@@ -118,7 +120,7 @@ class EngineCLI(LightningCLI):
     def _find_checkpoint(self, command: str, section: Any) -> None:
         asked = section.get("ckpt_path")
         if asked is None:
-            if command != "fit":
+            if command != "fit" and not section.model.get("checkpoint"):
                 raise UsageError(f"octvideo {command} needs a checkpoint: --ckpt_path FILE, or best, or last")
             return
         file = Path(asked)
@@ -130,6 +132,15 @@ class EngineCLI(LightningCLI):
                 section.ckpt_path = None
                 return
         checkpoint = read_checkpoint(file)
+        if command != "fit" and not isinstance(checkpoint.get("hyper_parameters"), dict):
+            # Someone else's weights: which network they are of has to be said.
+            if not self._is_given("model.name"):
+                names = ", ".join(MODELS)
+                raise UsageError(
+                    f"{file.absolute()} does not say what it is of: --model.name, one of {names}"
+                )
+            section.model.checkpoint, section.ckpt_path = str(file.absolute()), None
+            return
         self.checkpoint_file = file.absolute()
         self.checkpoint_card = (checkpoint.get(CARD_KEY) or {}).get("card") or {}
         section.ckpt_path = str(self.checkpoint_file)
@@ -140,7 +151,7 @@ class EngineCLI(LightningCLI):
     def _take_from(self, group: str, settings: Any, stored: dict[str, Any]) -> None:
         """Settings not given come from the checkpoint; those given win, and are said aloud where they differ."""
         for key, value in stored.items():
-            if key not in settings or value is None:
+            if key not in settings or value is None or key == "checkpoint":
                 continue
             if not self._is_given(f"{group}.{key}"):
                 settings[key] = value
@@ -156,6 +167,13 @@ class EngineCLI(LightningCLI):
                 section.model.num_classes = section.data.num_classes
         if not self._is_given("data.num_classes"):
             section.data.num_classes = section.model.num_classes
+
+    def _choose_clip(self, section: Any) -> None:
+        """Frames of a clip: those given, else the checkpoint's, else what the network was published with."""
+        spec = MODELS.get(section.model.name)
+        for key in ("num_frames", "frame_stride"):
+            if spec and not self._is_given(f"data.{key}") and self.checkpoint_card.get(key) is None:
+                section.data[key] = getattr(spec, key)
 
     # Building and running
 
@@ -192,6 +210,19 @@ class EngineCLI(LightningCLI):
     def _is_smoke_test(self) -> bool:
         return bool(getattr(self.trainer, "fast_dev_run", False))  # absent from the trainer's type hints
 
+    def after_instantiate_classes(self) -> None:
+        report = self.model.load_report
+        if report is None:
+            return
+        if report.replaced and self.subcommand != "fit":
+            raise CheckpointError(
+                f"{report.file} has another number of classes than model.num_classes, {self.model.num_classes}"
+            )
+        self._say(str(report))
+
+    def _weights_file(self) -> Path | None:
+        return Path(self.model.load_report.file) if self.model.load_report else None
+
     def _say(self, text: str) -> None:
         if self.trainer.is_global_zero:
             self.console.print(text, soft_wrap=True, highlight=False)
@@ -219,7 +250,7 @@ class EngineCLI(LightningCLI):
                 self.model,
                 self.datamodule,
                 self.console,
-                checkpoint=self.checkpoint_file,
+                checkpoint=self.checkpoint_file or self._weights_file(),
                 wall_seconds=time.perf_counter() - start,
             )
 

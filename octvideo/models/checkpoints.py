@@ -1,13 +1,60 @@
-"""Reading checkpoint files, safely: nothing in a file is ever executed."""
+"""Reading checkpoint files, safely: nothing in a file is ever executed.
 
+What is read into a network of `octvideo.models`, dense or octave (they have the same weights):
+
+    pytorchvideo's model zoo   {"model_state": …}, keys `blocks.…`
+    PySlowFast                 {"model_state": …}, keys `s1.…` to `s5.…`, `head.…`; ResNet and SlowFast families
+    Lightning                  {"state_dict": …}, whatever the prefix
+    plain state dicts          torch.save of one, or safetensors
+"""
+
+import re
+from collections.abc import Mapping
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 import torch
+from torch import Tensor, nn
+
+# The outermost layer that maps features to classes, by the ends of its keys.
+_HEAD = re.compile(r"(^|\.)(proj|fc|head|classifier(\.\d+)?)\.(weight|bias)$")
+
+# Where files of several kinds keep their tensors.
+_NESTED = ("model_state", "state_dict", "model_state_dict", "model")
 
 
 class CheckpointError(ValueError):
     """A checkpoint that cannot be read or does not fit; its text is one line that names the file."""
+
+
+@dataclass(frozen=True)
+class LoadReport:
+    """What went from a file into a network.
+
+    Attributes:
+        file: absolute path.
+        kind: what sort of file it is, in words.
+        loaded: names of the network's tensors that came from the file.
+        replaced: the head's names, left at random since the number of classes differs.
+        left_out: the file's names that are no part of the network (another module's, a prefix apart).
+    """
+
+    file: str
+    kind: str
+    loaded: list[str]
+    replaced: list[str] = field(default_factory=list)
+    left_out: list[str] = field(default_factory=list)
+
+    def __str__(self) -> str:
+        lines = [f"{self.file} ({self.kind}): {len(self.loaded)} tensors loaded"]
+        if self.replaced:
+            lines.append(
+                f"the head is NEW, the number of classes differs: {', '.join(self.replaced)} start at random"
+            )
+        if self.left_out:
+            lines.append(f"left out, not of this network: {_some(self.left_out)}")
+        return "; ".join(lines)
 
 
 def read_checkpoint(path: str | Path) -> dict[str, Any]:
@@ -20,6 +67,8 @@ def read_checkpoint(path: str | Path) -> dict[str, Any]:
     file = Path(path).expanduser().absolute()
     if not file.is_file():
         raise FileNotFoundError(f"no checkpoint file {file}")
+    if file.suffix == ".safetensors":
+        return _read_safetensors(file)
     try:
         content = torch.load(file, map_location="cpu", weights_only=True)
     except OSError:
@@ -34,3 +83,155 @@ def read_checkpoint(path: str | Path) -> dict[str, Any]:
     if not isinstance(content, dict):
         raise CheckpointError(f"{file}: holds a {type(content).__name__}, expected a dictionary of tensors")
     return content
+
+
+def _read_safetensors(file: Path) -> dict[str, Any]:
+    try:
+        from safetensors.torch import load_file
+    except ImportError:
+        raise CheckpointError(f"{file}: reading it needs the safetensors package") from None
+    try:
+        return load_file(file)
+    except OSError:
+        raise
+    except Exception as error:  # its error class is not exported in all versions
+        raise CheckpointError(f"{file}: not a safetensors file, or a truncated one") from error
+
+
+def load_weights(model: nn.Module, path: str | Path) -> LoadReport:
+    """Loads a file's weights into a network, in place.
+
+    Every tensor of the network must be in the file with its shape. The head alone may differ, in its number of
+    classes: it then keeps its random start, which the report says.
+
+    Args:
+        model: a network of `octvideo.models`, dense or octave.
+        path: a file of one of the kinds above.
+
+    Raises:
+        FileNotFoundError: there is no such file.
+        CheckpointError: it cannot be read safely, or does not fit.
+    """
+    file = Path(path).expanduser().absolute()
+    tensors, kind = _tensors(read_checkpoint(file), file)
+    target = model.state_dict()
+    if any(key.startswith("s1.pathway0_stem.") for key in tensors):
+        tensors, kind = _from_pyslowfast(tensors, target), "PySlowFast"
+    prefix = _prefix(tensors, target)
+    source = {key[len(prefix) :]: value for key, value in tensors.items() if key.startswith(prefix)}
+    left_out = [key for key in tensors if not key.startswith(prefix)]
+
+    # Old files lack the counters of batch norm; they matter to no result.
+    missing = [key for key in target if key not in source and not key.endswith("num_batches_tracked")]
+    unexpected = [key for key in source if key not in target]
+    reshaped = [key for key in target if key in source and source[key].shape != target[key].shape]
+    replaced = [key for key in reshaped if _HEAD.search(key)]
+    reshaped = [key for key in reshaped if key not in replaced]
+    if not any(key in target for key in source):
+        raise CheckpointError(
+            f"{file} ({kind}) does not fit: none of its names is the network's (it has {_some(list(tensors))})"
+        )
+    if reshaped:
+        key = reshaped[0]
+        raise CheckpointError(
+            f"{file} ({kind}) does not fit: {key} is {tuple(source[key].shape)}, the network's is "
+            f"{tuple(target[key].shape)}{_and_more(reshaped)}"
+        )
+    if missing:
+        raise CheckpointError(f"{file} ({kind}) does not fit: it lacks {missing[0]}{_and_more(missing)}")
+    if unexpected:
+        raise CheckpointError(f"{file} ({kind}) does not fit: it also has {_some(unexpected)}")
+    loaded = {key: value for key, value in source.items() if key not in replaced}
+    model.load_state_dict({**target, **loaded})
+    return LoadReport(str(file), kind, list(loaded), replaced, left_out)
+
+
+def _tensors(content: Mapping[str, Any], file: Path) -> tuple[dict[str, Tensor], str]:
+    """The tensors of a file, and what kind of file it is."""
+    kind = "safetensors" if file.suffix == ".safetensors" else "state dict"
+    for name in _NESTED:
+        if isinstance(content.get(name), Mapping):
+            kind = {"model_state": "pytorchvideo", "state_dict": "Lightning"}.get(name, name)
+            if kind == "Lightning" and "pytorch-lightning_version" not in content:
+                kind = "state dict"
+            content = content[name]
+            break
+    tensors = {key: value for key, value in content.items() if isinstance(value, Tensor)}
+    if not tensors:
+        raise CheckpointError(f"{file}: holds no tensors, expected a state dict")
+    return tensors, kind
+
+
+def _prefix(tensors: Mapping[str, Tensor], target: Mapping[str, Tensor]) -> str:
+    """What stands before the network's names in a file: "", "network.", "model.module." …"""
+    votes: dict[str, int] = {}
+    names = [key for key in target if not key.endswith("num_batches_tracked")]
+    endings = {key.rsplit(".", 3)[-1]: None for key in names}
+    for key in tensors:
+        if key.rsplit(".", 1)[-1] not in endings:
+            continue
+        for name in (names[0], names[len(names) // 2]):
+            if key == name or key.endswith("." + name):
+                votes[key[: -len(name)]] = votes.get(key[: -len(name)], 0) + 1
+    return max(votes, key=lambda prefix: votes[prefix]) if votes else ""
+
+
+# PySlowFast's names, by pytorchvideo's, for `{s}` stage and `{p}` pathway: slowfast/models/{stem,resnet}_helper.py.
+_IN_BLOCK = {
+    "branch1_conv": "branch1",
+    "branch1_norm": "branch1_bn",
+    "branch2.conv_a": "branch2.a",
+    "branch2.norm_a": "branch2.a_bn",
+    "branch2.conv_b": "branch2.b",
+    "branch2.norm_b": "branch2.b_bn",
+    "branch2.conv_c": "branch2.c",
+    "branch2.norm_c": "branch2.c_bn",
+}
+
+
+def pyslowfast_name(key: str, stages: Mapping[int, int]) -> str | None:
+    """PySlowFast's name of a tensor of pytorchvideo's ResNet or SlowFast; None where it has none.
+
+    Args:
+        key: `blocks.3.res_blocks.0.branch2.conv_a.weight`, say.
+        stages: PySlowFast's stage, 1 for the stem to 5, of pytorchvideo's block number.
+
+    Example:
+        >>> pyslowfast_name("blocks.3.res_blocks.0.branch2.conv_a.weight", {3: 3})
+        's3.pathway0_res0.branch2.a.weight'
+    """
+    if match := re.fullmatch(r"blocks\.\d+\.proj\.(weight|bias)", key):
+        return f"head.projection.{match[1]}"
+    match = re.fullmatch(r"blocks\.(\d+)\.(?:multipathway_blocks\.(\d)\.)?(.*)\.(\w+)", key)
+    if not match or int(match[1]) not in stages:
+        return None
+    stage, pathway, module, tensor = stages[int(match[1])], int(match[2] or 0), match[3], match[4]
+    if module.startswith("multipathway_fusion."):
+        name = {"conv_fast_to_slow": "conv_f2s", "norm": "bn"}.get(module.partition(".")[2])
+        return name and f"s{stage}_fuse.{name}.{tensor}"
+    if module in ("conv", "norm"):
+        return f"s{stage}.pathway{pathway}_stem.{'conv' if module == 'conv' else 'bn'}.{tensor}"
+    if inner := re.fullmatch(r"res_blocks\.(\d+)\.(.*)", module):
+        name = _IN_BLOCK.get(inner[2])
+        return name and f"s{stage}.pathway{pathway}_res{inner[1]}.{name}.{tensor}"
+    if inner := re.fullmatch(r"nonlocal_blocks\.(\d+)\.(.*)", module):
+        name = "bn" if inner[2] == "norm" else inner[2]
+        return f"s{stage}.pathway{pathway}_nonlocal{inner[1]}.{name}.{tensor}"
+    return None
+
+
+def _from_pyslowfast(tensors: Mapping[str, Tensor], target: Mapping[str, Tensor]) -> dict[str, Tensor]:
+    """Tensors under pytorchvideo's names; those without a place keep their own, to be complained about."""
+    residual = {int(m[1]) for key in target if (m := re.match(r"blocks\.(\d+)\..*res_blocks\.", key))}
+    stages = {0: 1, **{block: stage for stage, block in enumerate(sorted(residual), start=2)}}
+    renamed = {name: key for key in target if (name := pyslowfast_name(key, stages))}
+    return {renamed.get(key, key): value for key, value in tensors.items()}
+
+
+def _some(names: list[str], count: int = 3) -> str:
+    more = f" and {len(names) - count} more" if len(names) > count else ""
+    return ", ".join(names[:count]) + more
+
+
+def _and_more(names: list[str]) -> str:
+    return f" (and {len(names) - 1} more like it)" if len(names) > 1 else ""
