@@ -8,6 +8,7 @@ right then was not learnt from motion.
 from __future__ import annotations
 
 import argparse
+import csv
 import hashlib
 import json
 import os
@@ -16,6 +17,7 @@ import time
 from collections.abc import Sequence
 from pathlib import Path
 
+import yaml
 from rich.console import Console
 from rich.table import Table
 
@@ -26,8 +28,9 @@ CHECKOUT = Path(__file__).resolve().parents[1]
 CONFIG = "configs/demo.yaml"
 RUN = Path("runs/demo")  # as in the configuration
 DATA = RUN / "data"
+CHECKPOINT = RUN / "checkpoints" / "best.ckpt"  # by validation top-1
 FIRST_FRAME = RUN / "first_frame"
-TRAINED = RUN / "trained.json"  # written when a training ends; says what it was trained on
+TRAINING = RUN / "training.json"  # what the checkpoints were trained on
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -41,6 +44,9 @@ def main(argv: Sequence[str] | None = None) -> int:
     )
     arguments = parser.parse_args(argv)
     os.chdir(CHECKOUT)  # the configuration's paths start there
+    # Threads that wait for one another give the core to the decoding processes, rather than spin on it. Read when
+    # torch is imported, which nothing above does.
+    os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
     console = Console()
     start = time.monotonic()
 
@@ -53,7 +59,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         return code
 
     console.rule("3/4  Test")
-    test = ["test", "--config", CONFIG, "--ckpt_path", str(RUN / "checkpoints" / "last.ckpt")]
+    test = ["test", "--config", CONFIG, "--ckpt_path", str(CHECKPOINT)]
     if code := octvideo(test):
         return code
 
@@ -65,7 +71,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     console.rule("Result")
     console.print(_result_table())
     for what, path in (
-        ("checkpoint", RUN / "checkpoints" / "last.ckpt"),
+        ("checkpoint", CHECKPOINT),
         ("metrics", RUN / "metrics.json"),
         ("training log", RUN / "metrics.csv"),
         ("training curves", RUN / "curves.png"),
@@ -82,33 +88,46 @@ def main(argv: Sequence[str] | None = None) -> int:
 def _train(console: Console, *, retrain: bool) -> int:
     """`octvideo fit`, which goes on from the last checkpoint of an interrupted run of the same kind."""
     kind = _kind_of_run()
-    found = json.loads(TRAINED.read_text()) if TRAINED.is_file() else {}
     last = RUN / "checkpoints" / "last.ckpt"
-    same = found.get("kind") == kind and last.is_file() and not retrain
-    if same and found["finished"]:
+    same = TRAINING.is_file() and json.loads(TRAINING.read_text()) == kind and last.is_file()
+    if same and not retrain and _is_trained():
         console.print(
-            "Trained already, on these videos with this configuration; training again: "
+            "Trained already, on these videos with this configuration; to train again: "
             ".venv/bin/python -m benchmarks.demo --retrain",
             soft_wrap=True,
             highlight=False,
         )
         return 0
-    _write_json(TRAINED, {"kind": kind, "finished": False})
-    if not same:
-        last.unlink(missing_ok=True)  # of other videos or another configuration
+    if retrain or not same:
+        for file in (TRAINING, RUN / "metrics.csv", *(RUN / "checkpoints").glob("*.ckpt")):
+            file.unlink(missing_ok=True)
+        temporary = TRAINING.with_suffix(".tmp")
+        temporary.write_text(json.dumps(kind) + "\n")
+        os.replace(temporary, TRAINING)
     start = time.monotonic()
-    if code := octvideo(["fit", "--config", CONFIG, *(["--ckpt_path", "last"] if same else [])]):
+    if code := octvideo(["fit", "--config", CONFIG, "--ckpt_path", "last"]):
         return code
+    if not _is_trained():
+        print("benchmarks.demo: the training was stopped; the same command goes on with it", file=sys.stderr)
+        return 1
     console.print(f"training took {_minutes(time.monotonic() - start)}", highlight=False)
-    _write_json(TRAINED, {"kind": kind, "finished": True})
     return 0
 
 
-def _kind_of_run() -> str:
-    """Tells trainings apart: the videos' checksum and the configuration, hashed."""
-    digest = hashlib.sha256((DATA / "motions.json").read_bytes())
-    digest.update(Path(CONFIG).read_bytes())
-    return digest.hexdigest()
+def _is_trained() -> bool:
+    """Whether the training log goes to the end of the last epoch."""
+    if not (RUN / "metrics.csv").is_file():
+        return False
+    with (RUN / "metrics.csv").open(newline="") as file:
+        epochs = [int(row["epoch"]) for row in csv.DictReader(file) if row.get("train/top1")]
+    wanted = yaml.safe_load(Path(CONFIG).read_text())["trainer"]["max_epochs"]
+    return bool(epochs) and max(epochs) + 1 >= wanted
+
+
+def _kind_of_run() -> dict[str, str]:
+    """Tells trainings apart: hashes of what decides the videos, and of the configuration."""
+    files = {"videos": DATA / "motions.json", "configuration": Path(CONFIG)}
+    return {name: hashlib.sha256(path.read_bytes()).hexdigest() for name, path in files.items()}
 
 
 def _result_table() -> Table:
@@ -139,12 +158,6 @@ def _result_table() -> Table:
     num_classes = metrics["num_classes"]
     table.add_row("chance", f"{1 / num_classes:.1%}", f"{min(1.0, 5 / num_classes):.1%}", style="dim")
     return table
-
-
-def _write_json(path: Path, content: dict) -> None:
-    temporary = path.with_suffix(".tmp")
-    temporary.write_text(json.dumps(content) + "\n")
-    os.replace(temporary, path)
 
 
 def _minutes(seconds: float) -> str:

@@ -108,7 +108,7 @@ class Scene:
 
 
 def make_scene(
-    seed: int, split: str, index: int, *, min_side: int = 64, max_side: int = 96
+    seed: int, split: str, index: int, *, min_side: int = 74, max_side: int = 96
 ) -> tuple[Scene, int]:
     """Scene and label of video `index` of a split. Labels follow the index, so classes are balanced."""
     rng = np.random.default_rng([seed, SPLITS.index(split), index])

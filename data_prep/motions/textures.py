@@ -108,7 +108,7 @@ def random_texture(rng: np.random.Generator, split: str) -> Texture:
     image = photograph(names[rng.integers(len(names))])
     crops = [_random_crop(rng, image) for _ in range(4)]
     crop = max(crops, key=_liveliness)
-    crop = np.rot90(crop, rng.integers(4))
+    crop = np.rot90(crop, int(rng.integers(4)))
     if rng.integers(2):
         crop = crop[:, ::-1]
     return Texture(_recolour(rng, _resize(crop.astype(np.float32))))
@@ -147,7 +147,7 @@ def _recolour(rng: np.random.Generator, tile: np.ndarray) -> np.ndarray:
     grey = (grey - grey.mean()) / max(grey.std(), np.float32(8))
     if rng.random() < 0.25:
         grey = -grey
-    base, slope = rng.uniform(95, 160), rng.uniform(38, 62)
-    base = (base + rng.uniform(-35, 35, size=3)).astype(np.float32)
-    slope = (slope + rng.uniform(-12, 12, size=3)).astype(np.float32)
+    brightness, contrast = rng.uniform(95, 160), rng.uniform(38, 62)
+    base = (brightness + rng.uniform(-35, 35, size=3)).astype(np.float32)
+    slope = (contrast + rng.uniform(-12, 12, size=3)).astype(np.float32)
     return np.clip(base + grey * slope + colour[..., rng.permutation(3)], 0, 255)

@@ -263,7 +263,7 @@ def test_one_frame_tells_nothing() -> None:
         x = np.stack([features(scene.frame(int(place * (scene.num_frames - 1)))) for scene, _ in scenes])
         assert abs(ridge_accuracy(x, labels) - chance) < 3.5 * spread, place
     leak = np.eye(NUM_CLASSES)[labels] + np.random.default_rng(0).normal(
-        0, 0.3, size=x.shape[:1] + (NUM_CLASSES,)
+        0, 0.3, size=(*x.shape[:1], NUM_CLASSES)
     )
     assert ridge_accuracy(np.concatenate([x, leak], axis=1), labels) > 0.5
 
