@@ -1,14 +1,12 @@
 """KineticsDataModule: from manifests to normalised batches, for training, evaluation and prediction."""
 
-import logging
-import os
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
 import torch
 from lightning.pytorch import LightningDataModule
-from torch.utils.data import DataLoader, Dataset, DistributedSampler, Sampler, SequentialSampler
+from torch.utils.data import Dataset, DistributedSampler, Sampler, SequentialSampler
 
 from octvideo.data.dataset import (
     ClipSampler,
@@ -19,13 +17,10 @@ from octvideo.data.dataset import (
     collate_train,
 )
 from octvideo.data.decode import DECODERS, VideoDecodeError
+from octvideo.data.loaders import Collate, Loader, make_loader
 from octvideo.data.manifest import MISSING, Manifest, find_videos, read_class_list, read_manifest
-from octvideo.data.threads import ThreadedLoader
 from octvideo.data.transforms import EvalTransform, TrainTransform
-
-_log = logging.getLogger(__name__)
-
-Loader = DataLoader | ThreadedLoader
+from octvideo.data.unreadable import Unreadable
 
 _STAGES = ("train", "val", "test", "predict")
 
@@ -164,7 +159,7 @@ class KineticsDataModule(LightningDataModule):
         self.max_unreadable = max_unreadable
         self.repeat_first_frame = repeat_first_frame
         self.manifests: dict[str, Manifest] = {}
-        self._unreadable = _Unreadable()
+        self._unreadable = Unreadable()
 
     @property
     def preprocessing(self) -> dict[str, Any]:
@@ -303,33 +298,16 @@ class KineticsDataModule(LightningDataModule):
         return {"decoder": self.decoder, "device": device, "seconds_a_video": self.seconds_a_video}
 
     def _loader(
-        self,
-        dataset: Dataset,
-        sampler: Sampler,
-        batch_size: int,
-        collate_fn: Callable[[list[Any]], Any],
-        drop_last: bool = False,
+        self, dataset: Dataset, sampler: Sampler, batch_size: int, collate: Collate, drop_last: bool = False
     ) -> Loader:
-        workers = self.num_workers if self.num_workers is not None else min(_num_cpus(), 8)
-        if torch.device(self.decode_device).type == "cuda":
-            return ThreadedLoader(
-                dataset,
-                sampler,
-                batch_size=batch_size,
-                collate_fn=collate_fn,
-                drop_last=drop_last,
-                num_threads=max(workers, 1),
-            )
-        return DataLoader(
+        return make_loader(
             dataset,
+            sampler,
             batch_size=batch_size,
-            sampler=sampler,
-            collate_fn=collate_fn,
+            collate_fn=collate,
             drop_last=drop_last,
-            num_workers=workers,
-            persistent_workers=workers > 0,
-            pin_memory=torch.cuda.is_available(),
-            worker_init_fn=_one_thread,
+            num_workers=self.num_workers,
+            device=torch.device(self.decode_device),
         )
 
     # Batches
@@ -373,39 +351,3 @@ class KineticsDataModule(LightningDataModule):
                 f"{len(bad)} training videos can't be read in one epoch, allowed are {int(allowed)} "
                 f"(max_unreadable={self.max_unreadable}): " + "; ".join(bad[video] for video in sorted(bad))
             )
-
-
-class _Unreadable:
-    """Unreadable training videos: counted by epoch, each named once in the log and in a file."""
-
-    def __init__(self) -> None:
-        self.epoch = -1
-        self.num_replaced = 0
-        self.this_epoch: dict[int, str] = {}
-        self._named: set[int] = set()
-
-    def add(self, replaced: Sequence[tuple[int, str]], epoch: int, file: Path | None) -> None:
-        if epoch != self.epoch:
-            self.epoch, self.num_replaced, self.this_epoch = epoch, 0, {}
-        self.num_replaced += len(replaced)
-        for video, error in replaced:
-            self.this_epoch[video] = error
-            if video not in self._named:
-                self._named.add(video)
-                _log.warning("unreadable training video, replaced by another: %s", error)
-                if file is not None:
-                    file.parent.mkdir(parents=True, exist_ok=True)
-                    with file.open("a", encoding="utf-8") as lines:
-                        lines.write(f"{error}\n")
-
-
-def _num_cpus() -> int:
-    """CPU cores that this process may use."""
-    if hasattr(os, "sched_getaffinity"):
-        return len(os.sched_getaffinity(0))
-    return os.cpu_count() or 1
-
-
-def _one_thread(worker: int) -> None:
-    """Decoding processes share the cores; with more threads each they slow one another down."""
-    torch.set_num_threads(1)

@@ -82,32 +82,32 @@ class PyAVReader(VideoReader):
             self._container = None
 
     def _decode(self, indices: np.ndarray) -> torch.Tensor:
-        out: list[np.ndarray | None] = [None] * len(indices)
+        frames = _Frames(len(indices))
         if self._by_time:
-            self._fill_by_time(indices, out)
+            slots = {int(self._frame_pts[index]): slot for slot, index in enumerate(indices)}
+            self._fill_by_time(slots, frames)
         else:
-            self._fill_by_count(indices, out)
-        missing = [int(index) for index, frame in zip(indices, out, strict=True) if frame is None]
-        if missing:
-            raise VideoDecodeError(self.path, f"frame {missing[0]} of {self.num_frames} can't be decoded")
-        return torch.from_numpy(np.stack(out))  # type: ignore[arg-type]
+            slots = {int(index): slot for slot, index in enumerate(indices)}
+            self._fill_by_count(slots, frames)
+        if slots:
+            index = int(indices[min(slots.values())])
+            raise VideoDecodeError(self.path, f"frame {index} of {self.num_frames} can't be decoded")
+        return torch.from_numpy(frames.array)
 
-    def _fill_by_count(self, indices: np.ndarray, out: list[np.ndarray | None]) -> None:
-        slots = {int(index): slot for slot, index in enumerate(indices)}
+    def _fill_by_count(self, slots: dict[int, int], frames: "_Frames") -> None:
         for count, (_, frame) in enumerate(self.decode_from(0)):
             if count in slots:
-                out[slots[count]] = self._rgb(frame)
-            if count >= indices[-1]:
+                frames.put(slots.pop(count), self._rgb(frame))
+            if not slots:
                 return
 
-    def _fill_by_time(self, indices: np.ndarray, out: list[np.ndarray | None]) -> None:
-        slots = {int(self._frame_pts[index]): slot for slot, index in enumerate(indices)}
+    def _fill_by_time(self, slots: dict[int, int], frames: "_Frames") -> None:
         while slots:
             start = self._start_of(min(slots))
-            if not self._run(start, slots, out) and (start == 0 or not self._run(0, slots, out)):
+            if not self._run(start, slots, frames) and (start == 0 or not self._run(0, slots, frames)):
                 return
 
-    def _run(self, start: int, slots: dict[int, int], out: list[np.ndarray | None]) -> bool:
+    def _run(self, start: int, slots: dict[int, int], frames: "_Frames") -> bool:
         """Decodes from packet `start` on and takes the frames at the times in `slots`, removing them there.
 
         Stops when a wanted frame was passed, and when a later key frame is nearer to the next one.
@@ -120,7 +120,7 @@ class PyAVReader(VideoReader):
             if frame.pts is None:
                 continue
             if frame.pts in slots and not frame.is_corrupt:
-                out[slots.pop(frame.pts)] = self._rgb(frame)
+                frames.put(slots.pop(frame.pts), self._rgb(frame))
                 if not slots or self._start_of(min(slots)) > position:
                     break
             elif frame.pts >= min(slots):
@@ -197,6 +197,19 @@ class PyAVReader(VideoReader):
         self._rotation = turned
         rgb = frame.to_ndarray(format="rgb24")
         return np.rot90(rgb, -turned // 90) if turned else rgb
+
+
+class _Frames:
+    """The frames asked for, in one array that the first of them gives its size."""
+
+    def __init__(self, num_frames: int) -> None:
+        self._num_frames = num_frames
+        self.array = np.empty((0, 0, 0, 3), dtype=np.uint8)
+
+    def put(self, slot: int, rgb: np.ndarray) -> None:
+        if not self.array.size:
+            self.array = np.empty((self._num_frames, *rgb.shape), dtype=np.uint8)
+        self.array[slot] = rgb
 
 
 def clockwise(frame: VideoFrame) -> int:

@@ -8,8 +8,8 @@ from torch.utils.data import DataLoader, Dataset, SequentialSampler
 
 from octvideo.data import KineticsDataModule
 from octvideo.data.dataset import ClipSampler, ClipSpec, TrainDataset, collate_train
+from octvideo.data.loaders import ThreadedLoader
 from octvideo.data.manifest import Manifest
-from octvideo.data.threads import ThreadedLoader
 from octvideo.data.transforms import TrainTransform
 
 

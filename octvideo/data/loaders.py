@@ -1,16 +1,19 @@
-"""A loader that decodes in threads of this process: for frames that stay on the GPU.
+"""Loaders: worker processes for decoding on the CPU, threads of this process for decoding on a GPU.
 
 CUDA does not work in forked processes, and frames decoded on a GPU should not leave it. Decoders release
 Python's lock while they work, so that a few threads keep a GPU's decoder busy.
 """
 
+import os
 from collections import deque
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from typing import Any
 
 import torch
-from torch.utils.data import BatchSampler, Dataset, Sampler
+from torch.utils.data import BatchSampler, DataLoader, Dataset, Sampler
+
+Collate = Callable[[list[Any]], Any]
 
 
 class ThreadedLoader:
@@ -35,7 +38,7 @@ class ThreadedLoader:
         sampler: Sampler,
         *,
         batch_size: int,
-        collate_fn: Callable[[list[Any]], Any],
+        collate_fn: Collate,
         num_threads: int = 4,
         prefetch: int = 2,
         drop_last: bool = False,
@@ -82,3 +85,58 @@ class ThreadedLoader:
             # The frames were made on this thread's stream; the consumer's may be another.
             torch.cuda.current_stream().synchronize()
         return item
+
+
+Loader = DataLoader | ThreadedLoader
+
+
+def make_loader(
+    dataset: Dataset,
+    sampler: Sampler,
+    *,
+    batch_size: int,
+    collate_fn: Collate,
+    drop_last: bool,
+    num_workers: int | None,
+    device: torch.device,
+) -> Loader:
+    """The loader for decoding on a device.
+
+    Args:
+        num_workers: processes (CPU; 0 is none) or threads (GPU, at least one); None is one a CPU core, at
+            most 8.
+        device: where the dataset decodes.
+    """
+    workers = num_workers if num_workers is not None else min(_num_cpus(), 8)
+    if device.type == "cuda":
+        return ThreadedLoader(
+            dataset,
+            sampler,
+            batch_size=batch_size,
+            collate_fn=collate_fn,
+            drop_last=drop_last,
+            num_threads=max(workers, 1),
+        )
+    return DataLoader(
+        dataset,
+        batch_size=batch_size,
+        sampler=sampler,
+        collate_fn=collate_fn,
+        drop_last=drop_last,
+        num_workers=workers,
+        persistent_workers=workers > 0,
+        pin_memory=torch.cuda.is_available(),
+        worker_init_fn=_one_thread,
+    )
+
+
+def _num_cpus() -> int:
+    """CPU cores that this process may use."""
+    if hasattr(os, "sched_getaffinity"):
+        return len(os.sched_getaffinity(0))
+    return os.cpu_count() or 1
+
+
+def _one_thread(worker: int) -> None:
+    """Decoding processes share the cores; with more threads each they slow one another down."""
+    torch.set_num_threads(1)
