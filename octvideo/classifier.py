@@ -15,6 +15,7 @@ from lightning.pytorch.utilities.types import OptimizerLRScheduler
 from torch import Tensor, nn
 
 import octvideo
+from octvideo.evaluation.partial import PartialScores
 from octvideo.evaluation.scores import ScoreCollector, VideoScores, accuracy_at, mean_over_views
 from octvideo.models import create_model
 from octvideo.models.checkpoints import CheckpointError, load_weights, read_checkpoint
@@ -118,6 +119,8 @@ class VideoClassifier(LightningModule):
         # Preprocessing and class names, once a checkpoint or a data module is met.
         self.card: dict[str, Any] = {}
         self.test_result: VideoScores | None = None
+        # Where a test keeps the scores it has, and takes those it had; `octvideo test` sets it.
+        self.partial: PartialScores | None = None
         self._collector = ScoreCollector(num_classes)
         self._batch_end_seconds: float | None = None
         self._data_seconds = 0.0
@@ -245,11 +248,15 @@ class VideoClassifier(LightningModule):
     def on_test_epoch_start(self) -> None:
         self._collector = ScoreCollector(self.num_classes)
         self.test_result = None
+        for video, label, scores, num_views in self.partial.read() if self.partial else ():
+            self._collector.add(video, label, torch.from_numpy(scores), num_views)
 
     def test_step(self, batch: dict[str, Any], batch_idx: int) -> None:
         self._collector.add_errors(batch.get("errors", []))
         for video, label, probabilities, num_views in self._score_batch(batch):
             self._collector.add(video, label, probabilities, num_views)
+            if self.partial:
+                self.partial.append(video, label, probabilities.numpy(), num_views)
 
     def on_test_epoch_end(self) -> None:
         self.test_result = self._collector.gather()

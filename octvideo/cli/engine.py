@@ -6,6 +6,8 @@ holds everything a run writes, and results are printed and written by `octvideo.
 
 import inspect
 import time
+from collections.abc import Callable
+from functools import partial
 from itertools import pairwise
 from pathlib import Path
 from typing import Any
@@ -13,13 +15,16 @@ from typing import Any
 import torch
 from lightning.pytorch import Callback, LightningModule, Trainer
 from lightning.pytorch.cli import LightningArgumentParser, LightningCLI, SaveConfigCallback
+from lightning.pytorch.utilities import rank_zero_only
 from rich.console import Console
+from torch.utils.data import DataLoader, Subset
 
 from octvideo.classifier import CARD_KEY, VideoClassifier
 from octvideo.cli import results
 from octvideo.cli.errors import UsageError
 from octvideo.cli.run_folder import RunCheckpoint, RunLogger
 from octvideo.data import KineticsDataModule, read_class_list
+from octvideo.evaluation.partial import PartialScores, fingerprint
 from octvideo.models import MODELS
 from octvideo.models.checkpoints import CheckpointError, read_checkpoint
 
@@ -128,7 +133,7 @@ class EngineCLI(LightningCLI):
             folder = section.trainer.get("default_root_dir") or Path("runs") / section.model.name
             file = Path(folder) / "checkpoints" / f"{asked}.ckpt"
             if command == "fit" and not file.is_file():
-                self.console.print(f"no {file.absolute()} yet: training starts from the beginning")
+                self._say(f"no {file.absolute()} yet: training starts from the beginning")
                 section.ckpt_path = None
                 return
         checkpoint = read_checkpoint(file)
@@ -156,7 +161,7 @@ class EngineCLI(LightningCLI):
             if not self._is_given(f"{group}.{key}"):
                 settings[key] = value
             elif _plain(settings[key]) != _plain(value) and key in _CHANGES_RESULT:
-                self.console.print(f"note: {group}.{key} is {settings[key]}, the checkpoint's is {value}")
+                self._say(f"note: {group}.{key} is {settings[key]}, the checkpoint's is {value}")
 
     def _choose_classes(self, section: Any) -> None:
         """One number of classes: the one given, else the class list's, else the checkpoint's or the default."""
@@ -224,7 +229,7 @@ class EngineCLI(LightningCLI):
         return Path(self.model.load_report.file) if self.model.load_report else None
 
     def _say(self, text: str) -> None:
-        if self.trainer.is_global_zero:
+        if getattr(rank_zero_only, "rank", 0) == 0:  # also before there is a trainer
             self.console.print(text, soft_wrap=True, highlight=False)
 
     def before_fit(self) -> None:
@@ -243,6 +248,7 @@ class EngineCLI(LightningCLI):
 
     def test(self, **kwargs: Any) -> None:
         start = time.perf_counter()
+        self._continue_test()
         self.trainer.test(**kwargs)
         if self.trainer.is_global_zero:
             results.after_test(
@@ -253,6 +259,33 @@ class EngineCLI(LightningCLI):
                 checkpoint=self.checkpoint_file or self._weights_file(),
                 wall_seconds=time.perf_counter() - start,
             )
+            if self.model.partial:
+                self.model.partial.remove()
+
+    def _continue_test(self) -> None:
+        """Scores are kept as they come; videos that an interrupted run of the same test has scored are left out."""
+        file = self.checkpoint_file or self._weights_file()
+        if file is None or self._is_smoke_test():
+            return
+        manifest, data = self.datamodule.manifest("test"), self.datamodule
+        settings = {
+            "videos": [list(manifest.paths), list(map(int, manifest.labels))],
+            "data": {
+                **data.preprocessing,
+                "repeat_first_frame": data.repeat_first_frame,
+                "decoder": data.decoder,
+            },
+            "model": [self.model.name, self.model.alpha, str(self.trainer.precision)],
+        }
+        self.model.partial = PartialScores(
+            self.run_folder, fingerprint(file, settings), self.model.num_classes
+        )
+        scored = {video for video, *_ in self.model.partial.read()}
+        if scored:
+            self._say(f"continuing: {len(scored)} of {len(manifest.paths)} videos were scored before")
+            # At least one, since the trainer passes over an empty loader without a word.
+            left = [v for v in range(len(manifest.paths)) if v not in scored] or [len(manifest.paths) - 1]
+            data.test_dataloader = partial(_some_videos, data.test_dataloader, left)
 
     def predict(self, **kwargs: Any) -> None:
         outputs = self.trainer.predict(**kwargs)
@@ -261,6 +294,19 @@ class EngineCLI(LightningCLI):
             results.after_predict(
                 self.run_folder, outputs or [], self.datamodule.paths("predict"), names, self.console
             )
+
+
+def _some_videos(loader: Callable[[], DataLoader], videos: list[int]) -> DataLoader:
+    """A loader like another one, of some of its videos."""
+    full = loader()
+    return DataLoader(
+        Subset(full.dataset, videos),
+        batch_size=full.batch_size,
+        num_workers=full.num_workers,
+        collate_fn=full.collate_fn,
+        pin_memory=full.pin_memory,
+        worker_init_fn=full.worker_init_fn,
+    )
 
 
 # Settings that change a result; a different value than the checkpoint's is worth a line.

@@ -20,6 +20,8 @@ _NOISE = (
     r"Total length of `list` across ranks is zero",
     # A checkpoint of a training is read by a test, which keeps none; all of its weights are checked elsewhere.
     r"Be aware that when using `ckpt_path`",
+    # Top-1 and top-5 are computed from all processes' scores, the same everywhere.
+    r"It is recommended to use `self\.log\('(val|test)/top\d'",
     # isinstance checks inside Lightning's own imports.
     r"`isinstance\(treespec, LeafSpec\)` is deprecated",
 )

@@ -1,0 +1,76 @@
+"""Scores of a test that has not ended: appended video by video, so that a run that dies loses nothing.
+
+One file a process and run, `partial-<fingerprint>-….bin`, of records of one length (a record cut short by the end
+of the process is left out when it is read). The fingerprint says which test it is: the weights, the videos and what
+happens to their pixels. Scores are kept in double precision, so a continued test gives the very same numbers.
+"""
+
+import hashlib
+import json
+import os
+import time
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+
+def fingerprint(weights: str | Path, settings: dict[str, Any]) -> str:
+    """16 hexadecimal digits that tell one test from another.
+
+    Args:
+        weights: the checkpoint file; its content counts, not its name.
+        settings: everything else that a score depends on, plain values.
+    """
+    digest = hashlib.sha256(json.dumps(settings, sort_keys=True).encode())
+    with Path(weights).open("rb") as file:
+        digest.update(hashlib.file_digest(file, "sha256").digest())
+    return digest.hexdigest()[:16]
+
+
+class PartialScores:
+    """The scores that tests of one fingerprint have left in a folder.
+
+    Args:
+        folder: the run folder.
+        key: the fingerprint.
+        num_classes: length of a video's probabilities.
+    """
+
+    def __init__(self, folder: str | Path, key: str, num_classes: int) -> None:
+        self.folder, self.key = Path(folder), key
+        self._record = np.dtype(
+            [("video", "<i8"), ("label", "<i8"), ("views", "<i8"), ("probabilities", "<f8", (num_classes,))]
+        )
+        self._file: Any = None
+
+    def _files(self) -> list[Path]:
+        return sorted(self.folder.glob(f"partial-{self.key}-*.bin"))
+
+    def read(self) -> Iterator[tuple[int, int, np.ndarray, int]]:
+        """`(video, label, probabilities, views)` of every video scored so far, by any process."""
+        for file in self._files():
+            content = file.read_bytes()
+            whole = len(content) // self._record.itemsize * self._record.itemsize
+            for row in np.frombuffer(content[:whole], dtype=self._record):
+                yield int(row["video"]), int(row["label"]), row["probabilities"].copy(), int(row["views"])
+
+    def append(self, video: int, label: int, probabilities: np.ndarray, views: int) -> None:
+        """Keeps one video's scores; they are on their way to the disk when this returns."""
+        if self._file is None:
+            self.folder.mkdir(parents=True, exist_ok=True)
+            name = f"partial-{self.key}-{os.getpid()}-{time.time_ns()}.bin"
+            self._file = (self.folder / name).open("ab", buffering=0)
+        self._file.write(np.array((video, label, views, probabilities), dtype=self._record).tobytes())
+
+    def close(self) -> None:
+        if self._file is not None:
+            self._file.close()
+            self._file = None
+
+    def remove(self) -> None:
+        """Deletes the files, once the results are written."""
+        self.close()
+        for file in self._files():
+            file.unlink()

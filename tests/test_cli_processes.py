@@ -1,0 +1,141 @@
+"""The command in processes of its own: two at once, killed, interrupted."""
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from octvideo.cli import main
+from tests.cli_videos import shrink, write_dataset
+
+pytestmark = pytest.mark.slow
+
+TINY = ("--model.name=i3d_tiny", "--data.num_frames=4", "--data.frame_stride=2", "--model.alpha=0.25")
+ENVIRONMENT = {**os.environ, "OMP_NUM_THREADS": "1"}  # sums in one order
+
+
+def octvideo(*arguments: str, **options) -> subprocess.Popen:
+    command = [sys.executable, "-m", "octvideo", *arguments]
+    pipes = {"stdout": subprocess.PIPE, "stderr": subprocess.STDOUT, "text": True}
+    return subprocess.Popen(command, env=ENVIRONMENT, **pipes, **options)
+
+
+def finished(process: subprocess.Popen) -> str:
+    output, _ = process.communicate(timeout=300)
+    assert process.returncode == 0, output
+    return output
+
+
+@pytest.fixture(scope="module")
+def dataset(tmp_path_factory, make_video) -> Path:
+    folder = write_dataset(tmp_path_factory.mktemp("data"), make_video)
+    make_video(folder / "video_4.mp4", num_frames=30, size=(48, 64), fps=15)
+    with (folder / "all.csv").open("a") as file:
+        file.write("video_4.mp4 0\n")  # five: an odd number for two processes
+    return folder
+
+
+@pytest.fixture(scope="module")
+def run(dataset, tmp_path_factory) -> Path:
+    folder = tmp_path_factory.mktemp("run")
+    assert main(["fit", *shrink(dataset, folder), *TINY]) == 0
+    return folder
+
+
+def test_two_processes_give_the_numbers_of_one(run: Path, dataset: Path, tmp_path) -> None:
+    (dataset / "broken.mp4").write_text("no video at all")
+    (tmp_path / "list.csv").write_text((dataset / "all.csv").read_text() + "broken.mp4 1\n")
+    folders = []
+    for devices, batch in ((1, 1), (2, 1), (2, 2)):
+        folder = tmp_path / f"{devices}-{batch}"
+        options = [*shrink(dataset, folder), *TINY, f"--trainer.devices={devices}"]
+        options += [f"--data.test_csv={tmp_path / 'list.csv'}", f"--data.root={dataset}"]
+        options += [f"--data.eval_batch_size={batch}"]
+        options += ["--trainer.strategy=ddp"] if devices == 2 else []
+        output = finished(octvideo("test", str(run / "checkpoints" / "last.ckpt"), *options))
+        assert output.count("top-1") == 1  # one process speaks
+        folders.append(folder)
+    found = [json.loads((folder / "metrics.json").read_text()) for folder in folders]
+    scores = [np.load(folder / "scores.npz") for folder in folders]
+    for other, other_scores in zip(found[1:], scores[1:], strict=True):
+        for key in (
+            "top1",
+            "top5",
+            "mean_class_accuracy",
+            "calibration_error",
+            "videos_scored",
+            "unreadable",
+        ):
+            assert other[key] == found[0][key], key  # to the last digit
+        for key in ("videos", "labels", "probabilities"):
+            np.testing.assert_array_equal(other_scores[key], scores[0][key])
+    assert (found[1]["videos_listed"], found[1]["videos_scored"]) == (6, 5)
+    assert (folders[1] / "predictions.csv").read_text() == (folders[0] / "predictions.csv").read_text()
+
+
+def test_a_killed_test_goes_on_from_what_it_scored(run: Path, dataset: Path, tmp_path) -> None:
+    for i in range(60):  # a few files under many names, with many views
+        (tmp_path / f"{i}.mp4").hardlink_to(dataset / f"video_{i % 5}.mp4")
+    (tmp_path / "list.csv").write_text("".join(f"{i}.mp4 {i % 2}\n" for i in range(60)))
+    base = [
+        *TINY,
+        f"--data.test_csv={tmp_path / 'list.csv'}",
+        f"--data.root={tmp_path}",
+        "--data.num_clips=8",
+    ]
+    checkpoint = str(run / "checkpoints" / "last.ckpt")
+    finished(octvideo("test", checkpoint, *shrink(dataset, tmp_path / "whole"), *base))
+
+    folder = tmp_path / "killed"
+    process = octvideo("test", checkpoint, *shrink(dataset, folder), *base)
+    deadline = time.monotonic() + 200
+    while not any(file.stat().st_size > 500 for file in folder.glob("partial-*.bin")):
+        assert time.monotonic() < deadline
+        assert process.poll() is None, process.communicate()
+        time.sleep(0.02)
+    process.kill()
+    process.communicate()
+    assert not (folder / "metrics.json").exists()
+
+    output = finished(octvideo("test", checkpoint, *shrink(dataset, folder), *base))
+    assert "of 60 videos were scored before" in output
+    assert not list(folder.glob("partial-*"))
+    whole, continued = (
+        np.load(tmp_path / name / "scores.npz")["probabilities"] for name in ("whole", "killed")
+    )
+    np.testing.assert_array_equal(whole, continued)
+
+
+def test_ctrl_c_keeps_a_checkpoint(dataset: Path, tmp_path) -> None:
+    options = [*shrink(dataset, tmp_path), *TINY, "--trainer.max_epochs=100000"]
+    # A shell's background job would ignore the signal, and so would its children.
+    process = octvideo(
+        "fit", *options, preexec_fn=lambda: signal.signal(signal.SIGINT, signal.default_int_handler)
+    )
+    deadline = time.monotonic() + 200
+    while not (tmp_path / "checkpoints" / "last.ckpt").is_file():
+        assert time.monotonic() < deadline
+        assert process.poll() is None, process.communicate()
+        time.sleep(0.1)
+    process.send_signal(signal.SIGINT)
+    output, _ = process.communicate(timeout=100)
+    assert process.returncode == 130, output
+    assert "octvideo: interrupted" in output
+    assert "Traceback" not in output
+    (tmp_path / "again").mkdir()
+    finished(
+        octvideo(
+            "test", str(tmp_path / "checkpoints" / "last.ckpt"), *shrink(dataset, tmp_path / "again"), *TINY
+        )
+    )
+
+
+def test_help_answers_quickly() -> None:
+    output = finished(octvideo("--help"))
+    assert "usage: octvideo COMMAND" in output
