@@ -80,8 +80,11 @@ def read_all(paths: Sequence[Path], folder: Path, num_workers: int) -> Counter[s
             counts["unreadable"] += 1
             continue
         counts["unreadable" if any(bad == video for bad, _ in item.get("replaced", ())) else "ok"] += 1
-    for batch in data.train_dataloader():
-        counts["clips"] += len(batch["video"])
+    try:
+        for batch in data.train_dataloader():
+            counts["clips"] += len(batch["video"])
+    except VideoDecodeError:  # among mostly damaged files, ten others in a row can be as bad
+        counts["stopped early"] += 1
     return counts
 
 

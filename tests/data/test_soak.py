@@ -1,0 +1,39 @@
+"""Memory over many opened videos, in a process of its own."""
+
+import subprocess
+import sys
+
+import pytest
+
+SCRIPT = """
+import os, sys
+from octvideo.data.decode import open_video
+
+def resident():
+    with open("/proc/self/statm") as statm:
+        return int(statm.read().split()[1]) * os.sysconf("SC_PAGE_SIZE") / 2**20
+
+def opened(times):
+    for number in range(times):
+        with open_video(sys.argv[1], decoder=sys.argv[2]) as video:
+            video.frames_at([number % video.num_frames])
+    return resident()
+
+opened(500)
+before = resident()
+print(opened(int(sys.argv[3])) - before)
+"""
+
+
+@pytest.mark.slow
+@pytest.mark.skipif(not sys.platform.startswith("linux"), reason="reads /proc")
+@pytest.mark.parametrize("decoder", ["auto", "pyav"])
+def test_memory_is_flat_over_20000_opens(make_video, tmp_path, decoder):
+    path = make_video(tmp_path / "a.mp4", num_frames=20)
+    done = subprocess.run(
+        [sys.executable, "-c", SCRIPT, str(path), decoder, "20000"],
+        capture_output=True,
+        text=True,
+        check=True,
+    )
+    assert float(done.stdout) < 16, "MiB more than after the first 500"
