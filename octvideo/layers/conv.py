@@ -214,19 +214,36 @@ def convolve(
     dilation: Sequence[int],
     groups: int,
 ) -> Tensor:
-    """``conv2d`` or ``conv3d`` by the kernel's rank; frame by frame where that is the same and needs no copy.
+    """``conv2d`` or ``conv3d`` by the kernel's rank; in two dimensions where that is the same and needs no copy.
 
-    A (1, k, k) convolution of a channels-last ``(B, C, T, H, W)`` is a 2D convolution of the view
-    ``(B * T, C, H, W)``, which is the faster kernel.
+    Of a channels-last ``(B, C, T, H, W)``, a (1, k, k) convolution is a 2D one of the view ``(B * T, C, H, W)``,
+    and a (k, 1, 1) one of the view ``(B, C, T, H * W)``.
     """
     if x.dim() == 4:
         return F.conv2d(x, weight, bias, tuple(stride), tuple(padding), tuple(dilation), groups)
-    if weight.shape[2] == 1 and stride[0] == 1 and padding[0] == 0 and is_channels_last(x):
+    if is_channels_last(x):
         b, c, t, h, w = x.shape
-        frames = x.permute(0, 2, 1, 3, 4).reshape(b * t, c, h, w)
-        y = F.conv2d(frames, weight[:, :, 0], bias, stride[1:], padding[1:], dilation[1:], groups)
-        return y.view(b, t, *y.shape[1:]).permute(0, 2, 1, 3, 4)
+        if weight.shape[2] == 1 and stride[0] == 1 and padding[0] == 0:
+            frames = x.permute(0, 2, 1, 3, 4).reshape(b * t, c, h, w)
+            y = F.conv2d(frames, weight[:, :, 0], bias, stride[1:], padding[1:], dilation[1:], groups)
+            return y.view(b, t, *y.shape[1:]).permute(0, 2, 1, 3, 4)
+        in_time = weight.shape[3:] == (1, 1) and stride[1:] == (1, 1) and padding[1:] == (0, 0)
+        if in_time and (x.dtype != torch.float32 or _is_slow_in_3d(x)):
+            pixels = x.permute(0, 2, 3, 4, 1).reshape(b, t, h * w, c).permute(0, 3, 1, 2)
+            y = F.conv2d(
+                pixels, weight[..., 0], bias, (stride[0], 1), (padding[0], 0), (dilation[0], 1), groups
+            )
+            y = y.permute(0, 2, 3, 1).reshape(b, y.shape[2], h, w, y.shape[1])
+            return y.permute(0, 4, 1, 2, 3)
     return F.conv3d(x, weight, bias, tuple(stride), tuple(padding), tuple(dilation), groups)
+
+
+def _is_slow_in_3d(x: Tensor) -> bool:
+    """Whether torch leaves a 3D convolution of this input to its unvectorised kernel on the CPU.
+
+    Source: ``use_mkldnn`` in torch's ``aten/src/ATen/native/Convolution.cpp``: one clip of few numbers.
+    """
+    return x.device.type == "cpu" and x.shape[0] == 1 and x.shape[1] * x.shape[2] * x.shape[3] <= 20480
 
 
 def _alpha_splits(

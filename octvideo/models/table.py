@@ -10,6 +10,7 @@ from pytorchvideo.models.resnet import create_bottleneck_block, create_res_stage
 from pytorchvideo.models.stem import create_res_basic_stem
 from torch import nn
 
+from octvideo.layers.flat import flat_convs
 from octvideo.models.nonlocal_i3d import i3d_nl_r50
 from octvideo.models.octavize import octavize
 from octvideo.models.pathways import SlowFastNet, VideoNet, any_crop
@@ -38,12 +39,16 @@ class ModelSpec:
         return 1, 3, self.num_frames, self.crop, self.crop
 
 
+def _ready(net: Net) -> Net:
+    return any_crop(flat_convs(repair(net)))  # type: ignore[arg-type]
+
+
 def _single_path(builder: Callable[..., Net]) -> Callable[[int], nn.Module]:
-    return lambda num_classes: VideoNet(any_crop(repair(builder(model_num_class=num_classes))).blocks)
+    return lambda num_classes: VideoNet(_ready(builder(model_num_class=num_classes)).blocks)
 
 
 def _slowfast(builder: Callable[..., Net]) -> Callable[[int], nn.Module]:
-    return lambda num_classes: SlowFastNet(any_crop(repair(builder(model_num_class=num_classes))).blocks)
+    return lambda num_classes: SlowFastNet(_ready(builder(model_num_class=num_classes)).blocks)
 
 
 def _i3d_tiny(*, model_num_class: int) -> Net:

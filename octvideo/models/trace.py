@@ -4,10 +4,13 @@ from typing import Any
 
 from torch import fx, nn
 
+from octvideo.layers.flat import FlatConv3d
+
 
 def is_plain(module: nn.Module) -> bool:
     """Whether a convolution or norm runs as torch's own: a subclass without a forward of its own does."""
-    return type(module).forward in (nn.Conv2d.forward, nn.Conv3d.forward, nn.BatchNorm2d.forward)
+    own = (nn.Conv2d.forward, nn.Conv3d.forward, FlatConv3d.forward, nn.BatchNorm2d.forward)
+    return type(module).forward in own
 
 
 class _Tracer(fx.Tracer):
