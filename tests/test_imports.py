@@ -15,6 +15,7 @@ ALLOWED = {
     "models": {"layers"},
     "data": set(),
     "evaluation": set(),
+    "bench": {"layers", "models", "data"},
     "classifier": {"octvideo", "layers", "models", "evaluation"},
     "cli": {"octvideo", "layers", "models", "evaluation", "data", "classifier"},
     "__init__": {"classifier", "models"},

@@ -5,15 +5,17 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import torch
 from lightning.pytorch import Trainer
 from rich.console import Console
 from rich.table import Table
 
 from octvideo.classifier import VideoClassifier
-from octvideo.data import KineticsDataModule, VideoDecodeError
+from octvideo.data import KineticsDataModule, VideoDecodeError, open_video
 from octvideo.evaluation import plots
 from octvideo.evaluation.metrics import confusion_matrix
+from octvideo.evaluation.report import write_report
 from octvideo.evaluation.results import class_name, top_classes, write_predictions, write_results
 from octvideo.models import count_macs, count_parameters, create_model
 
@@ -98,6 +100,15 @@ def after_test(
     if labelled:
         plots.plot_confusion(confusion_matrix(scores), names, folder / "confusion.png")
 
+    write_report(
+        folder / "report.html",
+        scores,
+        metrics,
+        paths=data.paths("test"),
+        class_names=names,
+        read_frames=_frames_of,
+    )
+
     table = Table(title=f"{classifier.name}, alpha {classifier.alpha:g}")
     views = f"{card['num_clips']} x {card['num_crops']} views"
     for column in ("top-1", "top-5", "videos scored", "parameters", "GFLOPs a view", "views a video"):
@@ -118,10 +129,17 @@ def after_test(
             console.print(f"  {item['path']}: {item['error']}", soft_wrap=True, highlight=False, markup=False)
     pictures = ", confusion.png" if labelled else ""
     console.print(
-        f"metrics.json, predictions.csv, per_class.csv, scores.npz{pictures} in {folder.absolute()}",
+        f"report.html, metrics.json, predictions.csv, per_class.csv, scores.npz{pictures} in {folder.absolute()}",
         soft_wrap=True,
         highlight=False,
     )
+
+
+def _frames_of(path: str, count: int) -> np.ndarray:
+    """Frames spread over a video, `uint8 (count, H, W, 3)`."""
+    with open_video(path) as reader:
+        last = reader.num_frames - 1
+        return np.asarray(reader.frames_at([round(last * (i + 0.5) / count) for i in range(count)]))
 
 
 def after_predict(

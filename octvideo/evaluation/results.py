@@ -91,9 +91,9 @@ def write_results(
             shown = "" if math.isnan(accuracy) else f"{accuracy:.6f}"
             writer.writerow([class_name(class_names, index), int(matrix[index].sum()), shown])
 
-    _replace(folder / "metrics.json", lambda file: json.dump(metrics, file, indent=2))
-    _replace(folder / "predictions.csv", predictions)
-    _replace(folder / "per_class.csv", per_class)
+    replace_file(folder / "metrics.json", lambda file: json.dump(metrics, file, indent=2))
+    replace_file(folder / "predictions.csv", predictions)
+    replace_file(folder / "per_class.csv", per_class)
     temporary = folder / "scores.tmp.npz"
     np.savez_compressed(
         temporary,
@@ -132,11 +132,11 @@ def write_predictions(
                 name = class_name(class_names, index)
                 writer.writerow([row["path"], rank, name, f"{row['probabilities'][index]:.6f}"])
 
-    _replace(folder / "predict.json", lambda file: json.dump(content, file, indent=2))
-    _replace(folder / "predict.csv", table)
+    replace_file(folder / "predict.json", lambda file: json.dump(content, file, indent=2))
+    replace_file(folder / "predict.csv", table)
 
 
-def _replace(path: Path, write: Callable[[TextIO], None]) -> None:
+def replace_file(path: Path, write: Callable[[TextIO], object]) -> None:
     """Writes beside the file, then renames: a full disk leaves the old file whole."""
     temporary = path.with_name(path.name + ".tmp")
     with temporary.open("w", newline="", encoding="utf-8") as file:
