@@ -9,6 +9,7 @@ blocks are the four paths:
 B batch, C channels, T frames, H height, W width.
 """
 
+import itertools
 from collections.abc import Sequence
 from typing import cast
 
@@ -116,8 +117,21 @@ class _OctaveConv(nn.modules.conv._ConvNd):
         buffer = getattr(self, f"_{frequency}_rows")
         return tensor[indices[0] : indices[0] + len(indices)] if buffer is None else tensor[buffer]
 
+    def freeze(self) -> None:
+        """Cut the weight into the four paths once, for inference: later changes of the weight are not seen."""
+        if self.is_dense:
+            return
+        layout = torch.channels_last_3d if self.weight.dim() == 5 else torch.channels_last
+        for out, into in itertools.product(("high", "low"), repeat=2):
+            if getattr(self.out_split, out) and getattr(self.in_split, into):
+                block = self._block(out, into).detach().contiguous(memory_format=layout)
+                self.register_buffer(f"_{into}_to_{out}", block, persistent=False)
+
     def _block(self, out: str, into: str) -> Tensor:
         """The weight of the path ``into`` -> ``out``: a slice of the dense weight."""
+        frozen = self._buffers.get(f"_{into}_to_{out}")
+        if frozen is not None:
+            return frozen
         weight = self._rows(self.weight, out)
         if self.depthwise:
             return weight

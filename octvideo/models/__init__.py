@@ -4,6 +4,7 @@ from octvideo.models.cost import count_macs, count_parameters
 from octvideo.models.describe import LayerCost, describe, layer_costs
 from octvideo.models.inflate import inflate
 from octvideo.models.octavize import octavize
+from octvideo.models.optimize import optimize
 from octvideo.models.table import MODELS, ModelSpec, create_model, get_spec
 
 __all__ = [
@@ -18,4 +19,5 @@ __all__ = [
     "inflate",
     "layer_costs",
     "octavize",
+    "optimize",
 ]

@@ -11,6 +11,7 @@ from torch import Tensor
 from octvideo.models import create_model
 from octvideo.models.checkpoints import CheckpointError, load_weights, pyslowfast_name
 
+
 def randomised(name: str, **arguments) -> torch.nn.Module:
     """A network whose norms are not the identity, so that every tensor shows in the output."""
     torch.manual_seed(3)

@@ -1,0 +1,47 @@
+import copy
+
+import pytest
+import torch
+from torch import nn
+
+from octvideo.models import octavize, optimize
+from tests.models.networks import all_networks, randomise_norms
+
+
+@pytest.mark.parametrize("network", all_networks())
+def test_gives_the_same_outputs(network):
+    torch.manual_seed(0)
+    dense = network.build().eval()
+    randomise_norms(dense)
+    x = torch.randn(network.shape)
+    layout = torch.channels_last_3d if x.dim() == 5 else torch.channels_last
+    for model in (dense, octavize(dense, network.alpha)):
+        before = copy.deepcopy(model.state_dict())
+        fast = optimize(model)
+        with torch.no_grad():
+            expected = model(x)
+            largest = expected.abs().max()
+            found = fast(x.to(memory_format=layout))
+        torch.testing.assert_close(found / largest, expected / largest, atol=2e-5, rtol=0)
+        assert all(torch.equal(before[name], value) for name, value in model.state_dict().items())
+
+
+def test_norms_are_gone():
+    from octvideo.models import create_model
+
+    fast = optimize(create_model("i3d_tiny", alpha=0.25))
+    assert not any(isinstance(m, nn.BatchNorm3d) for m in fast.modules())
+    assert not any(p.requires_grad for p in fast.parameters())
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("alpha", [0.0, 0.25])
+def test_compiled(alpha):
+    from octvideo.models import create_model
+
+    torch.manual_seed(0)
+    model = create_model("i3d_tiny", alpha=alpha).eval()
+    randomise_norms(model)
+    x = torch.randn(1, 3, 8, 64, 64).to(memory_format=torch.channels_last_3d)
+    with torch.no_grad():
+        torch.testing.assert_close(optimize(model, compile=True)(x), model(x), atol=1e-4, rtol=1e-4)
