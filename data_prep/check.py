@@ -30,6 +30,7 @@ _COLUMNS = (
     "num_frames",
     "fps",
     "seconds",
+    "header_seconds",
     "height",
     "width",
     "codec",
@@ -43,7 +44,7 @@ def check_file(path: str, min_seconds: float = 0.0, max_repeated: float = 0.9) -
 
     Args:
         path: the video.
-        min_seconds: a shorter video is "short".
+        min_seconds: a shorter video is "short", and so is one whose end is cut off.
         max_repeated: a video with a larger share of repeated frames is "repeated".
 
     Returns:
@@ -54,6 +55,12 @@ def check_file(path: str, min_seconds: float = 0.0, max_repeated: float = 0.9) -
     except VideoDecodeError as error:
         return {"status": "unreadable", "reason": error.reason}
     facts = asdict(scan)
+    if scan.seconds < 0.8 * scan.header_seconds:
+        return {
+            "status": "short",
+            "reason": f"{scan.seconds} s of {scan.header_seconds} s are there",
+            **facts,
+        }
     if scan.seconds < min_seconds:
         return {"status": "short", "reason": f"{scan.seconds} s, wanted are {min_seconds} s", **facts}
     if scan.num_repeated > max_repeated * scan.num_frames:

@@ -57,6 +57,14 @@ def test_check_file(collection, tmp_path):
     assert (still["status"], still["reason"], still["num_repeated"]) == ("repeated", "19 of 20 frames", 19)
 
 
+def test_a_file_whose_end_is_cut_off_is_short(tmp_path, make_video):
+    whole = make_video(tmp_path / "a.mkv", num_frames=60, options={"g": "6", "crf": "5"}).read_bytes()
+    (tmp_path / "b.mkv").write_bytes(whole[: len(whole) // 2])
+    result = check.check_file(str(tmp_path / "b.mkv"))
+    assert result["status"] == "short"
+    assert result["reason"] == f"{result['seconds']} s of 2.0 s are there"
+
+
 def test_check_command_and_its_second_run(collection, tmp_path, capsys):
     out = tmp_path / "out"
     arguments = [str(collection), "--out", str(out), "--jobs", "1", "--min-seconds", "0.5"]

@@ -18,6 +18,8 @@ class VideoScan:
         num_frames: frames, all of which decode without damage.
         fps: average frames a second.
         seconds: from the first frame's time to the last one's, plus one frame.
+        header_seconds: the length that the file's header states, 0 if it does not; longer than `seconds` where
+            the end of a file is cut off.
         height, width: of the upright picture, pixels.
         codec: FFmpeg's name of the codec.
         num_repeated: frames whose brightness equals the frame's before, bit by bit. Still scenes have some;
@@ -28,6 +30,7 @@ class VideoScan:
     num_frames: int
     fps: float
     seconds: float
+    header_seconds: float
     height: int
     width: int
     codec: str
@@ -59,6 +62,7 @@ def scan_video(path: str) -> VideoScan:
             num_frames=num_frames,
             fps=round(reader.fps, 3),
             seconds=round(float(reader.pts_seconds[-1] - reader.pts_seconds[0]) + step, 3),
+            header_seconds=round(reader.header_seconds, 3),
             height=height,
             width=width,
             codec=reader.packets.codec,
