@@ -1,6 +1,7 @@
 """The data module over small videos in which every frame tells its number, and what it does with bad ones."""
 
 import logging
+import pickle
 import time
 from types import SimpleNamespace
 
@@ -364,3 +365,12 @@ def test_no_gpu_to_decode_on(videos):
         next(iter(data.test_dataloader()))
     with pytest.raises(ValueError, match="decode_device is 'tpu', allowed are cpu, cuda and cuda:N"):
         KineticsDataModule(decode_device="tpu")
+
+
+def test_datasets_reach_workers_however_they_start(videos):
+    """Spawned workers get the dataset by pickle, forked ones do not."""
+    data = KineticsDataModule(train_csv=str(videos / "train.csv"), **SMALL)
+    dataset = data.train_dataloader().dataset
+    copy = pickle.loads(pickle.dumps(dataset))  # noqa: S301  our own bytes
+    key = ClipIndex(2, 1)
+    assert torch.equal(copy[key]["clip"], dataset[key]["clip"])

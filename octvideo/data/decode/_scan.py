@@ -57,7 +57,7 @@ def scan_video(path: str) -> VideoScan:
                 height, width = frame.height, frame.width
                 if clockwise(frame) in (90, 270):
                     height, width = width, height
-        step = float(np.median(np.diff(reader.pts_seconds))) if num_frames > 1 else 0.0
+        step = float(np.median(np.diff(reader.pts_seconds))) if num_frames > 1 else 1 / reader.fps
         return VideoScan(
             num_frames=num_frames,
             fps=round(reader.fps, 3),
