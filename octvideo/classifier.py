@@ -124,6 +124,7 @@ class VideoClassifier(LightningModule):
         self._collector = ScoreCollector(num_classes)
         self._batch_end_seconds: float | None = None
         self._data_seconds = 0.0
+        self.test_data_seconds = 0.0  # of the last test, waiting for videos
 
     def forward(self, clip: Tensor) -> Tensor:
         """`(B, 3, T, H, W)` to logits `(B, C)`."""
@@ -244,6 +245,16 @@ class VideoClassifier(LightningModule):
         scores = self._collector.gather()
         self.log("val/top1", accuracy_at(scores, 1), prog_bar=True, rank_zero_only=False)
         self.log("val/top5", accuracy_at(scores, 5))
+
+    def on_test_start(self) -> None:
+        self.test_data_seconds = 0.0
+        self._batch_end_seconds = time.perf_counter()
+
+    def on_test_batch_start(self, batch: Any, batch_idx: int, dataloader_idx: int = 0) -> None:
+        self.test_data_seconds += time.perf_counter() - (self._batch_end_seconds or 0.0)
+
+    def on_test_batch_end(self, outputs: Any, batch: Any, batch_idx: int, dataloader_idx: int = 0) -> None:
+        self._batch_end_seconds = time.perf_counter()
 
     def on_test_epoch_start(self) -> None:
         self._collector = ScoreCollector(self.num_classes)

@@ -241,7 +241,7 @@ def test_weights_of_other_projects(dataset: Path, tmp_path, capsys) -> None:
 @pytest.mark.parametrize(
     ("arguments", "texts"),
     [
-        (["train"], ["unknown command 'train'", "fit, validate, test, predict, models"]),
+        (["train"], ["unknown command 'train'", "fit, validate, test, predict, compare"]),
         (["fit", "--config", "nowhere.yaml"], [str(Path("nowhere.yaml").absolute())]),
         (["fit", "--modl.alpha", "0.5"], ["--modl.alpha"]),
         (["fit", "--model.alpha", "much"], ["model.alpha", "float", "much"]),

@@ -20,6 +20,7 @@ commands:
   test       score with many views:  octvideo test --config RUN.yaml --ckpt_path best
                                      octvideo test FILE.ckpt --data.test_csv LIST.csv
   predict    name the actions:       octvideo predict FILE.ckpt VIDEO FOLDER 'GLOB' ...
+  compare    several tests side by side: octvideo compare RUN_FOLDER RUN_FOLDER ...
   models     list the models, with parameters and GFLOPs
 
 options:
@@ -32,7 +33,7 @@ OCTVIDEO_TRACEBACK=1 shows the stack trace of an error.
 """
 
 ENGINE_COMMANDS = ("fit", "validate", "test", "predict")
-COMMANDS = (*ENGINE_COMMANDS, "models")
+COMMANDS = (*ENGINE_COMMANDS, "compare", "models")
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -79,6 +80,10 @@ def _run(args: list[str]) -> int:
         from octvideo.cli.models_table import models_command
 
         return models_command(args[1:])
+    if command == "compare":
+        from octvideo.cli.compare import compare_command
+
+        return compare_command(args[1:])
     rest = args[1:]
     if command != "fit":
         from octvideo.cli.shorthand import expand

@@ -1,5 +1,7 @@
 """What the commands print and write when the trainer is done."""
 
+import hashlib
+import json
 import platform
 from collections.abc import Sequence
 from pathlib import Path
@@ -84,6 +86,8 @@ def after_test(
     assert scores is not None
     card = data.preprocessing
     names = data.class_names or classifier.card.get("class_names")
+    manifest = data.manifest("test")
+    listed = [list(manifest.paths), [int(label) for label in manifest.labels]]
     extra = {
         "name": classifier.name,
         "alpha": classifier.alpha,
@@ -91,6 +95,10 @@ def after_test(
         **cost(classifier, card["num_frames"], card["test_crop"]),
         "checkpoint": str(checkpoint) if checkpoint else None,
         "wall_seconds": round(wall_seconds, 3),
+        "data_share": round(
+            classifier.test_data_seconds / wall_seconds, 3
+        ),  # waiting for videos to be decoded
+        "manifest_sha256": hashlib.sha256(json.dumps(listed).encode()).hexdigest(),
         "videos_per_second": round(scores.num_listed / wall_seconds, 3),
         "model_card": {**card, "class_names": list(names) if names else None},
         "versions": {**versions(), "python": platform.python_version()},

@@ -1,0 +1,88 @@
+"""`octvideo bench model`."""
+
+import argparse
+from pathlib import Path
+
+from rich.box import SIMPLE_HEAD
+from rich.console import Console
+from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn
+from rich.table import Table
+
+from octvideo.cli.errors import UsageError
+
+
+def bench_command(args: list[str]) -> int:
+    """Runs one of the benchmarks."""
+    if not args or args[0] in ("-h", "--help"):
+        print(
+            "usage: octvideo bench model NAME [options]\n\n`octvideo bench model --help` lists the options."
+        )
+        return 0 if args else 2
+    if args[0] != "model":
+        raise UsageError(f"unknown benchmark {args[0]!r}, allowed: model")
+    return _model(args[1:])
+
+
+def _model(args: list[str]) -> int:
+    from octvideo.bench.model import MODES, PRECISIONS, TASKS, Setting, measure, networks, quiet, write
+
+    parser = argparse.ArgumentParser(
+        prog="octvideo bench model",
+        description="Time a network and its octave twins side by side, interleaved, with calibrated norms.",
+        exit_on_error=False,
+    )
+    parser.add_argument("name", nargs="?", default="i3d_r50", help="a model of `octvideo models`")
+    parser.add_argument("--alpha", type=float, nargs="+", default=[0.125, 0.25, 0.5])
+    parser.add_argument("--batch_size", type=int, default=1, help="clips")
+    parser.add_argument("--num_frames", type=int, help="of a clip; the model's own by default")
+    parser.add_argument("--crop", type=int, help="pixels; the model's own by default")
+    parser.add_argument("--device", choices=("cpu", "cuda"), default="cpu")
+    parser.add_argument("--task", choices=TASKS, nargs="+", default=["inference"])
+    parser.add_argument("--mode", choices=MODES, nargs="+", default=["eager"])
+    parser.add_argument("--precision", choices=sorted(PRECISIONS), nargs="+", default=["fp32"])
+    parser.add_argument("--rounds", type=int, default=7, help="timed runs of each network")
+    parser.add_argument("--out", type=Path, help="folder for the JSON and the PNG")
+    options = parser.parse_args(args)
+
+    import torch
+
+    if options.device == "cuda" and not torch.cuda.is_available():
+        raise UsageError("--device is cuda, but torch sees no GPU here; allowed: cpu")
+    for name in ("batch_size", "rounds"):
+        if getattr(options, name) < 1:
+            raise UsageError(f"--{name} is {getattr(options, name)}; it must be at least 1")
+    setting = Setting(
+        options.name, options.alpha, options.batch_size, options.num_frames, options.crop, options.device,
+        options.rounds,
+    )  # fmt: skip
+    quiet()
+    console = Console()
+    models = networks(setting)
+    kinds = [(t, m, p) for t in options.task for m in options.mode for p in options.precision]
+    rows = []
+    columns = (TextColumn("{task.description}"), BarColumn(), TimeElapsedColumn())
+    with Progress(*columns, console=Console(stderr=True)) as progress:
+        bar = progress.add_task("bench", total=len(kinds) * len(models) * (options.rounds + 1))
+        for task, mode, precision in kinds:
+            progress.update(bar, description=f"{task}, {mode}, {precision}")
+            rows += measure(
+                setting, task=task, mode=mode, precision=precision, models=models,
+                advance=lambda: progress.advance(bar),
+            )  # fmt: skip
+    shape = "x".join(map(str, setting.shape))
+    table = Table(
+        title=f"{setting.name}, {shape}, {options.device}, {options.rounds} rounds", box=SIMPLE_HEAD
+    )
+    for column in ("", "alpha", "ms", "clips/s", "time ratio (quartiles)", "FLOP ratio", "memory ratio"):
+        table.add_column(column, justify="left" if not column else "right", no_wrap=True)
+    for row in rows:
+        table.add_row(
+            f"{row.task}, {row.mode}, {row.precision}", f"{row.alpha:g}", f"{1000 * row.seconds:.0f}",
+            f"{row.clips_per_second:.2f}", str(row.time_ratio), f"{row.flop_ratio:.2f}",
+            "" if row.memory_ratio is None else f"{row.memory_ratio:.2f}",
+        )  # fmt: skip
+    console.print(table)
+    if options.out:
+        for path in write(options.out, setting, rows):
+            console.print(f"wrote {path.resolve()}", soft_wrap=True, highlight=False)
+    return 0

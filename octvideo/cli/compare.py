@@ -1,0 +1,47 @@
+"""`octvideo compare RUN RUN …`: the results of several tests in one table."""
+
+import argparse
+
+from rich.box import SIMPLE_HEAD
+from rich.console import Console
+from rich.table import Table
+
+
+def compare_command(args: list[str]) -> int:
+    """Prints a row a run, with the difference to the first one."""
+    parser = argparse.ArgumentParser(prog="octvideo compare", exit_on_error=False)
+    parser.add_argument(
+        "runs", nargs="+", metavar="RUN", help="run folders that octvideo test has written to"
+    )
+    options = parser.parse_args(args)
+
+    from octvideo.evaluation.compare import difference, read_run
+
+    runs = [read_run(folder) for folder in options.runs]
+    caption = f"95 % intervals: paired bootstrap over the videos that a run shares with {options.runs[0]}"
+    table = Table(box=SIMPLE_HEAD, title="test results", caption=caption if len(runs) > 1 else None)
+    table.add_column("run", overflow="fold", min_width=10)
+    table.add_column("model, alpha", overflow="fold", min_width=10)
+    columns = ["top-1", "top-5", "GFLOPs", "videos x views"]
+    for column in [*columns, "top-1 difference"] if len(runs) > 1 else columns:
+        table.add_column(column, justify="right", min_width=6)
+    for index, (name, run) in enumerate(zip(options.runs, runs, strict=True)):
+        metrics = run.metrics
+        cells = [
+            name,
+            f"{metrics.get('name', '')}, {metrics.get('alpha', 0):g}",
+            *(f"{metrics[key]:.2%}" if metrics.get(key) is not None else "-" for key in ("top1", "top5")),
+            f"{metrics['gflops']:.3g}" if "gflops" in metrics else "-",
+            f"{metrics['videos_scored']}/{metrics['videos_listed']} x {metrics['num_views']}",
+        ]
+        if len(runs) > 1 and index:
+            found = difference(run, runs[0])
+            if found is None:
+                cells.append("no common video")
+            else:
+                text = f"{100 * found.value:+.2f} [{100 * found.low:+.1f}, {100 * found.high:+.1f}]"
+                shared = found.num_videos != metrics["videos_scored"]
+                cells.append(f"{text} on {found.num_videos}" if shared else text)
+        table.add_row(*cells)
+    Console().print(table)
+    return 0
