@@ -18,6 +18,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 import yaml
+from rich import box
 from rich.console import Console
 from rich.table import Table
 
@@ -133,19 +134,17 @@ def _kind_of_run() -> dict[str, str]:
 def _result_table() -> Table:
     metrics = json.loads((RUN / "metrics.json").read_text())
     still = json.loads((FIRST_FRAME / "metrics.json").read_text())
-    table = Table(title=f"{metrics['name']}, alpha {metrics['alpha']:g}, on videos never seen in training")
-    table.add_column("test")
-    for column in ("top-1", "top-5", "videos scored", "parameters", "GFLOPs a view", "dense twin's"):
-        table.add_column(column, justify="right")
+    table = Table(
+        title=f"{metrics['name']}, alpha {metrics['alpha']:g}, on photographs that training never showed",
+        box=box.SIMPLE,
+    )
+    table.add_column("test", no_wrap=True)
+    for column in ("top-1", "top-5", "videos\nscored", "parameters", "GFLOPs\na view", "dense\ntwin's"):
+        table.add_column(column, justify="right", no_wrap=True)
 
     def row(name: str, result: dict, *costs: str) -> None:
-        table.add_row(
-            name,
-            f"{result['top1']:.1%}",
-            f"{result['top5']:.1%}",
-            f"{result['videos_scored']} of {result['videos_listed']}",
-            *costs,
-        )
+        scored = f"{result['videos_scored']}/{result['videos_listed']}"
+        table.add_row(name, f"{result['top1']:.1%}", f"{result['top5']:.1%}", scored, *costs)
 
     row(
         f"{metrics['num_views']} views a video",
@@ -154,7 +153,7 @@ def _result_table() -> Table:
         f"{metrics['gflops']:.3f}",
         f"{metrics['dense_gflops']:.3f}",
     )
-    row("the same, first frame repeated", still)
+    row("first frame, repeated", still)
     num_classes = metrics["num_classes"]
     table.add_row("chance", f"{1 / num_classes:.1%}", f"{min(1.0, 5 / num_classes):.1%}", style="dim")
     return table
