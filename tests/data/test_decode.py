@@ -4,6 +4,7 @@ import logging
 import os
 import pickle
 import sys
+from types import SimpleNamespace
 
 import av
 import numpy as np
@@ -272,6 +273,42 @@ def test_frames_that_decord_would_fill_in_are_not_returned(make_video, tmp_path)
         assert np.array_equal(video.frames_at([0])[0].numpy(), expected[0])
         with pytest.raises(VideoDecodeError, match=r"damaged\.mp4: "):
             video.frames_at(range(40))
+
+
+def repeating(indices):
+    """Stands for decord where it fills in a frame that it can't decode, which it does without a word."""
+    import decord
+
+    frames = np.stack([np.full((64, 96, 3), min(index, 5), dtype=np.uint8) for index in indices])
+    return decord.nd.array(frames)
+
+
+def test_silently_repeated_frames_are_found(make_video, tmp_path):
+    path = make_video(tmp_path / "a.mp4", num_frames=10)
+    expected, _ = sequential(path)
+    fallbacks.clear()
+    with open_video(path) as video:
+        video._reader = SimpleNamespace(get_batch=repeating)
+        assert np.array_equal(video.frames_at([3, 5, 6]).numpy(), expected[[3, 5, 6]])
+    assert fallbacks == {"decoding with PyAV instead of decord, since decord repeats frames": 1}
+    with open_video(path, decoder="decord") as video:
+        video._reader = SimpleNamespace(get_batch=repeating)
+        with pytest.raises(VideoDecodeError, match="decord repeats frames"):
+            video.frames_at([3, 5, 6])
+
+
+def test_a_still_scene_is_no_fault(tmp_path):
+    path = tmp_path / "still.mp4"
+    with av.open(str(path), "w") as container:
+        stream = container.add_stream("libx264", rate=10)
+        stream.height, stream.width, stream.pix_fmt = 64, 64, "yuv420p"
+        for number in range(12):
+            frame = av.VideoFrame.from_ndarray(np.full((64, 64, 3), 90, dtype=np.uint8), format="rgb24")
+            frame.pts = number
+            container.mux(stream.encode(frame))
+        container.mux(stream.encode(None))
+    with open_video(path, decoder="decord") as video:
+        assert np.array_equal(video.frames_at(range(12)).numpy(), sequential(path)[0])
 
 
 def test_without_decord_auto_uses_pyav(make_video, tmp_path, monkeypatch):

@@ -106,15 +106,36 @@ class DecordReader(VideoReader):
         try:
             batch = self._reader.get_batch(indices.tolist())
         except (RuntimeError, IndexError, decord.DECORDError, decord.DECORDLimitReachedError) as error:
-            if self._on_failure is None:
-                raise VideoDecodeError(self.path, _plain(error)) from None
-            self._reader = None
-            self._other = self._on_failure(_plain(error))
-            return self._other._decode(indices)
+            return self._give_up(_plain(error), indices)
         # Not `set_bridge`: that is a setting of the thread, though importing pytorchvideo.data makes it. This
         # shares the memory.
         frames = batch if isinstance(batch, torch.Tensor) else decord.bridge.to_torch(batch)
-        return frames if self._device.type == "cpu" else self._on_cuda(frames)
+        if self._device.type == "cuda":
+            return self._on_cuda(frames)
+        if self._repeats_silently(indices, frames):
+            return self._give_up("decord repeats frames", indices)
+        return frames
+
+    def _give_up(self, reason: str, indices: np.ndarray) -> torch.Tensor:
+        if self._on_failure is None:
+            raise VideoDecodeError(self.path, reason)
+        self._reader = None
+        self._other = self._on_failure(reason)
+        return self._other._decode(indices)
+
+    def _repeats_silently(self, indices: np.ndarray, frames: torch.Tensor) -> bool:
+        """Whether a frame was filled in with its neighbour: decord does that once a file without an error.
+
+        Equal neighbours that PyAV has too are a still scene.
+        """
+        equal = [at for at in range(1, len(frames)) if torch.equal(frames[at], frames[at - 1])]
+        if not equal:
+            return False
+        try:
+            with PyAVReader(self.path) as exact:
+                return not torch.equal(exact._decode(indices[equal]), frames[equal])
+        except VideoDecodeError:
+            return True
 
     def _on_cuda(self, frames: torch.Tensor) -> torch.Tensor:
         """The frames in memory of torch's, upright; readies the reader for the next call."""
