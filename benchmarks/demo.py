@@ -74,6 +74,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     for what, path in (
         ("checkpoint", CHECKPOINT),
         ("metrics", RUN / "metrics.json"),
+        ("report", RUN / "report.html"),
         ("training log", RUN / "metrics.csv"),
         ("training curves", RUN / "curves.png"),
         ("confusion matrix", RUN / "confusion.png"),
@@ -137,9 +138,10 @@ def _result_table() -> Table:
     table = Table(
         title=f"{metrics['name']}, alpha {metrics['alpha']:g}, on photographs that training never showed",
         box=box.SIMPLE,
+        pad_edge=False,
     )
     table.add_column("test", no_wrap=True)
-    for column in ("top-1", "top-5", "videos\nscored", "parameters", "GFLOPs\na view", "dense\ntwin's"):
+    for column in ("top-1", "top-5", "videos\nscored", "parameters", "GFLOPs\na view", "dense\ntwin"):
         table.add_column(column, justify="right", no_wrap=True)
 
     def row(name: str, result: dict, *costs: str) -> None:
@@ -153,7 +155,7 @@ def _result_table() -> Table:
         f"{metrics['gflops']:.3f}",
         f"{metrics['dense_gflops']:.3f}",
     )
-    row("first frame, repeated", still)
+    row("first frame only", still)
     num_classes = metrics["num_classes"]
     table.add_row("chance", f"{1 / num_classes:.1%}", f"{min(1.0, 5 / num_classes):.1%}", style="dim")
     return table
