@@ -17,7 +17,8 @@ ALLOWED = {
     "evaluation": set(),
     "bench": {"layers", "models", "data"},
     "classifier": {"octvideo", "layers", "models", "evaluation"},
-    "cli": {"octvideo", "layers", "models", "evaluation", "data", "classifier"},
+    "bench": {"octvideo", "models"},
+    "cli": {"octvideo", "layers", "models", "evaluation", "data", "classifier", "bench"},
     "__init__": {"classifier", "models"},
     "__main__": {"cli"},
 }

@@ -22,6 +22,8 @@ commands:
   predict    name the actions:       octvideo predict FILE.ckpt VIDEO FOLDER 'GLOB' ...
   compare    several tests side by side: octvideo compare RUN_FOLDER RUN_FOLDER ...
   models     list the models, with parameters and GFLOPs
+  bench      time a model and its octave twins here:  octvideo bench model i3d_r50
+  doctor     which decoders and devices work here, and why not
 
 options:
   -h, --help     this text; `octvideo COMMAND --help` lists the options of a command
@@ -33,7 +35,7 @@ OCTVIDEO_TRACEBACK=1 shows the stack trace of an error.
 """
 
 ENGINE_COMMANDS = ("fit", "validate", "test", "predict")
-COMMANDS = (*ENGINE_COMMANDS, "compare", "models")
+COMMANDS = (*ENGINE_COMMANDS, "compare", "models", "bench", "doctor")
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -84,6 +86,14 @@ def _run(args: list[str]) -> int:
         from octvideo.cli.compare import compare_command
 
         return compare_command(args[1:])
+    if command == "bench":
+        from octvideo.cli.bench import bench_command
+
+        return bench_command(args[1:])
+    if command == "doctor":
+        from octvideo.cli.doctor import doctor_command
+
+        return doctor_command(args[1:])
     rest = args[1:]
     if command != "fit":
         from octvideo.cli.shorthand import expand

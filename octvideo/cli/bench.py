@@ -24,7 +24,7 @@ def bench_command(args: list[str]) -> int:
 
 
 def _model(args: list[str]) -> int:
-    from octvideo.bench.model import MODES, PRECISIONS, TASKS, Setting, measure, networks, quiet, write
+    from octvideo.bench.model import MODES, PRECISIONS, TASKS, Setting, hush_torch, measure, networks, write
 
     parser = argparse.ArgumentParser(
         prog="octvideo bench model",
@@ -55,7 +55,7 @@ def _model(args: list[str]) -> int:
         options.name, options.alpha, options.batch_size, options.num_frames, options.crop, options.device,
         options.rounds,
     )  # fmt: skip
-    quiet()
+    hush_torch()
     console = Console()
     models = networks(setting)
     kinds = [(t, m, p) for t in options.task for m in options.mode for p in options.precision]
@@ -73,15 +73,18 @@ def _model(args: list[str]) -> int:
     table = Table(
         title=f"{setting.name}, {shape}, {options.device}, {options.rounds} rounds", box=SIMPLE_HEAD
     )
-    for column in ("", "alpha", "ms", "clips/s", "time ratio (quartiles)", "FLOP ratio", "memory ratio"):
+    for column in ("", "alpha", "ms", "clips/s", "time", "(quartiles)", "FLOPs", "memory"):
         table.add_column(column, justify="left" if not column else "right", no_wrap=True)
     for row in rows:
         table.add_row(
             f"{row.task}, {row.mode}, {row.precision}", f"{row.alpha:g}", f"{1000 * row.seconds:.0f}",
-            f"{row.clips_per_second:.2f}", str(row.time_ratio), f"{row.flop_ratio:.2f}",
+            f"{row.clips_per_second:.2f}", *str(row.time_ratio).split(), f"{row.flop_ratio:.2f}",
             "" if row.memory_ratio is None else f"{row.memory_ratio:.2f}",
         )  # fmt: skip
     console.print(table)
+    console.print(
+        "time, FLOPs and memory as ratios to the dense network (alpha 0), run the same way in the same rounds"
+    )
     if options.out:
         for path in write(options.out, setting, rows):
             console.print(f"wrote {path.resolve()}", soft_wrap=True, highlight=False)

@@ -23,7 +23,7 @@ def compare_command(args: list[str]) -> int:
     table.add_column("run", overflow="fold", min_width=10)
     table.add_column("model, alpha", overflow="fold", min_width=10)
     columns = ["top-1", "top-5", "GFLOPs", "videos x views"]
-    for column in [*columns, "top-1 difference"] if len(runs) > 1 else columns:
+    for column in [*columns, "difference"] if len(runs) > 1 else columns:
         table.add_column(column, justify="right", min_width=6)
     for index, (name, run) in enumerate(zip(options.runs, runs, strict=True)):
         metrics = run.metrics
