@@ -84,10 +84,13 @@ def render(
         on_video: Called with (videos done, videos in all) at the start and after each video.
 
     Raises:
-        FileExistsError: If the folder holds another data set or other files.
+        FileExistsError: If the folder holds another data set or other files, or is a file.
+        ValueError: If `jobs` is out of its range.
     """
     from joblib import Parallel, delayed
 
+    if jobs != -1 and jobs < 1:
+        raise ValueError(f"jobs must be -1 or at least 1, got {jobs}")
     folder = folder.resolve()
     record = _open_record(folder, plan)
     (folder / "videos").mkdir(exist_ok=True)
@@ -126,6 +129,8 @@ def _open_record(folder: Path, plan: Plan) -> dict:
                 f"{folder} holds a data set made with {was}; name another folder or remove it"
             )
         return record
+    if folder.exists() and not folder.is_dir():
+        raise FileExistsError(f"{folder} is a file; name a new or an empty folder")
     if folder.is_dir() and any(folder.iterdir()):
         raise FileExistsError(f"{folder} is not empty and holds no {RECORD}; name a new or an empty folder")
     folder.mkdir(parents=True, exist_ok=True)

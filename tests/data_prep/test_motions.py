@@ -134,7 +134,9 @@ def test_other_arguments_for_the_same_folder(dataset: Path, capsys) -> None:
     assert message.count("\n") == 1
 
 
-@pytest.mark.parametrize("option", [["--num-test", "-1"], ["--min-side", "100", "--max-side", "90"]])
+@pytest.mark.parametrize(
+    "option", [["--num-test", "-1"], ["--min-side", "100", "--max-side", "90"], ["--jobs", "0"]]
+)
 def test_wrong_arguments(tmp_path: Path, capsys, option: list[str]) -> None:
     assert main([str(tmp_path / "out"), *option]) == 1
     message = capsys.readouterr().err
@@ -148,6 +150,13 @@ def test_folder_of_something_else(tmp_path: Path, capsys) -> None:
     assert main([str(tmp_path)]) == 1
     assert str(tmp_path.resolve()) in capsys.readouterr().err
     assert (tmp_path / "train.csv").read_text() == "mine"
+
+
+def test_file_instead_of_a_folder(tmp_path: Path, capsys) -> None:
+    file = tmp_path / "out"
+    file.write_text("mine")
+    assert main([str(file)]) == 1
+    assert str(file.resolve()) in capsys.readouterr().err
 
 
 def test_missing_packages_are_named_with_the_extra(tmp_path: Path, capsys, monkeypatch) -> None:
