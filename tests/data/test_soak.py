@@ -27,6 +27,7 @@ print(opened(int(sys.argv[3])) - before)
 """
 
 
+@pytest.mark.soak
 @pytest.mark.slow
 @pytest.mark.skipif(not sys.platform.startswith("linux"), reason="reads /proc")
 @pytest.mark.parametrize("decoder", ["auto", "pyav"])

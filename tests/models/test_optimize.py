@@ -5,10 +5,17 @@ import torch
 from torch import nn
 
 from octvideo.models import octavize, optimize
-from tests.models.networks import all_networks, randomise_norms
+from tests.models.networks import FAST, SLOW, randomise_norms
+
+# One of each kind: groups, concatenation, depth-wise and squeeze-excitation, pathways, attention.
+KINDS = ("resnext50_32x4d", "densenet121", "x3d_s", "slowfast_r50", "i3d_nl_r50")
+NETWORKS = [
+    *(pytest.param(network, id=name) for name, network in FAST.items()),
+    *(pytest.param(SLOW[name], id=name, marks=pytest.mark.slow) for name in KINDS),
+]
 
 
-@pytest.mark.parametrize("network", all_networks())
+@pytest.mark.parametrize("network", NETWORKS)
 def test_gives_the_same_outputs(network):
     torch.manual_seed(0)
     dense = network.build().eval()
