@@ -11,6 +11,7 @@ from typing import Any
 
 import torch
 from lightning.pytorch import LightningModule
+from lightning.pytorch.utilities import rank_zero_warn
 from lightning.pytorch.utilities.types import OptimizerLRScheduler
 from torch import Tensor, nn
 
@@ -20,6 +21,7 @@ from octvideo.evaluation.scores import ScoreCollector, VideoScores, accuracy_at,
 from octvideo.models import create_model
 from octvideo.models.checkpoints import CheckpointError, load_weights, read_checkpoint
 
+NUM_WAITS, SLOW_DATA_SHARE = 50, 0.3  # steps looked at, and the share that is worth a warning
 CARD_KEY = "octvideo"  # what this toolkit adds to a Lightning checkpoint
 
 
@@ -47,6 +49,10 @@ def learning_rate_at(
     return cosine(step)
 
 
+class NonFiniteLossError(ArithmeticError):
+    """The training loss is not a number; the text, one line, names the batch's videos."""
+
+
 class VideoClassifier(LightningModule):
     """Trains and scores one of the networks of `octvideo models`.
 
@@ -54,7 +60,9 @@ class VideoClassifier(LightningModule):
         name: a model of `octvideo models`.
         alpha: the octave ratio, 0 (dense) to 1; any value runs the same weights.
         num_classes: the number of classes.
-        lr: the learning rate at its peak, for the batch in use.
+        lr: the learning rate at its peak, for the batch in use or, if `lr_batch_size` is given, for that one.
+        lr_batch_size: clips of a step that `lr` belongs to; for another global batch (clips a process x processes x
+            accumulated batches) the learning rates are scaled in proportion (arXiv 1706.02677). None: not scaled.
         momentum: of SGD.
         nesterov: whether the momentum is Nesterov's.
         weight_decay: of convolution and linear kernels.
@@ -79,6 +87,7 @@ class VideoClassifier(LightningModule):
         num_classes: int = 400,
         *,
         lr: float = 0.1,
+        lr_batch_size: int | None = None,
         momentum: float = 0.9,
         nesterov: bool = True,
         weight_decay: float = 1e-4,
@@ -91,6 +100,9 @@ class VideoClassifier(LightningModule):
     ) -> None:
         super().__init__()
         _check_range("lr", lr, lr > 0, "above 0")
+        _check_range(
+            "lr_batch_size", lr_batch_size, lr_batch_size is None or lr_batch_size > 0, "above 0, or none"
+        )
         _check_range("momentum", momentum, 0 <= momentum < 1, "from 0 to below 1")
         _check_range("nesterov", nesterov, not nesterov or momentum > 0, "false when momentum is 0")
         _check_range("weight_decay", weight_decay, weight_decay >= 0, "0 or more")
@@ -104,6 +116,7 @@ class VideoClassifier(LightningModule):
         self.alpha = alpha
         self.num_classes = num_classes
         self.lr = lr
+        self.lr_batch_size = lr_batch_size
         self.momentum = momentum
         self.nesterov = nesterov
         self.weight_decay = weight_decay
@@ -124,6 +137,9 @@ class VideoClassifier(LightningModule):
         self._collector = ScoreCollector(num_classes)
         self._batch_end_seconds: float | None = None
         self._data_seconds = 0.0
+        self.schedule = ""  # in words, once the length of the training is known
+        self._waits: list[float] = []
+        self._last_loss: tuple[Tensor, Tensor, int] | None = None
         self.test_data_seconds = 0.0  # of the last test, waiting for videos
 
     def forward(self, clip: Tensor) -> Tensor:
@@ -135,12 +151,34 @@ class VideoClassifier(LightningModule):
     def training_step(self, batch: dict[str, Any], batch_idx: int) -> Tensor:
         logits = self(batch["clip"])
         loss = self.loss(logits, batch["label"])
+        # Looked at a step later, when it has long been computed: nothing waits for it.
+        self._check_finite()
+        self._last_loss = (loss.detach(), batch["video"], self.trainer.global_step)
         size = len(batch["label"])
         top1 = (logits.detach().argmax(dim=1) == batch["label"]).float().mean()
         self.log("train/loss", loss, prog_bar=True, batch_size=size)
         self.log("train/top1", top1, on_step=False, on_epoch=True, batch_size=size)
         self.log("lr", self.optimizers().param_groups[0]["lr"], batch_size=size)  # type: ignore[union-attr]
         return loss
+
+    def _check_finite(self) -> None:
+        """Raises NonFiniteLossError, with the videos of its batch, if the last loss was no number."""
+        if self._last_loss is None or torch.isfinite(self._last_loss[0]):
+            return
+        loss, videos, step = self._last_loss
+        paths = getattr(getattr(self.trainer, "datamodule", None), "paths", None)
+        listed = paths("train") if paths else None
+        names = [listed[video] if listed else f"video {video}" for video in videos.tolist()]
+        raise NonFiniteLossError(
+            f"the loss is {float(loss)} at step {step}, of the videos {', '.join(names)}"
+        )
+
+    def on_train_epoch_end(self) -> None:
+        self._check_finite()
+        self._last_loss = None
+
+    def on_train_start(self) -> None:
+        self.print(self.schedule)
 
     def on_train_epoch_start(self) -> None:
         self._batch_end_seconds = None  # what lies between two epochs is not a step
@@ -159,20 +197,40 @@ class VideoClassifier(LightningModule):
             self.log("train/data_seconds", self._data_seconds)
             self.log("train/step_seconds", step_seconds)
             self.log("train/data_share", self._data_seconds / step_seconds, prog_bar=True)
+            self._warn_of_slow_data(self._data_seconds / step_seconds)
         self._batch_end_seconds = now
+
+    def _warn_of_slow_data(self, share: float) -> None:
+        """Once a training, when the first `NUM_WAITS` steps have spent much of their time waiting."""
+        if len(self._waits) >= NUM_WAITS:
+            return
+        self._waits.append(share)
+        mean = sum(self._waits) / len(self._waits)
+        if len(self._waits) == NUM_WAITS and mean > SLOW_DATA_SHARE:
+            rank_zero_warn(
+                f"training waits for data {mean:.0%} of the time; more decoding processes (data.num_workers), "
+                "videos resized to a short side of 256 to 320 pixels, or a faster disk would help"
+            )
 
     def configure_optimizers(self) -> OptimizerLRScheduler:
         decayed = [p for p in self.parameters() if p.requires_grad and (p.ndim > 1 or self.decay_norms)]
         others = [p for p in self.parameters() if p.requires_grad and not (p.ndim > 1 or self.decay_norms)]
         groups: list[dict[str, Any]] = [{"params": decayed}, {"params": others, "weight_decay": 0.0}]
+        scale = self.lr_scale()
+        peak, start = scale * self.lr, scale * self.warmup_start_lr
         optimizer = torch.optim.SGD(
             [group for group in groups if group["params"]],
-            lr=self.lr,
+            lr=peak,
             momentum=self.momentum,
             nesterov=self.nesterov,
             weight_decay=self.weight_decay,
         )
         num_steps, warmup_steps = self._schedule_steps()
+        scaled = f" ({self.lr:g} for {self.lr_batch_size} clips, x {scale:g})" if self.lr_batch_size else ""
+        warm = f"warm-up of {warmup_steps} from {start:g}, " if warmup_steps else ""
+        self.schedule = (
+            f"{num_steps} steps: {warm}cosine of {peak:g}{scaled} to 0; weight decay {self.weight_decay:g}"
+        )
 
         def factor(step: int) -> float:
             return (
@@ -180,14 +238,25 @@ class VideoClassifier(LightningModule):
                     step,
                     num_steps=num_steps,
                     warmup_steps=warmup_steps,
-                    lr=self.lr,
-                    warmup_start_lr=self.warmup_start_lr,
+                    lr=peak,
+                    warmup_start_lr=start,
                 )
-                / self.lr
+                / peak
             )
 
         scheduler = torch.optim.lr_scheduler.LambdaLR(optimizer, factor)
         return {"optimizer": optimizer, "lr_scheduler": {"scheduler": scheduler, "interval": "step"}}
+
+    def lr_scale(self) -> float:
+        """What `lr` and `warmup_start_lr` are multiplied with for the global batch in use."""
+        if self.lr_batch_size is None:
+            return 1.0
+        clips = getattr(getattr(self.trainer, "datamodule", None), "batch_size", None)
+        if clips is None:
+            raise ValueError(
+                f"lr_batch_size is {self.lr_batch_size}, allowed: none, where the data has no batch_size"
+            )
+        return clips * self.trainer.world_size * self.trainer.accumulate_grad_batches / self.lr_batch_size
 
     def _schedule_steps(self) -> tuple[int, int]:
         """Optimiser steps of the training and of its warm-up."""

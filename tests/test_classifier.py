@@ -11,7 +11,7 @@ from torch import Tensor
 from torch.utils.data import DataLoader
 
 from octvideo import VideoClassifier
-from octvideo.classifier import check_class_names, learning_rate_at, load_classifier
+from octvideo.classifier import NonFiniteLossError, check_class_names, learning_rate_at, load_classifier
 from octvideo.models.checkpoints import CheckpointError, read_checkpoint
 
 NUM_CLASSES = 3
@@ -143,6 +143,50 @@ def test_training_without_an_end(tmp_path) -> None:
     trainer = quiet_trainer(tmp_path, max_epochs=-1, limit_val_batches=0)
     with pytest.raises(ValueError, match=r"max_epochs and trainer\.max_steps are both -1"):
         trainer.fit(tiny(), datamodule=ClipData())
+
+
+@pytest.mark.parametrize(("reference", "accumulate", "factor"), [(None, 2, 1.0), (8, 1, 0.25), (8, 2, 0.5)])
+def test_learning_rate_is_scaled_to_the_batch(tmp_path, reference, accumulate: int, factor: float) -> None:
+    module = RecordLearningRates(
+        "i3d_tiny",
+        num_classes=NUM_CLASSES,
+        lr=0.4,
+        lr_batch_size=reference,
+        warmup_epochs=1,
+        warmup_start_lr=0.1,
+    )
+    trainer = quiet_trainer(tmp_path, max_epochs=2, limit_val_batches=0, accumulate_grad_batches=accumulate)
+    data = ClipData(num_videos=4)
+    data.batch_size = 2  # clips a process
+    trainer.fit(module, datamodule=data)
+    steps = 4 // accumulate
+    assert module.rates[0] == pytest.approx(0.1 * factor)
+    assert module.rates[steps // 2] == pytest.approx(0.2 * factor)  # half way down the cosine of 0.4
+    assert f"{steps} steps" in module.schedule
+
+
+def test_scaling_needs_a_batch_size(tmp_path) -> None:
+    trainer = quiet_trainer(tmp_path, max_epochs=2, limit_val_batches=0)
+    with pytest.raises(ValueError, match="lr_batch_size is 64"):
+        trainer.fit(tiny(lr_batch_size=64), datamodule=ClipData())
+
+
+def test_a_loss_that_is_no_number_names_its_videos(tmp_path) -> None:
+    module = tiny()
+    real, calls = module.loss.forward, []
+
+    def loss(logits: Tensor, label: Tensor) -> Tensor:
+        calls.append(label)
+        return real(logits, label) * (float("nan") if len(calls) == 2 else 1.0)
+
+    module.loss.forward = loss
+    data = ClipData()
+    data.paths = lambda name: tuple(f"/{name}/{video}.mp4" for video in range(8))
+    trainer = quiet_trainer(tmp_path, max_epochs=1, limit_val_batches=0)
+    with pytest.raises(
+        NonFiniteLossError, match=r"nan at step 1, of the videos /train/2\.mp4, /train/3\.mp4"
+    ):
+        trainer.fit(module, datamodule=data)
 
 
 # Arguments, optimiser, loss

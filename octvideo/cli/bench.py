@@ -1,4 +1,4 @@
-"""`octvideo bench model`."""
+"""`octvideo bench model` and `octvideo bench decode`."""
 
 import argparse
 from pathlib import Path
@@ -10,17 +10,62 @@ from rich.table import Table
 
 from octvideo.cli.errors import UsageError
 
+USAGE = """\
+usage: octvideo bench model NAME [options]      a network and its octave twins
+       octvideo bench decode VIDEO ... [options]   the decoders, on one's own clips
+
+`octvideo bench model --help` and `octvideo bench decode --help` list the options.
+"""
+
 
 def bench_command(args: list[str]) -> int:
     """Runs one of the benchmarks."""
     if not args or args[0] in ("-h", "--help"):
-        print(
-            "usage: octvideo bench model NAME [options]\n\n`octvideo bench model --help` lists the options."
-        )
+        print(USAGE, end="")
         return 0 if args else 2
-    if args[0] != "model":
-        raise UsageError(f"unknown benchmark {args[0]!r}, allowed: model")
-    return _model(args[1:])
+    benchmarks = {"model": _model, "decode": _decode}
+    if args[0] not in benchmarks:
+        raise UsageError(f"unknown benchmark {args[0]!r}, allowed: {', '.join(benchmarks)}")
+    return benchmarks[args[0]](args[1:])
+
+
+def _decode(args: list[str]) -> int:
+    from octvideo.data.bench import bench_decode
+
+    parser = argparse.ArgumentParser(
+        prog="octvideo bench decode",
+        description="Decode the same random clips (8 frames at stride 8) with each decoder, one thread, interleaved.",
+        exit_on_error=False,
+    )
+    parser.add_argument("videos", nargs="+")
+    parser.add_argument("--device", choices=("cpu", "cuda"), nargs="+", default=["cpu"])
+    parser.add_argument("--num_clips", type=int, default=20, help="clips a round")
+    parser.add_argument("--rounds", type=int, default=5)
+    options = parser.parse_args(args)
+    missing = [video for video in options.videos if not Path(video).is_file()]
+    if missing:
+        raise UsageError(f"no video file {Path(missing[0]).absolute()}")
+    console = Console()
+    with Console(stderr=True).status("decoding"):
+        rates = bench_decode(
+            options.videos, num_clips=options.num_clips, rounds=options.rounds, devices=options.device
+        )
+    table = Table(title=f"{len(options.videos)} videos, {options.rounds} rounds", box=SIMPLE_HEAD)
+    for column in ("decoder", "device", "clips/s", "(spread)", "to the first", "failed"):
+        table.add_column(column, justify="left" if column in ("decoder", "device") else "right", no_wrap=True)
+    for rate in rates:
+        if rate.why_not:
+            continue
+        low, high = rate.spread
+        table.add_row(
+            rate.decoder, rate.device, f"{rate.clips_per_second:.1f}", f"({low:.1f}-{high:.1f})",
+            f"{rate.ratio:.2f}", str(rate.num_failed),
+        )  # fmt: skip
+    console.print(table)
+    for rate in rates:
+        if rate.why_not:
+            console.print(f"{rate.decoder} on {rate.device}: {rate.why_not}", markup=False, soft_wrap=True)
+    return 0
 
 
 def _model(args: list[str]) -> int:
