@@ -5,7 +5,7 @@ BIN := .venv/bin
 # One stamp a set of packages: reinstalled only when what is asked for has changed.
 STAMP = .venv/.installed-$(1)
 
-.PHONY: demo test lint clean
+.PHONY: demo test lint gpu-check clean
 
 demo: $(call STAMP,prep)
 	$(BIN)/python -m benchmarks.demo
@@ -17,6 +17,12 @@ lint: $(call STAMP,test)
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
+
+# On a machine with a CUDA GPU and these packages; needs no network. Uses .venv where there is one.
+gpu-check:
+	OCTVIDEO_REQUIRE_GPU=1 $(or $(wildcard $(BIN)/python),$(PYTHON)) -m pytest -q -m gpu
+	$(or $(wildcard $(BIN)/python),$(PYTHON)) -m octvideo bench model i3d_r50 --device cuda --batch_size 32 \
+	    --precision bf16 --mode compiled --task inference training --rounds 15 --out benchmarks/results
 
 .venv/bin/python:
 	$(PYTHON) -c 'import sys; sys.exit("octvideo needs Python 3.11 or newer, this is " + sys.version.split()[0]) if sys.version_info < (3, 11) else None'

@@ -9,19 +9,20 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from octvideo.classifier import VideoClassifier
-    from octvideo.models import create_model, octavize
+    from octvideo.models import create_model, octavize, optimize
 
 try:
     __version__ = version("octvideo")
 except PackageNotFoundError:  # a source tree that was never installed
     __version__ = "0+unknown"
 
-__all__ = ["VideoClassifier", "__version__", "create_model", "octavize"]
+__all__ = ["VideoClassifier", "__version__", "create_model", "octavize", "optimize"]
 
 _HOME = {
     "VideoClassifier": "octvideo.classifier",
     "create_model": "octvideo.models",
     "octavize": "octvideo.models",
+    "optimize": "octvideo.models",
 }
 
 

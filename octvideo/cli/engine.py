@@ -288,12 +288,12 @@ class EngineCLI(LightningCLI):
             data.test_dataloader = partial(_some_videos, data.test_dataloader, left)
 
     def predict(self, **kwargs: Any) -> None:
-        outputs = self.trainer.predict(**kwargs)
+        kwargs["return_predictions"] = False  # they are in predict_result, of all processes
+        self.trainer.predict(**kwargs)
         if self.trainer.is_global_zero:
             names = self.datamodule.class_names or self.checkpoint_card.get("class_names")
-            results.after_predict(
-                self.run_folder, outputs or [], self.datamodule.paths("predict"), names, self.console
-            )
+            scores, paths = self.model.predict_result, self.datamodule.paths("predict")
+            results.after_predict(self.run_folder, scores, paths, names, self.console)
 
 
 def _some_videos(loader: Callable[[], DataLoader], videos: list[int]) -> DataLoader:

@@ -19,6 +19,7 @@ from octvideo.evaluation import plots
 from octvideo.evaluation.metrics import confusion_matrix
 from octvideo.evaluation.report import write_report
 from octvideo.evaluation.results import class_name, top_classes, write_predictions, write_results
+from octvideo.evaluation.scores import VideoScores
 from octvideo.models import count_macs, count_parameters, create_model
 
 
@@ -92,6 +93,7 @@ def after_test(
         "name": classifier.name,
         "alpha": classifier.alpha,
         "num_classes": classifier.num_classes,
+        "repeat_first_frame": data.repeat_first_frame,
         **cost(classifier, card["num_frames"], card["test_crop"]),
         "checkpoint": str(checkpoint) if checkpoint else None,
         "wall_seconds": round(wall_seconds, 3),
@@ -151,15 +153,11 @@ def _frames_of(path: str, count: int) -> np.ndarray:
 
 
 def after_predict(
-    folder: Path, outputs: list[Any], paths: Sequence[str], names: Sequence[str] | None, console: Console
+    folder: Path, scores: VideoScores, paths: Sequence[str], names: Sequence[str] | None, console: Console
 ) -> None:
     """Prints the most probable classes of every video and writes predict.json and predict.csv."""
-    probabilities = {
-        video: row.numpy()
-        for output in outputs
-        for video, row in zip(output["video"], output["probabilities"], strict=True)
-    }
-    errors = {video: text for output in outputs for video, text in output["errors"]}
+    probabilities = dict(zip(scores.videos.tolist(), scores.probabilities, strict=True))
+    errors = dict(scores.errors)
     rows: list[dict[str, Any]] = []
     for video, path in enumerate(paths):
         if video in probabilities:

@@ -54,7 +54,9 @@ def octavize(
     """The octave twin of a dense network: the same state dict, less work. ``model`` itself is left alone.
 
     Every convolution gives ``int(alpha * C)`` low-frequency channels, but for the stem, the last stage, and those
-    whose result only feeds operations without an octave form.
+    whose result only feeds operations without an octave form. Every channel stays the dense network's channel:
+    the low ones of a concatenation are those of its parts, and a grouped convolution (ResNeXt's) takes its low
+    channels from every group alike, so that group g still reads the dense network's group g.
 
     Args:
         model: a network of 2D or 3D convolutions that ``torch.fx`` can trace.
