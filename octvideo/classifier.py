@@ -132,6 +132,7 @@ class VideoClassifier(LightningModule):
         # Preprocessing and class names, once a checkpoint or a data module is met.
         self.card: dict[str, Any] = {}
         self.test_result: VideoScores | None = None
+        self.predict_result: VideoScores | None = None
         # Where a test keeps the scores it has, and takes those it had; `octvideo test` sets it.
         self.partial: PartialScores | None = None
         self._collector = ScoreCollector(num_classes)
@@ -312,7 +313,12 @@ class VideoClassifier(LightningModule):
 
     def on_validation_epoch_end(self) -> None:
         scores = self._collector.gather()
-        self.log("val/top1", accuracy_at(scores, 1), prog_bar=True, rank_zero_only=False)
+        if scores.errors:
+            rank_zero_warn(
+                f"{len(scores.errors)} of {scores.num_listed} validation videos are unreadable and in no number: "
+                + "; ".join(text for _, text in scores.errors)
+            )
+        self.log("val/top1", accuracy_at(scores, 1), prog_bar=True)
         self.log("val/top5", accuracy_at(scores, 5))
 
     def on_test_start(self) -> None:
@@ -343,9 +349,19 @@ class VideoClassifier(LightningModule):
         self.log("test/top1", accuracy_at(self.test_result, 1))
         self.log("test/top5", accuracy_at(self.test_result, 5))
 
+    def on_predict_epoch_start(self) -> None:
+        self._collector = ScoreCollector(self.num_classes)
+        self.predict_result = None
+
+    def on_predict_epoch_end(self) -> None:
+        self.predict_result = self._collector.gather()
+
     def predict_step(self, batch: dict[str, Any], batch_idx: int) -> dict[str, Any]:
         """`{"video": list[int], "probabilities": float64 (B, C), "errors": list[(video, text)]}`."""
         scored = self._score_batch(batch)
+        self._collector.add_errors(batch.get("errors", []))
+        for video, label, probabilities, num_views in scored:
+            self._collector.add(video, label, probabilities, num_views)
         empty = torch.zeros(0, self.num_classes, dtype=torch.float64)
         return {
             "video": [video for video, _, _, _ in scored],

@@ -79,6 +79,22 @@ def test_two_processes_give_the_numbers_of_one(run: Path, dataset: Path, tmp_pat
     assert (folders[1] / "predictions.csv").read_text() == (folders[0] / "predictions.csv").read_text()
 
 
+def test_predict_on_two_processes_names_every_video(run: Path, dataset: Path, tmp_path) -> None:
+    checkpoint = str(run / "checkpoints" / "last.ckpt")
+    options = [
+        "--trainer.accelerator=cpu",
+        "--trainer.devices=2",
+        "--trainer.strategy=ddp",
+        "--data.num_workers=0",
+    ]
+    options += [f"--trainer.default_root_dir={tmp_path}", "--trainer.enable_progress_bar=false"]
+    output = finished(octvideo("predict", checkpoint, str(dataset / "all.csv"), *options))
+    content = json.loads((tmp_path / "predict.json").read_text())
+    assert [Path(row["path"]).name for row in content] == [f"video_{i}.mp4" for i in range(5)]
+    for row in content:
+        assert output.count(row["path"]) == 1
+
+
 def test_a_killed_test_goes_on_from_what_it_scored(run: Path, dataset: Path, tmp_path) -> None:
     for i in range(60):  # a few files under many names, with many views
         (tmp_path / f"{i}.mp4").hardlink_to(dataset / f"video_{i % 5}.mp4")
