@@ -1,0 +1,266 @@
+"""One octave layer drawn: its four paths, its receptive field, its cost. https://arxiv.org/abs/1904.05049
+
+C channels, T frames, H height, W width.
+"""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from matplotlib.figure import Figure
+from matplotlib.patches import FancyBboxPatch
+from torch import Tensor, nn
+
+from octvideo.layers import Octave, OctaveConv2d, OctaveConv3d, split_channels
+from octvideo.layers.channelwise import merge
+from octvideo.layers.resample import downsample
+from octvideo.models import layer_costs, octavize
+from octvideo.viz._figure import BLUE, GREY, ORANGE, new_figure, picture, plain
+
+# Table 1 of the paper: percent of the dense layer.
+PAPER_ALPHAS = (0.0, 0.125, 0.25, 0.5, 0.75, 0.875, 1.0)
+PAPER_FLOPS = (100, 82, 67, 44, 30, 26, 25)
+PAPER_MEMORY = (100, 91, 81, 63, 44, 35, 25)
+
+
+@dataclass(frozen=True)
+class Path:
+    """One of a layer's paths: from and to "high" or "low", and its slice of the dense weight."""
+
+    into: str
+    out: str
+    weight_shape: tuple[int, ...]
+    share: float  # of the dense layer's weights
+
+
+def paths_of(layer: OctaveConv2d | OctaveConv3d) -> list[Path]:
+    """The paths that a layer has, high to high first. An ungrouped layer."""
+    kernel = tuple(layer.weight.shape[2:])
+    paths = []
+    for into in ("high", "low"):
+        for out in ("high", "low"):
+            num_in, num_out = len(getattr(layer.in_split, into)), len(getattr(layer.out_split, out))
+            exists = into == out or (layer.high_to_low if into == "high" else layer.low_to_high)
+            if num_in and num_out and exists:
+                share = num_in * num_out / (layer.in_channels * layer.out_channels)
+                paths.append(Path(into, out, (num_out, num_in, *kernel), share))
+    return paths
+
+
+def plot_paths(layer: OctaveConv2d | OctaveConv3d, size: Sequence[int]) -> Figure:
+    """A layer's paths between its groups, with the shapes of what flows and of the weights.
+
+    Args:
+        layer: an ungrouped octave convolution of stride 1.
+        size: of the high input without its channels, `(T, H, W)` or `(H, W)`.
+    """
+    halves = (*size[:-2], -(-size[-2] // 2), -(-size[-1] // 2))
+    heights = {"high": 0.72, "low": 0.18}
+    figure = new_figure(9, 4.2)
+    axes = figure.subplots()
+    axes.set_xlim(0, 1)
+    axes.set_ylim(0, 1)
+    axes.axis("off")
+    for split, left, side in ((layer.in_split, 0.0, "in"), (layer.out_split, 0.82, "out")):
+        for group in ("high", "low"):
+            channels = len(getattr(split, group))
+            if not channels:
+                continue
+            shape = (channels, *(size if group == "high" else halves))
+            colour = BLUE if group == "high" else ORANGE
+            tall = 0.24 if group == "high" else 0.14
+            box = FancyBboxPatch(
+                (left, heights[group] - tall / 2),
+                0.18,
+                tall,
+                boxstyle="round,pad=0.005",
+                fc=colour,
+                alpha=0.2,
+            )
+            axes.add_patch(box)
+            text = f"{group} {side}\n{' x '.join(map(str, shape))}"
+            axes.text(left + 0.09, heights[group], text, ha="center", va="center", fontsize=9)
+    steps = {
+        ("high", "low"): "average pool, then ",
+        ("low", "high"): "",
+        ("high", "high"): "",
+        ("low", "low"): "",
+    }
+    for path in paths_of(layer):
+        colour = BLUE if path.out == "high" else ORANGE
+        start, end = heights[path.into], heights[path.out]
+        arrow = {"arrowstyle": "->", "color": colour, "lw": 1 + 5 * path.share}
+        axes.annotate("", (0.81, end), (0.19, start), arrowprops=arrow)
+        after = ", then upsample" if (path.into, path.out) == ("low", "high") else ""
+        weight = " x ".join(map(str, path.weight_shape))
+        text = f"{steps[path.into, path.out]}convolve{after}\nweight {weight} ({path.share:.0%})"
+        # Along the arrow, near its start, where the crossing paths are apart.
+        at = 0.5 if path.into == path.out else 0.3
+        lift = 0.09 if path.into == path.out == "high" else -0.09 if path.into == path.out else 0.0
+        y = start + (end - start) * (at - 0.19) / 0.62 + lift
+        white = {"fc": "white", "ec": "none", "alpha": 0.9, "pad": 1.5}
+        axes.text(at, y, text, ha="center", va="center", fontsize=8, color=colour, bbox=white)
+    return figure
+
+
+def receptive_field(layers: nn.Module, channels: tuple[int, int], side: int, frequency: str) -> Tensor:
+    """How much each pixel of one group's input moves the middle pixel of the same group's output.
+
+    With paths between the frequencies (the default of a layer) both groups see as far as the low one.
+
+    Args:
+        layers: octave layers that take and give both groups, in 3D.
+        channels: (high, low) of the input.
+        side: height and width of the input, a multiple of 4.
+        frequency: "high" or "low".
+
+    Returns:
+        `(side, side)`: absolute gradients at full resolution, at most 1.
+    """
+    if frequency not in ("high", "low"):
+        raise ValueError(f"frequency is {frequency!r}; it must be 'high' or 'low'")
+    image = torch.zeros(1, 1, 1, side, side, requires_grad=True)
+    nothing = torch.zeros(1, channels[1], 1, side // 2, side // 2)
+    if frequency == "high":
+        x = Octave(image.expand(-1, channels[0], -1, -1, -1), nothing)
+    else:
+        low = downsample(image).expand(-1, channels[1], -1, -1, -1)
+        x = Octave(torch.zeros(1, channels[0], 1, side, side), low)
+    y: Any = layers(x)
+    map_ = y.high if frequency == "high" else y.low
+    # One output channel at a time, in absolute values: their gradients could cancel.
+    gradient = torch.zeros(side, side)
+    for channel in range(map_.shape[1]):
+        middle = map_[0, channel, 0, map_.shape[-2] // 2, map_.shape[-1] // 2]
+        (one,) = torch.autograd.grad(middle, image, retain_graph=True)
+        gradient += one[0, 0, 0].abs()
+    return gradient / gradient.max()
+
+
+def field_width(gradient: Tensor) -> int:
+    """Width in pixels of the box around everything that is not 0."""
+    columns = gradient.ne(0).any(dim=0).nonzero().flatten()
+    return int(columns[-1] - columns[0] + 1) if len(columns) else 0
+
+
+def plot_receptive_fields(layers: nn.Module, channels: tuple[int, int], side: int = 32) -> Figure:
+    """The receptive fields of the high and of the low group side by side; arguments as `receptive_field`."""
+    figure = new_figure(6.5, 3.5)
+    for axes, frequency in zip(figure.subplots(1, 2), ("high", "low"), strict=True):
+        gradient = receptive_field(layers, channels, side, frequency)
+        picture(axes, gradient, f"{frequency}: {field_width(gradient)} pixels wide", cmap="magma")
+        axes.set_xlabel("x, pixels of the high map")
+        axes.set_ylabel("y")
+    return figure
+
+
+def layer_cost(
+    alpha: float, channels: int = 64, size: tuple[int, int, int] = (8, 32, 32)
+) -> tuple[float, float]:
+    """Multiply-adds and numbers in the output of a 3 x 3 x 3 layer, as shares of the dense layer's.
+
+    Args:
+        alpha: of its input and its output.
+        channels: in and out.
+        size: `(T, H, W)` of the high maps, even.
+    """
+    high, low = split_channels(channels, alpha)
+    num_frames, height, width = size
+    layer = OctaveConv3d(channels, channels, 3, padding=1, alpha_in=alpha, alpha_out=alpha)
+    full, quarter = num_frames * height * width, num_frames * height * width // 4
+    macs = sum(
+        27
+        * path.weight_shape[0]
+        * path.weight_shape[1]
+        * (full if path.into == path.out == "high" else quarter)
+        for path in ([Path("high", "high", (channels, channels), 1.0)] if alpha == 0 else paths_of(layer))
+    )
+    return macs / (27 * channels**2 * full), (high * full + low * quarter) / (channels * full)
+
+
+def plot_cost(alphas: Sequence[float] = PAPER_ALPHAS) -> Figure:
+    """Work and memory of one layer against alpha, computed, beside Table 1 of the paper."""
+    figure = new_figure(6, 3.6)
+    axes = figure.subplots()
+    costs = [layer_cost(alpha) for alpha in alphas]
+    axes.plot(alphas, [100 * macs for macs, _ in costs], color=BLUE, label="multiply-adds, computed")
+    axes.plot(alphas, [100 * memory for _, memory in costs], color=ORANGE, label="memory, computed")
+    axes.plot(PAPER_ALPHAS, PAPER_FLOPS, "o", color=BLUE, label="FLOPs, Table 1")
+    axes.plot(PAPER_ALPHAS, PAPER_MEMORY, "o", color=ORANGE, label="memory, Table 1")
+    plain(axes, "alpha", "percent of the dense layer")
+    axes.set_ylim(0, 105)
+    axes.legend(frameon=False, fontsize=8)
+    return figure
+
+
+def plot_network_cost(model: nn.Module, shape: Sequence[int]) -> Figure:
+    """Every convolution's multiply-adds, as it runs, in front of the dense layer's.
+
+    Args:
+        model: what `octavize` or `create_model` gave.
+        shape: of its input, `(1, 3, T, H, W)`.
+    """
+    costs = layer_costs(model, shape)
+    figure = new_figure(9, 3.4)
+    axes = figure.subplots()
+    positions = range(len(costs))
+    axes.bar(positions, [c.dense_macs / 1e6 for c in costs], color=GREY, alpha=0.35, label="dense")
+    axes.bar(positions, [c.macs / 1e6 for c in costs], color=BLUE, width=0.5, label="octave")
+    if len(costs) <= 30:
+        axes.set_xticks(positions, [c.path for c in costs], rotation=60, ha="right", fontsize=6)
+    plain(axes, "convolution, in the order in which they run", "million multiply-adds")
+    axes.legend(frameon=False)
+    return figure
+
+
+def layer_errors(network: nn.Module, alpha: float, clip: Tensor) -> dict[str, float]:
+    """How far each octave convolution is from the dense one, given the dense network's input.
+
+    Args:
+        network: a dense network; in evaluation mode.
+        alpha: of the octave twin.
+        clip: `float (B, 3, T, H, W)`.
+
+    Returns:
+        By path, ``|octave - dense| / |dense|`` (2-norms) with the octave result at the dense size, for every
+        convolution that the twin splits. An input that is not split in the dense network is split as the twin's is.
+    """
+    twin = dict(octavize(network, alpha).eval().named_modules())
+    errors: dict[str, float] = {}
+
+    def compare(path: str, octave: OctaveConv2d | OctaveConv3d) -> Any:
+        def hook(_: nn.Module, args: Any, output: Tensor) -> None:
+            (x,) = args
+            high, low = (list(part) for part in (octave.in_split.high, octave.in_split.low))
+            y: Any = octave(Octave(x[:, high], downsample(x[:, low])) if low else x)
+            if not isinstance(y, Tensor):
+                order = torch.tensor(octave.out_split.merge_order)
+                y = merge(y.high, y.low, order)
+            errors[path] = float((y - output).norm() / output.norm().clamp_min(1e-12))
+
+        return hook
+
+    handles = []
+    for path, module in network.named_modules():
+        octave = twin.get(path)
+        if isinstance(octave, OctaveConv2d | OctaveConv3d) and not octave.is_dense:
+            handles.append(module.register_forward_hook(compare(path, octave)))
+    try:
+        with torch.no_grad():
+            network(clip)
+    finally:
+        for handle in handles:
+            handle.remove()
+    return errors
+
+
+def plot_layer_errors(errors: Mapping[str, float]) -> Figure:
+    """A bar a layer, in the order in which they run; `errors` as `layer_errors` gives them."""
+    figure = new_figure(8, 3.4)
+    axes = figure.subplots()
+    axes.bar(range(len(errors)), list(errors.values()), color=BLUE)
+    if len(errors) <= 60:
+        axes.set_xticks(range(len(errors)), list(errors), rotation=45, ha="right", fontsize=7)
+    plain(axes, "convolution, in the order in which they run", "relative difference from dense")
+    return figure
