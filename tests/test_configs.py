@@ -8,7 +8,7 @@ import yaml
 
 from octvideo.cli import main
 from octvideo.models import MODELS
-from tests.cli_videos import NUM_VIDEOS, shrink, write_dataset
+from tests.cli_videos import shrink, write_dataset
 
 CONFIGS = Path(__file__).parents[1] / "configs"
 FILES = sorted(CONFIGS.rglob("*.yaml"))
@@ -20,11 +20,12 @@ def test_config_trains_and_tests(file: Path, tmp_path: Path, make_video) -> None
     dataset = write_dataset(tmp_path / "data", make_video)
     options = ["--config", str(file), *shrink(dataset, tmp_path / "run")]
     assert main(["fit", *options, "--checkpoint.save_top_k=0"]) == 0  # only last.ckpt: they are large
-    assert main(["test", *options, "--ckpt_path", "last"]) == 0
+    short = ["--data.num_clips=1", "--data.eval_batch_size=1", "--trainer.limit_test_batches=2"]
+    assert main(["test", *options, *short, "--ckpt_path", "last"]) == 0
 
     metrics = json.loads((tmp_path / "run" / "metrics.json").read_text())
     config = yaml.safe_load(file.read_text())
-    assert metrics["videos_scored"] == NUM_VIDEOS
+    assert metrics["videos_scored"] == 2
     assert metrics["unreadable"] == []
     assert metrics["name"] == config["model"]["name"]
     assert metrics["alpha"] == config["model"].get("alpha", 0.0)
