@@ -4,6 +4,7 @@ import argparse
 
 from rich.box import SIMPLE_HEAD
 from rich.console import Console
+from rich.progress import track
 from rich.table import Table
 
 ALPHAS = (0.0, 0.125, 0.25, 0.5)
@@ -27,7 +28,8 @@ def models_command(args: list[str]) -> int:
     table.add_column("model", no_wrap=True)
     for column in ("clip", "parameters", *(f"{alpha:g}" for alpha in options.alpha)):
         table.add_column(column, justify="right", no_wrap=True)
-    for name, spec in MODELS.items():
+    progress = track(MODELS.items(), "counting", console=Console(stderr=True), transient=True)
+    for name, spec in progress:
         shape = (1, 3, spec.num_frames, spec.crop, spec.crop)
         with torch.device("meta"):  # shapes only
             models = [
