@@ -31,6 +31,29 @@ class _OctaveConv(nn.modules.conv._ConvNd):
     high_to_low: bool = True
     low_to_high: bool = True
 
+    def __init__(
+        self,
+        in_channels: int,
+        out_channels: int,
+        kernel_size: int | tuple[int, ...],
+        stride: int | tuple[int, ...] = 1,
+        padding: int | tuple[int, ...] = 0,
+        dilation: int | tuple[int, ...] = 1,
+        groups: int = 1,
+        bias: bool = True,
+        *,
+        alpha_in: float,
+        alpha_out: float,
+        downsample: str = "avg_pool",
+        upsample: str = "nearest",
+        high_to_low: bool = True,
+        low_to_high: bool = True,
+    ) -> None:
+        splits = _alpha_splits(in_channels, out_channels, alpha_in, alpha_out)
+        # Next in line is nn.Conv2d or nn.Conv3d.
+        super().__init__(in_channels, out_channels, kernel_size, stride, padding, dilation, groups, bias)  # type: ignore[call-arg, arg-type]
+        self._set_up(*splits, downsample, upsample, high_to_low, low_to_high)
+
     def _set_up(
         self,
         in_split: ChannelSplit,
@@ -298,57 +321,9 @@ class OctaveConv3d(_OctaveConv, nn.Conv3d):  # type: ignore[misc]
             run time an input with other numbers of high and low channels.
     """
 
-    def __init__(
-        self,
-        in_channels: int,
-        out_channels: int,
-        kernel_size: int | tuple[int, int, int],
-        stride: int | tuple[int, int, int] = 1,
-        padding: int | tuple[int, int, int] = 0,
-        dilation: int | tuple[int, int, int] = 1,
-        groups: int = 1,
-        bias: bool = True,
-        *,
-        alpha_in: float,
-        alpha_out: float,
-        downsample: str = "avg_pool",
-        upsample: str = "nearest",
-        high_to_low: bool = True,
-        low_to_high: bool = True,
-    ) -> None:
-        splits = _alpha_splits(in_channels, out_channels, alpha_in, alpha_out)
-        nn.Conv3d.__init__(
-            self, in_channels, out_channels, kernel_size, stride, padding, dilation, groups, bias
-        )
-        self._set_up(*splits, downsample, upsample, high_to_low, low_to_high)
-
 
 class OctaveConv2d(_OctaveConv, nn.Conv2d):  # type: ignore[misc]
     """The image sibling of ``OctaveConv3d``: ``(B, C, H, W)``, and no time axis in any argument."""
-
-    def __init__(
-        self,
-        in_channels: int,
-        out_channels: int,
-        kernel_size: int | tuple[int, int],
-        stride: int | tuple[int, int] = 1,
-        padding: int | tuple[int, int] = 0,
-        dilation: int | tuple[int, int] = 1,
-        groups: int = 1,
-        bias: bool = True,
-        *,
-        alpha_in: float,
-        alpha_out: float,
-        downsample: str = "avg_pool",
-        upsample: str = "nearest",
-        high_to_low: bool = True,
-        low_to_high: bool = True,
-    ) -> None:
-        splits = _alpha_splits(in_channels, out_channels, alpha_in, alpha_out)
-        nn.Conv2d.__init__(
-            self, in_channels, out_channels, kernel_size, stride, padding, dilation, groups, bias
-        )
-        self._set_up(*splits, downsample, upsample, high_to_low, low_to_high)
 
 
 def octave_conv(

@@ -78,7 +78,18 @@ def as_rows(indices: tuple[int, ...]) -> Channels:
 class _OctaveBatchNorm:
     """Forward of the octave norms: the dense layer for a tensor, two groups of rows for an ``Octave``."""
 
-    def _split(self, num_features: int, alpha: float) -> None:
+    def __init__(
+        self,
+        num_features: int,
+        eps: float = 1e-5,
+        momentum: float | None = 0.1,
+        affine: bool = True,
+        track_running_stats: bool = True,
+        *,
+        alpha: float,
+    ) -> None:
+        # Next in line is nn.BatchNorm2d or nn.BatchNorm3d.
+        super().__init__(num_features, eps, momentum, affine, track_running_stats)  # type: ignore[call-arg]
         self.alpha = alpha
         self.split = ChannelSplit.high_first(*split_channels(num_features, alpha))
 
@@ -105,32 +116,6 @@ class OctaveBatchNorm3d(_OctaveBatchNorm, nn.BatchNorm3d):  # type: ignore[misc]
         ValueError: alpha outside [0, 1].
     """
 
-    def __init__(
-        self,
-        num_features: int,
-        eps: float = 1e-5,
-        momentum: float | None = 0.1,
-        affine: bool = True,
-        track_running_stats: bool = True,
-        *,
-        alpha: float,
-    ) -> None:
-        nn.BatchNorm3d.__init__(self, num_features, eps, momentum, affine, track_running_stats)
-        self._split(num_features, alpha)
-
 
 class OctaveBatchNorm2d(_OctaveBatchNorm, nn.BatchNorm2d):  # type: ignore[misc]
     """The image sibling of ``OctaveBatchNorm3d``."""
-
-    def __init__(
-        self,
-        num_features: int,
-        eps: float = 1e-5,
-        momentum: float | None = 0.1,
-        affine: bool = True,
-        track_running_stats: bool = True,
-        *,
-        alpha: float,
-    ) -> None:
-        nn.BatchNorm2d.__init__(self, num_features, eps, momentum, affine, track_running_stats)
-        self._split(num_features, alpha)
