@@ -118,14 +118,17 @@ def _model(args: list[str]) -> int:
     table = Table(
         title=f"{setting.name}, {shape}, {options.device}, {options.rounds} rounds", box=SIMPLE_HEAD
     )
-    for column in ("", "alpha", "ms", "clips/s", "time", "(quartiles)", "FLOPs", "memory"):
+    for column in ("", "alpha", "ms", "time", "FLOPs", "memory"):
         table.add_column(column, justify="left" if not column else "right", no_wrap=True)
     for row in rows:
         table.add_row(
-            f"{row.task}, {row.mode}, {row.precision}", f"{row.alpha:g}", f"{1000 * row.seconds:.0f}",
-            f"{row.clips_per_second:.2f}", *str(row.time_ratio).split(), f"{row.flop_ratio:.2f}",
+            f"{row.task}, {row.mode}, {row.precision}",
+            f"{row.alpha:g}",
+            f"{1000 * row.seconds:.0f}",
+            str(row.time_ratio),
+            f"{row.flop_ratio:.2f}",
             "" if row.memory_ratio is None else f"{row.memory_ratio:.2f}",
-        )  # fmt: skip
+        )
     console.print(table)
     console.print(
         "time, FLOPs and memory as ratios to the dense network (alpha 0), run the same way in the same rounds"
