@@ -1,0 +1,168 @@
+"""Dense against octave on the demo data set, three seeds each. `python -m benchmarks.evidence`
+
+Two questions, one recipe (configs/demo.yaml, in which no validation chooses a checkpoint: the last one is tested):
+
+1. From scratch: what does the octave ratio cost or give in accuracy, for how many multiply-adds and how much time?
+2. From a dense checkpoint of that data set: how good is its octave twin at once, and after a short fine-tuning?
+
+Finished runs are kept in runs/evidence and skipped, so the command can be stopped and typed again. What is known so
+far is written after every run: benchmarks/results/evidence.json, docs/evidence.md and docs/images/evidence.png.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import os
+import platform
+import resource
+import subprocess
+import sys
+import time
+from collections.abc import Iterator, Sequence
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+from benchmarks.evidence_report import write_report
+from data_prep.motions.__main__ import main as render_motions
+
+CHECKOUT = Path(__file__).resolve().parents[1]
+CONFIG, DATA = "configs/demo.yaml", "runs/demo/data"
+RUNS = Path("runs/evidence")
+EPOCHS, SEEDS = 14, 3  # the recipe's epochs
+ALPHAS = (0.0, 0.125, 0.25, 0.5)
+TUNED_ALPHA, SHORT = 0.25, (1, 5)  # fine-tuning: the octave ratio, and after how many epochs
+
+
+@dataclass(frozen=True)
+class Run:
+    """One training, or none, and its test.
+
+    Attributes:
+        kind: "scratch"; "twin", a dense checkpoint run at another alpha; "tuned", a fine-tuning of it.
+        epochs: of this training; 0 tests the dense checkpoint as it is.
+        of: epochs of the dense training that "twin" and "tuned" start from.
+    """
+
+    kind: str
+    alpha: float
+    seed: int
+    epochs: int
+    of: int = 0
+
+    @property
+    def name(self) -> str:
+        start = f"_of{self.of}" if self.of else ""
+        return f"{self.kind}{start}_a{self.alpha:g}_e{self.epochs}_s{self.seed}"
+
+    @property
+    def folder(self) -> Path:
+        return RUNS / self.name
+
+    @property
+    def start(self) -> Run:
+        """The dense training it starts from."""
+        return Run("scratch", 0.0, self.seed, self.of)
+
+    @property
+    def checkpoint(self) -> Path:
+        return (self if self.epochs else self.start).folder / "checkpoints" / "last.ckpt"
+
+
+def plan(epochs: int, seeds: int) -> Iterator[Run]:
+    """Every run, a seed at a time, so that whatever has finished can be compared."""
+    for seed in range(seeds):
+        yield from (Run("scratch", alpha, seed, epochs) for alpha in ALPHAS)
+        yield from (Run("twin", alpha, seed, 0, of=epochs) for alpha in ALPHAS if alpha)
+        for short in SHORT:
+            yield Run("tuned", TUNED_ALPHA, seed, short, of=epochs)
+            yield Run("scratch", TUNED_ALPHA, seed, short)
+
+
+def fit_arguments(run: Run) -> list[str]:
+    """What follows `octvideo`, to train it. A short training has the recipe's warm-up in proportion."""
+    arguments = ["fit", "--config", CONFIG, "--seed_everything", str(run.seed)]
+    arguments += ["--model.alpha", str(run.alpha), "--trainer.max_epochs", str(run.epochs)]
+    arguments += ["--trainer.limit_val_batches", "0", "--trainer.enable_progress_bar", "false"]
+    arguments += ["--trainer.default_root_dir", str(run.folder)]
+    if run.kind == "tuned":  # weights that are good already: a fifth of the learning rate, no warm-up
+        arguments += ["--model.checkpoint", str(run.start.checkpoint)]
+        return [*arguments, "--model.lr", "0.01", "--model.warmup_epochs", "0"]
+    return [*arguments, "--model.warmup_epochs", str(round(2 * run.epochs / EPOCHS, 3))]
+
+
+def test_arguments(run: Run) -> list[str]:
+    arguments = ["test", "--config", CONFIG, "--ckpt_path", str(run.checkpoint)]
+    arguments += ["--model.alpha", str(run.alpha), "--trainer.enable_progress_bar", "false"]
+    return [*arguments, "--trainer.default_root_dir", str(run.folder)]
+
+
+def execute(run: Run, threads: int) -> dict[str, Any]:
+    """Trains and tests it, or reads what was found before."""
+    record = run.folder / "evidence.json"
+    if record.is_file():
+        return json.loads(record.read_text())
+    wall = cpu = 0.0
+    if run.epochs:
+        wall, cpu = _octvideo(fit_arguments(run), threads)
+    _octvideo(test_arguments(run), threads)
+    metrics = json.loads((run.folder / "metrics.json").read_text())
+    found = {
+        **asdict(run),
+        **{key: metrics[key] for key in ("top1", "gflops", "parameters", "videos_scored")},
+        "fit_wall_seconds": round(wall, 1),
+        "fit_cpu_seconds": round(cpu, 1),
+    }
+    temporary = record.with_suffix(".tmp")
+    temporary.write_text(json.dumps(found, indent=2) + "\n")
+    os.replace(temporary, record)
+    return found
+
+
+def _octvideo(arguments: Sequence[str], threads: int) -> tuple[float, float]:
+    """Runs the command in a process of its own; its seconds on the clock, and of processor with its workers."""
+    environment = {
+        **os.environ,
+        "OMP_NUM_THREADS": str(threads),
+        "OMP_WAIT_POLICY": "PASSIVE",
+        "PYTHONPATH": str(CHECKOUT),
+    }
+    before, start = resource.getrusage(resource.RUSAGE_CHILDREN), time.perf_counter()
+    subprocess.run([sys.executable, "-m", "octvideo", *arguments], env=environment, check=True)
+    after = resource.getrusage(resource.RUSAGE_CHILDREN)
+    cpu = after.ru_utime + after.ru_stime - before.ru_utime - before.ru_stime
+    return time.perf_counter() - start, cpu
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Runs what has not been run; returns 0, or 1 when a run fails."""
+    parser = argparse.ArgumentParser(
+        prog="python -m benchmarks.evidence",
+        description="Dense against octave on the demo data set: accuracy, FLOPs, time, fine-tuning.",
+        formatter_class=argparse.ArgumentDefaultsHelpFormatter,
+    )
+    parser.add_argument("--epochs", type=int, default=EPOCHS, help="of a full training")
+    parser.add_argument("--seeds", type=int, default=SEEDS, help="trainings of each kind")
+    parser.add_argument("--threads", type=int, default=2, help="of torch")
+    arguments = parser.parse_args(argv)
+    os.chdir(CHECKOUT)  # the configuration's paths start there
+    if code := render_motions([DATA]):
+        return code
+    runs = list(plan(arguments.epochs, arguments.seeds))
+    found = []
+    for number, run in enumerate(runs, start=1):
+        print(f"[{number}/{len(runs)}] {run.name} {time.strftime('%H:%M:%S')}", flush=True)
+        try:
+            found.append(execute(run, arguments.threads))
+        except (subprocess.CalledProcessError, OSError) as error:
+            print(f"benchmarks.evidence: {error}", file=sys.stderr)
+            return 1
+        settings = {"epochs": arguments.epochs, "seeds": arguments.seeds, "threads": arguments.threads}
+        machine = f"{platform.machine()}, {os.cpu_count()} cores"
+        write_report(CHECKOUT, {**settings, "machine": machine, "runs": found})
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())
