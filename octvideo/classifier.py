@@ -4,13 +4,12 @@ The network is a plain `nn.Module` from `octvideo.models.create_model`; it is `V
 `float (B, 3, T, H, W)`. Shapes below: B videos, V views a video, T frames, C classes.
 """
 
-import math
 import time
 from pathlib import Path
 from typing import Any
 
 import torch
-from lightning.pytorch import LightningModule
+from lightning.pytorch import Callback, LightningModule
 from lightning.pytorch.utilities import rank_zero_warn
 from lightning.pytorch.utilities.types import OptimizerLRScheduler
 from torch import Tensor, nn
@@ -19,34 +18,11 @@ import octvideo
 from octvideo.evaluation.partial import PartialScores
 from octvideo.evaluation.scores import ScoreCollector, VideoScores, accuracy_at, mean_over_views
 from octvideo.models import create_model
+from octvideo.models.card import CARD_KEY, card_of, check_checkpoint, check_class_names
 from octvideo.models.checkpoints import CheckpointError, load_weights, read_checkpoint
-
-NUM_WAITS, SLOW_DATA_SHARE = 50, 0.3  # steps looked at, and the share that is worth a warning
-CARD_KEY = "octvideo"  # what this toolkit adds to a Lightning checkpoint
-
-
-def learning_rate_at(
-    step: int, *, num_steps: int, warmup_steps: int, lr: float, warmup_start_lr: float
-) -> float:
-    """The learning rate of one optimiser step: half a cosine to 0, with a linear warm-up onto it.
-
-    The cosine runs over the whole training, warm-up included, and the warm-up ends on it: the schedule of
-    SlowFast (arXiv 1812.03982, section 4.1) as its authors' code has it.
-
-    Args:
-        step: from 0 to `num_steps - 1`.
-        num_steps: optimiser steps of the whole training.
-        warmup_steps: steps before the cosine is reached.
-        lr: the cosine's value at step 0.
-        warmup_start_lr: the warm-up's value at step 0.
-    """
-
-    def cosine(at: int) -> float:
-        return 0.5 * lr * (1.0 + math.cos(math.pi * min(at, num_steps) / num_steps))
-
-    if step < warmup_steps:
-        return warmup_start_lr + (cosine(warmup_steps) - warmup_start_lr) * step / warmup_steps
-    return cosine(step)
+from octvideo.training.clock import StepClock
+from octvideo.training.optimizer import sgd
+from octvideo.training.schedule import count_steps, learning_rate_at, lr_scale
 
 
 class NonFiniteLossError(ArithmeticError):
@@ -136,10 +112,8 @@ class VideoClassifier(LightningModule):
         # Where a test keeps the scores it has, and takes those it had; `octvideo test` sets it.
         self.partial: PartialScores | None = None
         self._collector = ScoreCollector(num_classes)
-        self._batch_end_seconds: float | None = None
-        self._data_seconds = 0.0
+        self._batch_end_seconds = 0.0
         self.schedule = ""  # in words, once the length of the training is known
-        self._waits: list[float] = []
         self._last_loss: tuple[Tensor, Tensor, int] | None = None
         self.test_data_seconds = 0.0  # of the last test, waiting for videos
 
@@ -181,52 +155,21 @@ class VideoClassifier(LightningModule):
     def on_train_start(self) -> None:
         self.print(self.schedule)
 
-    def on_train_epoch_start(self) -> None:
-        self._batch_end_seconds = None  # what lies between two epochs is not a step
-
-    def on_validation_end(self) -> None:
-        self._batch_end_seconds = None  # nor is a validation in the middle of an epoch
-
-    def on_train_batch_start(self, batch: Any, batch_idx: int) -> None:
-        now = time.perf_counter()
-        self._data_seconds = 0.0 if self._batch_end_seconds is None else now - self._batch_end_seconds
-
-    def on_train_batch_end(self, outputs: Any, batch: Any, batch_idx: int) -> None:
-        now = time.perf_counter()
-        if self._batch_end_seconds is not None:
-            step_seconds = now - self._batch_end_seconds
-            self.log("train/data_seconds", self._data_seconds)
-            self.log("train/step_seconds", step_seconds)
-            self.log("train/data_share", self._data_seconds / step_seconds, prog_bar=True)
-            self._warn_of_slow_data(self._data_seconds / step_seconds)
-        self._batch_end_seconds = now
-
-    def _warn_of_slow_data(self, share: float) -> None:
-        """Once a training, when the first `NUM_WAITS` steps have spent much of their time waiting."""
-        if len(self._waits) >= NUM_WAITS:
-            return
-        self._waits.append(share)
-        mean = sum(self._waits) / len(self._waits)
-        if len(self._waits) == NUM_WAITS and mean > SLOW_DATA_SHARE:
-            rank_zero_warn(
-                f"training waits for data {mean:.0%} of the time; more decoding processes (data.num_workers), "
-                "videos resized to a short side of 256 to 320 pixels, or a faster disk would help"
-            )
+    def configure_callbacks(self) -> list[Callback]:
+        return [StepClock()]
 
     def configure_optimizers(self) -> OptimizerLRScheduler:
-        decayed = [p for p in self.parameters() if p.requires_grad and (p.ndim > 1 or self.decay_norms)]
-        others = [p for p in self.parameters() if p.requires_grad and not (p.ndim > 1 or self.decay_norms)]
-        groups: list[dict[str, Any]] = [{"params": decayed}, {"params": others, "weight_decay": 0.0}]
-        scale = self.lr_scale()
+        scale = lr_scale(self.trainer, self.lr_batch_size)
         peak, start = scale * self.lr, scale * self.warmup_start_lr
-        optimizer = torch.optim.SGD(
-            [group for group in groups if group["params"]],
+        optimizer = sgd(
+            self,
             lr=peak,
             momentum=self.momentum,
             nesterov=self.nesterov,
             weight_decay=self.weight_decay,
+            decay_norms=self.decay_norms,
         )
-        num_steps, warmup_steps = self._schedule_steps()
+        num_steps, warmup_steps, _ = count_steps(self.trainer, self.warmup_epochs)
         scaled = f" ({self.lr:g} for {self.lr_batch_size} clips, x {scale:g})" if self.lr_batch_size else ""
         warm = f"warm-up of {warmup_steps} from {start:g}, " if warmup_steps else ""
         self.schedule = (
@@ -247,37 +190,6 @@ class VideoClassifier(LightningModule):
 
         scheduler = torch.optim.lr_scheduler.LambdaLR(optimizer, factor)
         return {"optimizer": optimizer, "lr_scheduler": {"scheduler": scheduler, "interval": "step"}}
-
-    def lr_scale(self) -> float:
-        """What `lr` and `warmup_start_lr` are multiplied with for the global batch in use."""
-        if self.lr_batch_size is None:
-            return 1.0
-        clips = getattr(getattr(self.trainer, "datamodule", None), "batch_size", None)
-        if clips is None:
-            raise ValueError(
-                f"lr_batch_size is {self.lr_batch_size}, allowed: none, where the data has no batch_size"
-            )
-        return clips * self.trainer.world_size * self.trainer.accumulate_grad_batches / self.lr_batch_size
-
-    def _schedule_steps(self) -> tuple[int, int]:
-        """Optimiser steps of the training and of its warm-up."""
-        num_steps = self.trainer.estimated_stepping_batches
-        if math.isinf(num_steps):
-            raise ValueError(
-                "trainer.max_epochs and trainer.max_steps are both -1, one must end the training"
-            )
-        epoch_steps = max(
-            1, math.ceil(self.trainer.num_training_batches / self.trainer.accumulate_grad_batches)
-        )
-        warmup_steps = round(self.warmup_epochs * epoch_steps)
-        if getattr(self.trainer, "fast_dev_run", False):  # a smoke test of a long recipe
-            warmup_steps = min(warmup_steps, int(num_steps))
-        if warmup_steps > num_steps:
-            raise ValueError(
-                f"model.warmup_epochs is {self.warmup_epochs:g} ({warmup_steps} steps), allowed: at most the length "
-                f"of the training, {num_steps / epoch_steps:g} epochs ({int(num_steps)} steps)"
-            )
-        return int(num_steps), warmup_steps
 
     # Evaluation: validation is a test with one view
 
@@ -326,7 +238,7 @@ class VideoClassifier(LightningModule):
         self._batch_end_seconds = time.perf_counter()
 
     def on_test_batch_start(self, batch: Any, batch_idx: int, dataloader_idx: int = 0) -> None:
-        self.test_data_seconds += time.perf_counter() - (self._batch_end_seconds or 0.0)
+        self.test_data_seconds += time.perf_counter() - self._batch_end_seconds
 
     def on_test_batch_end(self, outputs: Any, batch: Any, batch_idx: int, dataloader_idx: int = 0) -> None:
         self._batch_end_seconds = time.perf_counter()
@@ -391,52 +303,12 @@ class VideoClassifier(LightningModule):
     def on_load_checkpoint(self, checkpoint: dict[str, Any]) -> None:
         """Raises CheckpointError, one line, if the checkpoint does not fit this module or its data."""
         path = self._trainer.ckpt_path if self._trainer else None
-        check_checkpoint(checkpoint, self, str(Path(path).absolute()) if path else "checkpoint")
-        card = (checkpoint.get(CARD_KEY) or {}).get("card") or {}
+        file = str(Path(path).absolute()) if path else "checkpoint"
+        check_checkpoint(checkpoint, self, file, name=self.name, num_classes=self.num_classes)
+        card = card_of(checkpoint)
         data = getattr(self._trainer, "datamodule", None) if self._trainer else None
         check_class_names(card, getattr(data, "class_names", None), path or "checkpoint")
         self.card = card
-
-
-def check_checkpoint(checkpoint: dict[str, Any], classifier: VideoClassifier, path: str | Path) -> None:
-    """Raises CheckpointError naming the file and the first thing in it that does not fit the classifier."""
-    known = checkpoint.get("hyper_parameters") or {}
-    for key in ("name", "num_classes"):
-        if key in known and known[key] != getattr(classifier, key):
-            raise CheckpointError(
-                f"{path} does not fit: its {key} is {known[key]}, the model's is {getattr(classifier, key)}"
-            )
-    theirs, ours = checkpoint.get("state_dict"), classifier.state_dict()
-    if not isinstance(theirs, dict):
-        raise CheckpointError(f"{path} does not fit: it has no state_dict")
-    missing = [key for key in ours if key not in theirs]
-    unexpected = [key for key in theirs if key not in ours]
-    reshaped = [key for key in ours if key in theirs and theirs[key].shape != ours[key].shape]
-    if reshaped:
-        key = reshaped[0]
-        raise CheckpointError(
-            f"{path} does not fit: {key} is {tuple(theirs[key].shape)}, the model's is {tuple(ours[key].shape)}"
-            + _and_more(reshaped)
-        )
-    if missing:
-        raise CheckpointError(f"{path} does not fit: it lacks {missing[0]}" + _and_more(missing))
-    if unexpected:
-        raise CheckpointError(f"{path} does not fit: it has {unexpected[0]} too" + _and_more(unexpected))
-
-
-def check_class_names(card: dict[str, Any], class_names: Any, path: str | Path) -> None:
-    """Raises CheckpointError if the data's classes are not the checkpoint's, in its order."""
-    theirs = list(card.get("class_names") or [])
-    ours = list(class_names or [])
-    if not theirs or not ours or theirs == ours:
-        return
-    if len(theirs) != len(ours):
-        raise CheckpointError(f"{path} knows {len(theirs)} classes, the data's class list has {len(ours)}")
-    row = next(i for i, (a, b) in enumerate(zip(theirs, ours, strict=True)) if a != b)
-    what = "has them in another order" if sorted(theirs) == sorted(ours) else "has other classes"
-    raise CheckpointError(
-        f"{path}: the data's class list {what} than the checkpoint: class {row} is {ours[row]!r}, was {theirs[row]!r}"
-    )
 
 
 def load_classifier(path: str | Path, **changes: Any) -> VideoClassifier:
@@ -461,14 +333,10 @@ def load_classifier(path: str | Path, **changes: Any) -> VideoClassifier:
         raise CheckpointError(
             f"{file}: its hyper_parameters are not a VideoClassifier's ({error})"
         ) from error
-    check_checkpoint({**checkpoint, "hyper_parameters": {}}, classifier, file)
+    check_checkpoint(checkpoint, classifier, file)
     classifier.load_state_dict(checkpoint["state_dict"])
-    classifier.card = (checkpoint.get(CARD_KEY) or {}).get("card") or {}
+    classifier.card = card_of(checkpoint)
     return classifier.eval()
-
-
-def _and_more(keys: list[str]) -> str:
-    return f" (and {len(keys) - 1} more like it)" if len(keys) > 1 else ""
 
 
 def _check_range(name: str, value: Any, fits: bool, allowed: str) -> None:

@@ -11,8 +11,10 @@ from torch import Tensor
 from torch.utils.data import DataLoader
 
 from octvideo import VideoClassifier
-from octvideo.classifier import NonFiniteLossError, check_class_names, learning_rate_at, load_classifier
+from octvideo.classifier import NonFiniteLossError, load_classifier
+from octvideo.models.card import check_class_names
 from octvideo.models.checkpoints import CheckpointError, read_checkpoint
+from octvideo.training.schedule import learning_rate_at
 
 NUM_CLASSES = 3
 CARD = {"num_frames": 4, "mean": [0.45, 0.45, 0.45], "class_names": ["a", "b", "c"]}

@@ -16,9 +16,10 @@ ALLOWED = {
     "data": set(),
     "evaluation": set(),
     "viz": {"layers", "models", "data", "evaluation"},
-    "classifier": {"octvideo", "layers", "models", "evaluation"},
+    "training": set(),
+    "classifier": {"octvideo", "layers", "models", "evaluation", "training"},
     "bench": {"octvideo", "layers", "models", "data"},
-    "cli": {"octvideo", "layers", "models", "evaluation", "data", "classifier", "bench"},
+    "cli": {"octvideo", "layers", "models", "evaluation", "data", "classifier", "training", "bench"},
     "__init__": {"classifier", "models"},
     "__main__": {"cli"},
 }

@@ -19,13 +19,14 @@ from lightning.pytorch.utilities import rank_zero_only
 from rich.console import Console
 from torch.utils.data import DataLoader, Subset
 
-from octvideo.classifier import CARD_KEY, VideoClassifier
+from octvideo.classifier import VideoClassifier
 from octvideo.cli import results
 from octvideo.cli.errors import UsageError
 from octvideo.cli.run_folder import RunCheckpoint, RunLogger
 from octvideo.data import KineticsDataModule, read_class_list
 from octvideo.evaluation.partial import PartialScores, fingerprint
 from octvideo.models import MODELS
+from octvideo.models.card import card_of
 from octvideo.models.checkpoints import CheckpointError, read_checkpoint
 
 # What a checkpoint's card may fill in of the data's settings: everything that changes the pixels of an evaluation.
@@ -147,7 +148,7 @@ class EngineCLI(LightningCLI):
             section.model.checkpoint, section.ckpt_path = str(file.absolute()), None
             return
         self.checkpoint_file = file.absolute()
-        self.checkpoint_card = (checkpoint.get(CARD_KEY) or {}).get("card") or {}
+        self.checkpoint_card = card_of(checkpoint)
         section.ckpt_path = str(self.checkpoint_file)
         if command != "fit":
             self._take_from("model", section.model, checkpoint.get("hyper_parameters") or {})
