@@ -2,10 +2,14 @@
 
 import csv
 import os
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import numpy as np
+
+if TYPE_CHECKING:
+    from matplotlib.figure import Figure
 
 BLUE, ORANGE, GREY = "#2b5c8a", "#d1701f", "#8a8a8a"
 MAX_NAMED_CLASSES = 40  # beyond this the names of single classes cannot be read
@@ -49,12 +53,19 @@ def _smooth(values: np.ndarray, span: int) -> np.ndarray:
 
 
 def plot_curves(metrics_csv: str | Path, png: str | Path) -> bool:
-    """Loss, top-1 and learning rate over the steps of a training.
+    """Loss, top-1 and learning rate over the steps of a training, into a file.
 
     Returns:
         Whether there was anything to draw; without it no file is written.
     """
-    curves = read_curves(metrics_csv)
+    figure = draw_curves(read_curves(metrics_csv))
+    if figure is not None:
+        _save(figure, png)
+    return figure is not None
+
+
+def draw_curves(curves: Mapping[str, tuple[np.ndarray, np.ndarray]]) -> "Figure | None":
+    """The figure of `plot_curves`; `curves` as `read_curves` gives them. None where there is nothing to draw."""
     loss_key = "train/loss" if "train/loss" in curves else "train/loss_step"
     panels = [
         ("loss", [(loss_key, "train", GREY), ("val/loss", "validation", ORANGE)]),
@@ -64,7 +75,7 @@ def plot_curves(metrics_csv: str | Path, png: str | Path) -> bool:
     panels = [(title, [line for line in lines if line[0] in curves]) for title, lines in panels]
     panels = [(title, lines) for title, lines in panels if lines]
     if not panels:
-        return False
+        return None
     figure = _figure(4.2 * len(panels), 3.2)
     for axes, (title, lines) in zip(figure.subplots(1, len(panels), squeeze=False)[0], panels, strict=True):
         for key, label, colour in lines:
@@ -86,8 +97,7 @@ def plot_curves(metrics_csv: str | Path, png: str | Path) -> bool:
             axes.set_ylim(bottom=0)
         if any(label for _, label, _ in lines):
             axes.legend(frameon=False)
-    _save(figure, png)
-    return True
+    return figure
 
 
 def cluster_order(matrix: np.ndarray) -> np.ndarray:
@@ -112,6 +122,11 @@ def cluster_order(matrix: np.ndarray) -> np.ndarray:
 
 
 def plot_confusion(matrix: np.ndarray, class_names: Sequence[str] | None, png: str | Path) -> None:
+    """Draws a confusion matrix into a file; the rest as `draw_confusion`."""
+    _save(draw_confusion(matrix, class_names), png)
+
+
+def draw_confusion(matrix: np.ndarray, class_names: Sequence[str] | None) -> "Figure":
     """A confusion matrix, rows normalised to shares of their label's videos.
 
     Few classes are named and their cells hold numbers; many are ordered so that confused ones lie side by side,
@@ -120,7 +135,6 @@ def plot_confusion(matrix: np.ndarray, class_names: Sequence[str] | None, png: s
     Args:
         matrix: `int (C, C)`, rows are labels.
         class_names: C names; None numbers them.
-        png: the file to write.
     """
     from octvideo.evaluation.metrics import most_confused
 
@@ -170,4 +184,4 @@ def plot_confusion(matrix: np.ndarray, class_names: Sequence[str] | None, png: s
     ticks = [0.0, 0.05, 0.25, 0.5, 1.0]
     bar.set_ticks([t**0.5 for t in ticks], labels=[f"{t:.0%}" for t in ticks])
     bar.set_label("share of the label's videos", fontsize=8)
-    _save(figure, png)
+    return figure

@@ -36,8 +36,10 @@ from octvideo.viz.results import (
     plot_mistakes,
     plot_saliency,
 )
+from octvideo.viz.training import LiveCurves, plot_choices, plot_class_accuracy, plot_confusion
 
 __all__ = [
+    "LiveCurves",
     "Mistake",
     "Saliency",
     "Survey",
@@ -53,9 +55,12 @@ __all__ = [
     "overlay",
     "paths_of",
     "plot_augmentation",
+    "plot_choices",
+    "plot_class_accuracy",
     "plot_class_counts",
     "plot_class_timeline",
     "plot_clips",
+    "plot_confusion",
     "plot_cost",
     "plot_detail",
     "plot_feature_maps",
