@@ -16,6 +16,7 @@ import json
 import os
 import platform
 import resource
+import shlex
 import subprocess
 import sys
 import time
@@ -80,6 +81,15 @@ def plan(epochs: int, seeds: int) -> Iterator[Run]:
             yield Run("scratch", TUNED_ALPHA, seed, short)
 
 
+@dataclass(frozen=True)
+class Way:
+    """How the processes run: torch's threads, decoding processes, and a command before each (`srun`, `nice`)."""
+
+    threads: int = 2
+    workers: int = 2
+    prefix: tuple[str, ...] = ()
+
+
 def fit_arguments(run: Run) -> list[str]:
     """What follows `octvideo`, to train it. A short training has the recipe's warm-up in proportion."""
     arguments = ["fit", "--config", CONFIG, "--seed_everything", str(run.seed)]
@@ -98,15 +108,15 @@ def test_arguments(run: Run) -> list[str]:
     return [*arguments, "--trainer.default_root_dir", str(run.folder)]
 
 
-def execute(run: Run, threads: int) -> dict[str, Any]:
+def execute(run: Run, way: Way) -> dict[str, Any]:
     """Trains and tests it, or reads what was found before."""
     record = run.folder / "evidence.json"
     if record.is_file():
         return json.loads(record.read_text())
     wall = cpu = 0.0
     if run.epochs:
-        wall, cpu = _octvideo(fit_arguments(run), threads)
-    _octvideo(test_arguments(run), threads)
+        wall, cpu = _octvideo(fit_arguments(run), way)
+    _octvideo(test_arguments(run), way)
     metrics = json.loads((run.folder / "metrics.json").read_text())
     found = {
         **asdict(run),
@@ -120,16 +130,17 @@ def execute(run: Run, threads: int) -> dict[str, Any]:
     return found
 
 
-def _octvideo(arguments: Sequence[str], threads: int) -> tuple[float, float]:
+def _octvideo(arguments: Sequence[str], way: Way) -> tuple[float, float]:
     """Runs the command in a process of its own; its seconds on the clock, and of processor with its workers."""
     environment = {
         **os.environ,
-        "OMP_NUM_THREADS": str(threads),
+        "OMP_NUM_THREADS": str(way.threads),
         "OMP_WAIT_POLICY": "PASSIVE",
         "PYTHONPATH": str(CHECKOUT),
     }
     before, start = resource.getrusage(resource.RUSAGE_CHILDREN), time.perf_counter()
-    subprocess.run([sys.executable, "-m", "octvideo", *arguments], env=environment, check=True)
+    command = [*way.prefix, sys.executable, "-m", "octvideo", *arguments]
+    subprocess.run([*command, "--data.num_workers", str(way.workers)], env=environment, check=True)
     after = resource.getrusage(resource.RUSAGE_CHILDREN)
     cpu = after.ru_utime + after.ru_stime - before.ru_utime - before.ru_stime
     return time.perf_counter() - start, cpu
@@ -145,7 +156,12 @@ def main(argv: Sequence[str] | None = None) -> int:
     parser.add_argument("--epochs", type=int, default=EPOCHS, help="of a full training")
     parser.add_argument("--seeds", type=int, default=SEEDS, help="trainings of each kind")
     parser.add_argument("--threads", type=int, default=2, help="of torch")
+    parser.add_argument("--workers", type=int, default=2, help="decoding processes")
+    parser.add_argument(
+        "--prefix", default="", help="a command put before each training and test, such as srun"
+    )
     arguments = parser.parse_args(argv)
+    way = Way(arguments.threads, arguments.workers, tuple(shlex.split(arguments.prefix)))
     os.chdir(CHECKOUT)  # the configuration's paths start there
     if code := render_motions([DATA]):
         return code
@@ -154,12 +170,12 @@ def main(argv: Sequence[str] | None = None) -> int:
     for number, run in enumerate(runs, start=1):
         print(f"[{number}/{len(runs)}] {run.name} {time.strftime('%H:%M:%S')}", flush=True)
         try:
-            found.append(execute(run, arguments.threads))
+            found.append(execute(run, way))
         except (subprocess.CalledProcessError, OSError) as error:
             print(f"benchmarks.evidence: {error}", file=sys.stderr)
             return 1
-        settings = {"epochs": arguments.epochs, "seeds": arguments.seeds, "threads": arguments.threads}
-        machine = f"{platform.machine()}, {os.cpu_count()} cores"
+        settings = {"epochs": arguments.epochs, "seeds": arguments.seeds}
+        machine = f"{platform.machine()}, {os.cpu_count()} cores, torch with {way.threads} thread(s)"
         write_report(CHECKOUT, {**settings, "machine": machine, "runs": found})
     return 0
 

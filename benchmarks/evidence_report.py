@@ -108,8 +108,7 @@ def page(report: dict[str, Any]) -> str:
             "",
             *scratch_table(report),
             "",
-            f"(`i3d_tiny`, 8 frames of 64 x 64; {report['machine']}, {report['threads']} threads. Time is "
-            "processor time of training,",
+            f"(`i3d_tiny`, 8 frames of 64 x 64; {report['machine']}. Time is processor time of training,",
             "decoding included, since the machine had other work; ratios are within a seed.)",
             "",
             "## From a dense checkpoint",
