@@ -110,7 +110,7 @@ class EngineCLI(LightningCLI):
         self._choose_run_folder(section)
         self._find_checkpoint(command, section)
         self._choose_classes(section)
-        self._choose_clip(section)
+        self._choose_recipe(section)
         if section.trainer.get("default_root_dir") is None:
             section.trainer.default_root_dir = str(Path("runs") / section.model.name)
 
@@ -174,12 +174,12 @@ class EngineCLI(LightningCLI):
         if not self._is_given("data.num_classes"):
             section.data.num_classes = section.model.num_classes
 
-    def _choose_clip(self, section: Any) -> None:
-        """Frames of a clip: those given, else the checkpoint's, else what the network was published with."""
+    def _choose_recipe(self, section: Any) -> None:
+        """The clip and its pixels: as given, else the checkpoint's, else what the network was published with."""
         spec = MODELS.get(section.model.name)
-        for key in ("num_frames", "frame_stride"):
-            if spec and not self._is_given(f"data.{key}") and self.checkpoint_card.get(key) is None:
-                section.data[key] = getattr(spec, key)
+        for key, value in (spec.recipe if spec else {}).items():
+            if not self._is_given(f"data.{key}") and self.checkpoint_card.get(key) is None:
+                section.data[key] = value
 
     # Building and running
 

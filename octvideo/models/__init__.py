@@ -1,22 +1,25 @@
-"""Networks: pytorchvideo's backbones, their octave twins, and what they cost."""
+"""Networks: pytorchvideo's and torchvision's backbones, their octave twins, and what they cost."""
 
 from octvideo.models.cost import count_macs, count_parameters
 from octvideo.models.describe import LayerCost, describe, layer_costs
 from octvideo.models.inflate import inflate
 from octvideo.models.octavize import octavize
 from octvideo.models.optimize import optimize
-from octvideo.models.table import MODELS, ModelSpec, create_model, get_spec
+from octvideo.models.recipe import ModelSpec, Published, kinetics400_names
+from octvideo.models.table import MODELS, create_model, get_spec
 
 __all__ = [
     "MODELS",
     "LayerCost",
     "ModelSpec",
+    "Published",
     "count_macs",
     "count_parameters",
     "create_model",
     "describe",
     "get_spec",
     "inflate",
+    "kinetics400_names",
     "layer_costs",
     "octavize",
     "optimize",

@@ -1,46 +1,27 @@
-"""The networks by name, each with the clip that it was published with."""
+"""The networks by name, each with the recipe that it was published with."""
 
+import warnings
 from collections.abc import Callable
-from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
 
 from pytorchvideo.models import hub
-from pytorchvideo.models.head import create_res_basic_head
 from pytorchvideo.models.net import Net
-from pytorchvideo.models.resnet import create_bottleneck_block, create_res_stage
-from pytorchvideo.models.stem import create_res_basic_stem
 from torch import nn
+from torchvision.models import video
 
 from octvideo.layers.flat import flat_convs
+from octvideo.models.checkpoints import load_weights
 from octvideo.models.nonlocal_i3d import i3d_nl_r50
 from octvideo.models.octavize import octavize
 from octvideo.models.pathways import SlowFastNet, VideoNet, any_crop
+from octvideo.models.recipe import ModelSpec, Published
 from octvideo.models.repair import repair
+from octvideo.models.tiny import i3d_tiny
 
 
-@dataclass(frozen=True)
-class ModelSpec:
-    """A network and its clip.
-
-    Args:
-        build: makes the dense network for a number of classes.
-        num_frames: frames of a clip.
-        frame_stride: from one frame of a clip to the next, in frames at 30 a second.
-        crop: height and width in training, in pixels.
-    """
-
-    build: Callable[[int], nn.Module]
-    num_frames: int
-    frame_stride: int
-    crop: int
-
-    @property
-    def input_shape(self) -> tuple[int, int, int, int, int]:
-        """``(1, 3, T, H, W)``."""
-        return 1, 3, self.num_frames, self.crop, self.crop
-
-
-def _ready(net: Net) -> Net:
-    return any_crop(flat_convs(repair(net)))  # type: ignore[arg-type]
+def _ready(net: nn.Module) -> Any:
+    return any_crop(flat_convs(repair(net)))
 
 
 def _single_path(builder: Callable[..., Net]) -> Callable[[int], nn.Module]:
@@ -51,58 +32,63 @@ def _slowfast(builder: Callable[..., Net]) -> Callable[[int], nn.Module]:
     return lambda num_classes: SlowFastNet(_ready(builder(model_num_class=num_classes)).blocks)
 
 
-def _i3d_tiny(*, model_num_class: int) -> Net:
-    """A small sibling of I3D R50: one bottleneck block a stage, for the demo and for tests."""
-    width = 16
-    blocks: list[nn.Module] = [
-        create_res_basic_stem(
-            in_channels=3,
-            out_channels=width,
-            conv_kernel_size=(5, 7, 7),
-            conv_stride=(1, 2, 2),
-            conv_padding=(2, 3, 3),
-            pool=nn.MaxPool3d,
-            pool_kernel_size=(1, 3, 3),
-            pool_stride=(1, 2, 2),
-            pool_padding=(0, 1, 1),
-        )
-    ]
-    dim_in, dim_out = width, 4 * width
-    for stage in range(4):
-        blocks.append(
-            create_res_stage(
-                depth=1,
-                dim_in=dim_in,
-                dim_inner=dim_out // 4,
-                dim_out=dim_out,
-                bottleneck=create_bottleneck_block,
-                conv_a_kernel_size=(3, 1, 1),
-                conv_a_stride=(1, 1, 1),
-                conv_a_padding=(1, 0, 0),
-                conv_b_stride=(1, 1, 1) if stage == 0 else (1, 2, 2),
-            )
-        )
-        dim_in, dim_out = dim_out, 2 * dim_out
-    blocks.append(
-        create_res_basic_head(
-            in_features=dim_in, out_features=model_num_class, pool=nn.AdaptiveAvgPool3d, dropout_rate=0.0
-        )
-    )
-    return Net(blocks=nn.ModuleList(blocks))
+def _torchvision(builder: Callable[..., nn.Module]) -> Callable[[int], nn.Module]:
+    return lambda num_classes: _ready(builder(num_classes=num_classes))
 
+
+def _kinetics(
+    build: Callable[[int], nn.Module],
+    num_frames: int,
+    frame_stride: int,
+    top1: float,
+    top5: float,
+    *,
+    source: str = "pytorchvideo",  # its docs/source/model_zoo.md; for PySlowFast its MODEL_ZOO.md
+    crop: int = 224,
+    **changes: Any,
+) -> ModelSpec:
+    """A network with published Kinetics-400 weights; per cent."""
+    published = Published(top1, top5, source)
+    return ModelSpec(build, num_frames, frame_stride, crop, published=published, **changes)
+
+
+# torchvision's weights, KINETICS400_V1. It scales to 128 x 171 whatever the video's shape; here the short side
+# becomes 128, which is the same for the 4:3 videos that its authors trained on.
+_TORCHVISION: dict[str, Any] = {
+    "source": "torchvision",
+    "fps": 15.0,
+    "mean": (0.43216, 0.394666, 0.37645),
+    "std": (0.22803, 0.22145, 0.216989),
+    "num_crops": 1,
+}
+_RESNET_18 = {
+    **_TORCHVISION,
+    "crop": 112,
+    "short_side": (128, 128),
+    "test_short_side": 128,
+    "test_crop": 112,
+    "num_clips": 5,
+}
+_S3D = {**_TORCHVISION, "short_side": (256, 256), "test_crop": 224, "num_clips": 1}
+_X3D_S = {"crop": 160, "short_side": (182, 228), "test_short_side": 182, "test_crop": 182}
+_DEMO: dict[str, Any] = {"test_short_side": 72, "test_crop": 64, "num_clips": 5, "num_crops": 1}
 
 MODELS: dict[str, ModelSpec] = {
-    "i3d_tiny": ModelSpec(_single_path(_i3d_tiny), num_frames=8, frame_stride=2, crop=64),
-    "c2d_r50": ModelSpec(_single_path(hub.c2d_r50), num_frames=8, frame_stride=8, crop=224),
-    "i3d_r50": ModelSpec(_single_path(hub.i3d_r50), num_frames=8, frame_stride=8, crop=224),
-    "i3d_nl_r50": ModelSpec(_single_path(i3d_nl_r50), num_frames=8, frame_stride=8, crop=224),
-    "slow_r50": ModelSpec(_single_path(hub.slow_r50), num_frames=8, frame_stride=8, crop=224),
-    "slowfast_r50": ModelSpec(_slowfast(hub.slowfast_r50), num_frames=32, frame_stride=2, crop=224),
-    "slowfast_r101": ModelSpec(_slowfast(hub.slowfast_r101), num_frames=32, frame_stride=2, crop=224),
-    "csn_r101": ModelSpec(_single_path(hub.csn_r101), num_frames=32, frame_stride=2, crop=224),
-    "r2plus1d_r50": ModelSpec(_single_path(hub.r2plus1d_r50), num_frames=16, frame_stride=4, crop=224),
-    "x3d_s": ModelSpec(_single_path(hub.x3d_s), num_frames=13, frame_stride=6, crop=160),
-    "x3d_m": ModelSpec(_single_path(hub.x3d_m), num_frames=16, frame_stride=5, crop=224),
+    "i3d_tiny": ModelSpec(_single_path(i3d_tiny), 8, 2, 64, (66, 78), **_DEMO),
+    "c2d_r50": _kinetics(_single_path(hub.c2d_r50), 8, 8, 71.46, 89.68),
+    "i3d_r50": _kinetics(_single_path(hub.i3d_r50), 8, 8, 73.27, 90.70),
+    "i3d_nl_r50": _kinetics(_single_path(i3d_nl_r50), 8, 8, 74.0, 91.1, source="PySlowFast"),
+    "slow_r50": _kinetics(_single_path(hub.slow_r50), 8, 8, 74.58, 91.63),
+    "slowfast_r50": _kinetics(_slowfast(hub.slowfast_r50), 32, 2, 76.94, 92.69),
+    "slowfast_r101": _kinetics(_slowfast(hub.slowfast_r101), 32, 2, 77.90, 93.27),
+    "csn_r101": _kinetics(_single_path(hub.csn_r101), 32, 2, 77.00, 92.90),
+    "r2plus1d_r50": _kinetics(_single_path(hub.r2plus1d_r50), 16, 4, 76.01, 92.23),
+    "x3d_s": _kinetics(_single_path(hub.x3d_s), 13, 6, 73.33, 91.27, **_X3D_S),
+    "x3d_m": _kinetics(_single_path(hub.x3d_m), 16, 5, 75.94, 92.72),
+    "r3d_18": _kinetics(_torchvision(video.r3d_18), 16, 1, 63.20, 83.48, **_RESNET_18),
+    "mc3_18": _kinetics(_torchvision(video.mc3_18), 16, 1, 63.96, 84.13, **_RESNET_18),
+    "r2plus1d_18": _kinetics(_torchvision(video.r2plus1d_18), 16, 1, 67.46, 86.18, **_RESNET_18),
+    "s3d": _kinetics(_torchvision(video.s3d), 128, 1, 68.37, 88.05, **_S3D),
 }
 
 
@@ -117,23 +103,34 @@ def get_spec(name: str) -> ModelSpec:
     return MODELS[name]
 
 
-def create_model(name: str, *, alpha: float = 0.0, num_classes: int = 400) -> nn.Module:
+def create_model(
+    name: str, *, alpha: float = 0.0, num_classes: int = 400, checkpoint: str | Path | None = None
+) -> nn.Module:
     """A network for clips ``(B, 3, T, H, W)`` of any crop size, giving logits ``(B, num_classes)``.
 
-    Its state dict has the keys and shapes of pytorchvideo's network of that name, whatever alpha.
+    Its state dict has the keys and shapes of pytorchvideo's or torchvision's network of that name, whatever alpha.
 
     Args:
         name: a key of ``MODELS``.
         alpha: share of low-frequency channels, in [0, 1); 0 is the dense network.
         num_classes: at least 1.
+        checkpoint: a file of weights to start from, of any kind that ``octvideo.models.checkpoints`` reads; dense
+            weights start an octave network too. A head for another number of classes starts anew, with a warning.
 
     Raises:
         ValueError: unknown name, alpha or num_classes out of range, an alpha that the network cannot be split by.
+        FileNotFoundError: there is no such checkpoint.
+        CheckpointError: the checkpoint cannot be read safely, or does not fit.
     """
     if num_classes < 1:
         raise ValueError(f"num_classes is {num_classes}; it must be at least 1")
     model = get_spec(name).build(num_classes)
     try:
-        return octavize(model, alpha) if alpha else model
+        model = octavize(model, alpha) if alpha else model
     except ValueError as error:
         raise ValueError(f"model {name}: {error}") from None
+    if checkpoint is not None:
+        report = load_weights(model, checkpoint)
+        if report.replaced:
+            warnings.warn(str(report), stacklevel=2)
+    return model

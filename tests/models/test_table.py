@@ -3,12 +3,15 @@
 import pytest
 import torch
 from pytorchvideo.models import hub
+from torchvision.models import video
 
-from octvideo.models import MODELS, count_macs, count_parameters, create_model
+from octvideo.models import MODELS, count_macs, count_parameters, create_model, kinetics400_names
+from octvideo.models.checkpoints import CheckpointError
 from octvideo.models.pathways import slow_frames
 from tests.models.networks import randomise_norms
 
 HUB = [name for name in MODELS if hasattr(hub, name)]
+TORCHVISION = {"r3d_18": "R3D_18", "mc3_18": "MC3_18", "r2plus1d_18": "R2Plus1D_18", "s3d": "S3D"}
 # Clips on which pytorchvideo's own networks run: their heads' pools are tied to the crop.
 SIZES = {"x3d_s": (13, 160), "csn_r101": (32, 224), "r2plus1d_r50": (16, 224), "slowfast_r50": (32, 224)}
 
@@ -40,6 +43,63 @@ def test_logits_are_pytorchvideos(name):
     with torch.no_grad():
         theirs_in = [x[:, :, slow], x.clone()] if name.startswith("slowfast") else x
         torch.testing.assert_close(ours(x), theirs(theirs_in), rtol=1e-4, atol=1e-4)
+
+
+@pytest.mark.parametrize(
+    "name",
+    ["mc3_18", *(pytest.param(name, marks=pytest.mark.slow) for name in ("r3d_18", "r2plus1d_18", "s3d"))],
+)
+def test_torchvisions_weights_give_torchvisions_logits(name, tmp_path):
+    torch.manual_seed(0)
+    theirs = getattr(video, name)(num_classes=7).eval()
+    randomise_norms(theirs)
+    torch.save(theirs.state_dict(), tmp_path / "weights.pth")  # as torchvision's files are
+    ours = create_model(name, num_classes=7, checkpoint=tmp_path / "weights.pth").eval()
+    octave = create_model(name, num_classes=7, alpha=0.1, checkpoint=tmp_path / "weights.pth").eval()
+    assert shapes(octave) == shapes(theirs)
+    side = 224 if name == "s3d" else 64  # the head of torchvision's s3d is tied to its crop
+    x = torch.randn(1, 3, 16, side, side)
+    with torch.no_grad():
+        torch.testing.assert_close(ours(x), theirs(x), rtol=1e-4, atol=1e-4)
+        layout = torch.channels_last_3d
+        torch.testing.assert_close(
+            ours.to(memory_format=layout)(x.contiguous(memory_format=layout)), theirs(x), rtol=1e-4, atol=1e-4
+        )
+
+
+@pytest.mark.parametrize("name", TORCHVISION)
+def test_torchvisions_recipe(name):
+    weights = getattr(video, f"{TORCHVISION[name]}_Weights").KINETICS400_V1
+    preset, spec = weights.transforms(), MODELS[name]
+    assert [spec.test_crop] * 2 == preset.crop_size
+    assert spec.test_short_side == min(preset.resize_size)
+    assert (list(spec.mean), list(spec.std)) == (list(preset.mean), list(preset.std))
+    published = weights.meta["_metrics"]["Kinetics-400"]
+    assert spec.published.top1 == pytest.approx(published["acc@1"], abs=0.006)
+    assert spec.published.top5 == pytest.approx(published["acc@5"], abs=0.006)
+    text = weights.meta["_docs"]
+    for setting in ("frame_rate=15", f"clips_per_video={spec.num_clips}", f"clip_len={spec.num_frames}"):
+        assert setting in text
+    assert (spec.fps, spec.frame_stride, spec.num_crops) == (15, 1, 1)
+    assert kinetics400_names() == weights.meta["categories"]
+
+
+def test_kinetics400_names_are_in_order():
+    names = kinetics400_names()
+    assert len(set(names)) == 400
+    assert (names[0], names[19], names[399]) == ("abseiling", "bench pressing", "zumba")
+
+
+def test_create_model_with_a_checkpoint(tmp_path):
+    source = create_model("i3d_tiny", num_classes=3)
+    torch.save({"model_state": source.state_dict()}, tmp_path / "weights.pyth")
+    octave = create_model("i3d_tiny", alpha=0.5, num_classes=3, checkpoint=tmp_path / "weights.pyth")
+    for key, value in octave.state_dict().items():
+        assert torch.equal(value, source.state_dict()[key])
+    with pytest.warns(UserWarning, match="the head is NEW"):
+        create_model("i3d_tiny", num_classes=4, checkpoint=tmp_path / "weights.pyth")
+    with pytest.raises(CheckpointError, match="does not fit"):
+        create_model("slow_r50", num_classes=3, checkpoint=tmp_path / "weights.pyth")
 
 
 def test_a_larger_crop_than_in_training_gives_pytorchvideos_logits():
