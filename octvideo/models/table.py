@@ -61,7 +61,7 @@ _TORCHVISION: dict[str, Any] = {
     "std": (0.22803, 0.22145, 0.216989),
     "num_crops": 1,
 }
-_RESNET_18 = {
+_RESNET_18: dict[str, Any] = {
     **_TORCHVISION,
     "crop": 112,
     "short_side": (128, 128),
@@ -69,8 +69,8 @@ _RESNET_18 = {
     "test_crop": 112,
     "num_clips": 5,
 }
-_S3D = {**_TORCHVISION, "short_side": (256, 256), "test_crop": 224, "num_clips": 1}
-_X3D_S = {"crop": 160, "short_side": (182, 228), "test_short_side": 182, "test_crop": 182}
+_S3D: dict[str, Any] = {**_TORCHVISION, "short_side": (256, 256), "test_crop": 224, "num_clips": 1}
+_X3D_S: dict[str, Any] = {"crop": 160, "short_side": (182, 228), "test_short_side": 182, "test_crop": 182}
 _DEMO: dict[str, Any] = {"test_short_side": 72, "test_crop": 64, "num_clips": 5, "num_crops": 1}
 
 MODELS: dict[str, ModelSpec] = {
