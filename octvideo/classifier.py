@@ -4,12 +4,15 @@ The network is a plain `nn.Module` from `octvideo.models.create_model`; it is `V
 `float (B, 3, T, H, W)`. Shapes below: B videos, V views a video, T frames, C classes.
 """
 
+import os
 import time
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import torch
 from lightning.pytorch import Callback, LightningModule
+from lightning.pytorch.callbacks import EMAWeightAveraging
 from lightning.pytorch.utilities import rank_zero_warn
 from lightning.pytorch.utilities.types import OptimizerLRScheduler
 from torch import Tensor, nn
@@ -20,9 +23,19 @@ from octvideo.evaluation.scores import ScoreCollector, VideoScores, accuracy_at,
 from octvideo.models import create_model
 from octvideo.models.card import CARD_KEY, card_of, check_checkpoint, check_class_names
 from octvideo.models.checkpoints import CheckpointError, load_weights, read_checkpoint
+from octvideo.models.inflate import inflate_file
 from octvideo.training.clock import StepClock
-from octvideo.training.optimizer import sgd
-from octvideo.training.schedule import count_steps, learning_rate_at, lr_scale
+from octvideo.training.optimizer import (
+    OPTIMIZERS,
+    build_optimizer,
+    freeze_backbone,
+    norms,
+    parameter_groups,
+    unset_zero_init,
+)
+from octvideo.training.precise_norms import PreciseNorms
+from octvideo.training.recompute import recompute_activations
+from octvideo.training.schedule import SCHEDULES, Schedule, lr_scale, schedule_of
 
 
 class NonFiniteLossError(ArithmeticError):
@@ -36,20 +49,38 @@ class VideoClassifier(LightningModule):
         name: a model of `octvideo models`.
         alpha: the octave ratio, 0 (dense) to 1; any value runs the same weights.
         num_classes: the number of classes.
+        optimizer: "sgd" or "adamw".
         lr: the learning rate at its peak, for the batch in use or, if `lr_batch_size` is given, for that one.
         lr_batch_size: clips of a step that `lr` belongs to; for another global batch (clips a process x processes x
             accumulated batches) the learning rates are scaled in proportion (arXiv 1706.02677). None: not scaled.
+        backbone_lr_factor: the learning rate of all but the classifying layer, as a multiple of `lr`; 0 freezes
+            these layers, with their norms' statistics.
         momentum: of SGD.
         nesterov: whether the momentum is Nesterov's.
+        betas: of AdamW.
         weight_decay: of convolution and linear kernels.
         decay_norms: whether norm layers and biases decay too.
+        schedule: "cosine", to 0 at the end; or "step".
+        drop_epochs: "step": when the learning rate drops, in epochs.
+        drop_factor: "step": what it is multiplied with at each drop.
         warmup_epochs: length of the linear warm-up, which may be a fraction of an epoch.
         warmup_start_lr: the learning rate that the warm-up starts from.
         label_smoothing: of the cross-entropy, 0 to 1.
+        zero_init_norms: whether the last norm of each residual block starts at 0, so that the block starts as the
+            identity (arXiv 1706.02677).
+        freeze_norms: whether norm layers keep the statistics that they start with, for small batches.
+        precise_norm_batches: training batches, a process, that the norms' statistics are computed on before each
+            validation; 0 keeps the running averages.
+        ema_decay: of an exponential moving average of the weights, which is what is validated and kept; 0 is none.
+        compile: whether `torch.compile` runs the network, in training and evaluation.
+        checkpoint_activations: whether residual blocks are computed again in the backward pass, which trades a
+            third more time for memory.
         view_batch_size: views of one video that pass through the network together in test and predict; it bounds
             memory and changes no result.
         checkpoint: a file of weights to start from: pytorchvideo's, PySlowFast's, a state dict, a Lightning
             checkpoint, safetensors. A head for another number of classes starts anew.
+        image_checkpoint: a file of weights of torchvision's image ResNet of the same depth, to start from: kernels
+            are inflated along time (arXiv 1705.07750). Layers without a counterpart start at random.
 
     Raises:
         ValueError: an argument is outside its range.
@@ -62,48 +93,93 @@ class VideoClassifier(LightningModule):
         alpha: float = 0.0,
         num_classes: int = 400,
         *,
+        optimizer: str = "sgd",
         lr: float = 0.1,
         lr_batch_size: int | None = None,
+        backbone_lr_factor: float = 1.0,
         momentum: float = 0.9,
         nesterov: bool = True,
+        betas: tuple[float, float] = (0.9, 0.999),
         weight_decay: float = 1e-4,
         decay_norms: bool = False,
+        schedule: str = "cosine",
+        drop_epochs: list[float] | None = None,
+        drop_factor: float = 0.1,
         warmup_epochs: float = 0.0,
         warmup_start_lr: float = 0.01,
         label_smoothing: float = 0.0,
+        zero_init_norms: bool = True,
+        freeze_norms: bool = False,
+        precise_norm_batches: int = 0,
+        ema_decay: float = 0.0,
+        compile: bool = False,
+        checkpoint_activations: bool = False,
         view_batch_size: int = 8,
         checkpoint: str | None = None,
+        image_checkpoint: str | None = None,
     ) -> None:
         super().__init__()
-        _check_range("lr", lr, lr > 0, "above 0")
-        _check_range(
-            "lr_batch_size", lr_batch_size, lr_batch_size is None or lr_batch_size > 0, "above 0, or none"
-        )
-        _check_range("momentum", momentum, 0 <= momentum < 1, "from 0 to below 1")
-        _check_range("nesterov", nesterov, not nesterov or momentum > 0, "false when momentum is 0")
-        _check_range("weight_decay", weight_decay, weight_decay >= 0, "0 or more")
-        _check_range("warmup_epochs", warmup_epochs, warmup_epochs >= 0, "0 or more")
-        _check_range("warmup_start_lr", warmup_start_lr, warmup_start_lr >= 0, "0 or more")
-        _check_range("label_smoothing", label_smoothing, 0 <= label_smoothing < 1, "from 0 to below 1")
-        _check_range("view_batch_size", view_batch_size, view_batch_size >= 1, "1 or more")
+        drops = list(drop_epochs or [])
+        for argument, value, fits, allowed in (
+            ("optimizer", optimizer, optimizer in OPTIMIZERS, " or ".join(OPTIMIZERS)),
+            ("lr", lr, lr > 0, "above 0"),
+            ("lr_batch_size", lr_batch_size, lr_batch_size is None or lr_batch_size > 0, "above 0, or none"),
+            ("backbone_lr_factor", backbone_lr_factor, 0 <= backbone_lr_factor <= 1, "0 to 1"),
+            ("momentum", momentum, 0 <= momentum < 1, "from 0 to below 1"),
+            ("nesterov", nesterov, not nesterov or momentum > 0, "false when momentum is 0"),
+            ("betas", betas, all(0 <= beta < 1 for beta in betas), "two numbers from 0 to below 1"),
+            ("weight_decay", weight_decay, weight_decay >= 0, "0 or more"),
+            ("schedule", schedule, schedule in SCHEDULES, " or ".join(SCHEDULES)),
+            ("drop_epochs", drops, drops == sorted(set(drops)) and min(drops, default=1) > 0, "increasing"),
+            (
+                "drop_epochs",
+                drops,
+                bool(drops) == (schedule == "step"),
+                "one or more with schedule step only",
+            ),
+            ("drop_factor", drop_factor, 0 < drop_factor < 1, "between 0 and 1"),
+            ("warmup_epochs", warmup_epochs, warmup_epochs >= 0, "0 or more"),
+            ("warmup_start_lr", warmup_start_lr, warmup_start_lr >= 0, "0 or more"),
+            ("label_smoothing", label_smoothing, 0 <= label_smoothing < 1, "from 0 to below 1"),
+            ("precise_norm_batches", precise_norm_batches, precise_norm_batches >= 0, "0 or more"),
+            (
+                "compile",
+                compile,
+                not (compile and checkpoint_activations),
+                "false with checkpoint_activations",
+            ),
+            ("ema_decay", ema_decay, 0 <= ema_decay < 1, "from 0 to below 1"),
+            ("view_batch_size", view_batch_size, view_batch_size >= 1, "1 or more"),
+            (
+                "image_checkpoint",
+                image_checkpoint,
+                not (checkpoint and image_checkpoint),
+                "none with checkpoint",
+            ),
+        ):
+            if not fits:
+                raise ValueError(f"{argument} is {value}, allowed: {allowed}")
         # The weights to start from are in what is saved; their file may be gone by then.
-        self.save_hyperparameters(ignore=["checkpoint"])
+        self.save_hyperparameters(ignore=["checkpoint", "image_checkpoint"])
         self.name = name
         self.alpha = alpha
         self.num_classes = num_classes
-        self.lr = lr
-        self.lr_batch_size = lr_batch_size
-        self.momentum = momentum
-        self.nesterov = nesterov
-        self.weight_decay = weight_decay
-        self.decay_norms = decay_norms
-        self.warmup_epochs = warmup_epochs
-        self.warmup_start_lr = warmup_start_lr
         self.view_batch_size = view_batch_size
         # Channels last is the layout of the fast 3D kernels, on the CPU as on the GPU.
         network = create_model(name, alpha=alpha, num_classes=num_classes)
         self.network = network.to(memory_format=torch.channels_last_3d)  # type: ignore[call-overload]
+        if not zero_init_norms:
+            unset_zero_init(self.network)
         self.load_report = load_weights(self.network, checkpoint) if checkpoint else None
+        self.start_report = str(self.load_report) if self.load_report else ""  # in words, for the screen
+        if image_checkpoint:
+            self.start_report = inflate_file(image_checkpoint, self.network)
+        self._frozen_norms = freeze_norms or backbone_lr_factor == 0
+        if backbone_lr_factor == 0:
+            freeze_backbone(self.network)
+        if compile:
+            self.network.compile()
+        self.train()
         self.loss = nn.CrossEntropyLoss(label_smoothing=label_smoothing)
         # Preprocessing and class names, once a checkpoint or a data module is met.
         self.card: dict[str, Any] = {}
@@ -130,7 +206,8 @@ class VideoClassifier(LightningModule):
         self._check_finite()
         self._last_loss = (loss.detach(), batch["video"], self.trainer.global_step)
         size = len(batch["label"])
-        top1 = (logits.detach().argmax(dim=1) == batch["label"]).float().mean()
+        label = batch["label"] if batch["label"].ndim == 1 else batch["label"].argmax(dim=1)  # mixed clips
+        top1 = (logits.detach().argmax(dim=1) == label).float().mean()
         self.log("train/loss", loss, prog_bar=True, batch_size=size)
         self.log("train/top1", top1, on_step=False, on_epoch=True, batch_size=size)
         self.log("lr", self.optimizers().param_groups[0]["lr"], batch_size=size)  # type: ignore[union-attr]
@@ -154,42 +231,81 @@ class VideoClassifier(LightningModule):
 
     def on_train_start(self) -> None:
         self.print(self.schedule)
+        if self.hparams["checkpoint_activations"]:
+            recompute_activations(self.network)
+
+    def on_train_batch_start(self, batch: Any, batch_idx: int) -> None:
+        # Dropout's numbers follow from the step, so that a resumed training goes on with the same ones.
+        if (seed := os.environ.get("PL_GLOBAL_SEED")) is not None:
+            state = np.random.SeedSequence(
+                [int(seed), self.trainer.current_epoch, batch_idx, self.global_rank]
+            )
+            torch.manual_seed(int(state.generate_state(1)[0]))
+
+    def train(self, mode: bool = True) -> "VideoClassifier":
+        super().train(mode)
+        if self._frozen_norms:
+            for norm in norms(self.network):
+                norm.eval()
+        return self
 
     def configure_callbacks(self) -> list[Callback]:
-        return [StepClock()]
+        callbacks: list[Callback] = [StepClock()]
+        if self.trainer.state.fn != "fit":
+            return callbacks
+        if self.hparams["ema_decay"]:
+            callbacks.append(EMAWeightAveraging(decay=self.hparams["ema_decay"]))
+        if self.hparams["precise_norm_batches"]:
+            callbacks.append(PreciseNorms(self.hparams["precise_norm_batches"]))
+        return callbacks
 
     def configure_optimizers(self) -> OptimizerLRScheduler:
-        scale = lr_scale(self.trainer, self.lr_batch_size)
-        peak, start = scale * self.lr, scale * self.warmup_start_lr
-        optimizer = sgd(
-            self,
+        settings = self.hparams
+        scale = lr_scale(self.trainer, settings["lr_batch_size"])
+        peak = scale * settings["lr"]
+        groups = parameter_groups(
+            self.network,
             lr=peak,
-            momentum=self.momentum,
-            nesterov=self.nesterov,
-            weight_decay=self.weight_decay,
-            decay_norms=self.decay_norms,
+            backbone_lr_factor=settings["backbone_lr_factor"],
+            weight_decay=settings["weight_decay"],
+            decay_norms=settings["decay_norms"],
         )
-        num_steps, warmup_steps, _ = count_steps(self.trainer, self.warmup_epochs)
-        scaled = f" ({self.lr:g} for {self.lr_batch_size} clips, x {scale:g})" if self.lr_batch_size else ""
-        warm = f"warm-up of {warmup_steps} from {start:g}, " if warmup_steps else ""
-        self.schedule = (
-            f"{num_steps} steps: {warm}cosine of {peak:g}{scaled} to 0; weight decay {self.weight_decay:g}"
+        optimizer = build_optimizer(
+            settings["optimizer"],
+            groups,
+            momentum=settings["momentum"],
+            nesterov=settings["nesterov"],
+            betas=tuple(settings["betas"]),
         )
-
-        def factor(step: int) -> float:
-            return (
-                learning_rate_at(
-                    step,
-                    num_steps=num_steps,
-                    warmup_steps=warmup_steps,
-                    lr=peak,
-                    warmup_start_lr=start,
-                )
-                / peak
-            )
-
-        scheduler = torch.optim.lr_scheduler.LambdaLR(optimizer, factor)
+        curve = schedule_of(
+            self.trainer,
+            settings["schedule"],
+            warmup_epochs=settings["warmup_epochs"],
+            warmup_start=settings["warmup_start_lr"] / settings["lr"],
+            drop_epochs=settings["drop_epochs"] or (),
+            drop_factor=settings["drop_factor"],
+        )
+        self.schedule = self._in_words(curve, peak, scale)
+        scheduler = torch.optim.lr_scheduler.LambdaLR(optimizer, curve)
         return {"optimizer": optimizer, "lr_scheduler": {"scheduler": scheduler, "interval": "step"}}
+
+    def _in_words(self, curve: Schedule, peak: float, scale: float) -> str:
+        """The schedule as it is in effect, in one line."""
+        settings = self.hparams
+        text = curve.in_words(peak)
+        if settings["lr_batch_size"]:
+            clips = round(scale * settings["lr_batch_size"])
+            text += (
+                f"; {clips} clips a step, learning rates x {scale:g} ({settings['lr']:g} for "
+                f"{settings['lr_batch_size']})"
+            )
+        text += f"; {settings['optimizer']}, weight decay {settings['weight_decay']:g}"
+        factor = settings["backbone_lr_factor"]
+        if factor != 1:
+            text += f", backbone at x {factor:g}" if factor else ", backbone frozen"
+        if settings["ema_decay"]:
+            text += f"; moving average of the weights, {settings['ema_decay']:g}"
+        return text
 
     # Evaluation: validation is a test with one view
 
@@ -296,6 +412,7 @@ class VideoClassifier(LightningModule):
 
     def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
         """Adds the model card: what the pixels went through, and the names of the classes."""
+        self._check_finite()  # weights that are no numbers never replace good ones
         data = getattr(self._trainer, "datamodule", None) if self._trainer else None
         self.card = dict(getattr(data, "preprocessing", None) or self.card)
         checkpoint[CARD_KEY] = {"version": octvideo.__version__, "card": self.card}
@@ -328,7 +445,7 @@ def load_classifier(path: str | Path, **changes: Any) -> VideoClassifier:
         raise CheckpointError(f"{file}: not a checkpoint of `octvideo fit`, it has no hyper_parameters")
     known = {key: value for key, value in checkpoint["hyper_parameters"].items() if not key.startswith("_")}
     try:
-        classifier = VideoClassifier(**{**known, "checkpoint": None, **changes})
+        classifier = VideoClassifier(**{**known, "checkpoint": None, "image_checkpoint": None, **changes})
     except TypeError as error:
         raise CheckpointError(
             f"{file}: its hyper_parameters are not a VideoClassifier's ({error})"
@@ -337,8 +454,3 @@ def load_classifier(path: str | Path, **changes: Any) -> VideoClassifier:
     classifier.load_state_dict(checkpoint["state_dict"])
     classifier.card = card_of(checkpoint)
     return classifier.eval()
-
-
-def _check_range(name: str, value: Any, fits: bool, allowed: str) -> None:
-    if not fits:
-        raise ValueError(f"{name} is {value}, allowed: {allowed}")

@@ -14,7 +14,6 @@ from octvideo import VideoClassifier
 from octvideo.classifier import NonFiniteLossError, load_classifier
 from octvideo.models.card import check_class_names
 from octvideo.models.checkpoints import CheckpointError, read_checkpoint
-from octvideo.training.schedule import learning_rate_at
 
 NUM_CLASSES = 3
 CARD = {"num_frames": 4, "mean": [0.45, 0.45, 0.45], "class_names": ["a", "b", "c"]}
@@ -75,39 +74,6 @@ def quiet_trainer(tmp_path: Path, **arguments) -> Trainer:
 
 
 # Learning rate
-
-
-def test_schedule_closed_form() -> None:
-    # 10 steps, 4 of warm-up from 0.2; the cosine of 1.0 over all 10 is reached at step 4
-    def half_cosine(step: int) -> float:
-        return (1 + math.cos(math.pi * step / 10)) / 2
-
-    expected = [0.2 + (half_cosine(4) - 0.2) * step / 4 for step in range(4)]
-    expected += [half_cosine(step) for step in range(4, 10)]
-    found = [
-        learning_rate_at(step, num_steps=10, warmup_steps=4, lr=1.0, warmup_start_lr=0.2)
-        for step in range(10)
-    ]
-    np.testing.assert_allclose(found, expected)
-    assert learning_rate_at(0, num_steps=10, warmup_steps=0, lr=0.3, warmup_start_lr=0.2) == 0.3
-    assert learning_rate_at(10, num_steps=10, warmup_steps=0, lr=0.3, warmup_start_lr=0.2) == pytest.approx(0)
-
-
-def test_schedule_equals_the_published_one() -> None:
-    # PySlowFast's Kinetics recipe in epochs: lr 0.1, 196 epochs, warm-up 34 from 0.01
-    def published(epoch: float) -> float:
-        def cosine(at: float) -> float:
-            return 0.1 * (math.cos(math.pi * at / 196) + 1.0) * 0.5
-
-        return epoch * (cosine(34.0) - 0.01) / 34.0 + 0.01 if epoch < 34.0 else cosine(epoch)
-
-    steps = 50  # an epoch
-    for epoch in (0, 1.5, 33.98, 34, 100.2, 195):
-        step = round(epoch * steps)
-        found = learning_rate_at(
-            step, num_steps=196 * steps, warmup_steps=34 * steps, lr=0.1, warmup_start_lr=0.01
-        )
-        assert found == pytest.approx(published(step / steps))
 
 
 class RecordLearningRates(VideoClassifier):

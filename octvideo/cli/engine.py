@@ -22,12 +22,13 @@ from torch.utils.data import DataLoader, Subset
 from octvideo.classifier import VideoClassifier
 from octvideo.cli import results
 from octvideo.cli.errors import UsageError
-from octvideo.cli.run_folder import RunCheckpoint, RunLogger
+from octvideo.cli.run_folder import RunLogger
 from octvideo.data import KineticsDataModule, read_class_list
 from octvideo.evaluation.partial import PartialScores, fingerprint
 from octvideo.models import MODELS
 from octvideo.models.card import card_of
 from octvideo.models.checkpoints import CheckpointError, read_checkpoint
+from octvideo.training.checkpoint import AtomicCheckpointIO, RunCheckpoint
 
 # What a checkpoint's card may fill in of the data's settings: everything that changes the pixels of an evaluation.
 CARD_TO_DATA = (
@@ -95,7 +96,6 @@ class EngineCLI(LightningCLI):
 
     def add_arguments_to_parser(self, parser: LightningArgumentParser) -> None:
         parser.add_lightning_class_args(RunCheckpoint, "checkpoint")
-        parser.set_defaults(RunCheckpoint.DEFAULTS)
 
     def parse_arguments(self, parser: LightningArgumentParser, args: Any) -> None:
         self.config = parser.parse_args(args)
@@ -188,6 +188,8 @@ class EngineCLI(LightningCLI):
         folder = Path(settings["default_root_dir"])
         logger = settings.get("logger")
         loggers = logger if isinstance(logger, list) else [] if isinstance(logger, bool | None) else [logger]
+        if self.subcommand == "fit":
+            kwargs["plugins"] = [*(settings.get("plugins") or []), AtomicCheckpointIO()]
         if self.subcommand == "fit" and logger is not False:
             kwargs["logger"] = [*loggers, RunLogger(folder, keep=self.checkpoint_file is not None)]
         elif self.subcommand != "fit":
@@ -218,13 +220,12 @@ class EngineCLI(LightningCLI):
 
     def after_instantiate_classes(self) -> None:
         report = self.model.load_report
-        if report is None:
-            return
-        if report.replaced and self.subcommand != "fit":
+        if report and report.replaced and self.subcommand != "fit":
             raise CheckpointError(
                 f"{report.file} has another number of classes than model.num_classes, {self.model.num_classes}"
             )
-        self._say(str(report))
+        if self.model.start_report:
+            self._say(self.model.start_report)
 
     def _weights_file(self) -> Path | None:
         return Path(self.model.load_report.file) if self.model.load_report else None

@@ -6,6 +6,7 @@ a programming error and keeps its stack trace.
 """
 
 import re
+import sys
 import traceback
 from pathlib import Path
 
@@ -28,6 +29,10 @@ def explain(error: BaseException) -> tuple[int, str | None]:
         if isinstance(error.__context__, KeyboardInterrupt | BrokenPipeError):
             return explain(error.__context__)
         return (error.code if isinstance(error.code, int) else FAILURE), f"error: exit {error.code}"
+    if type(error).__name__ == "Stopped" and hasattr(
+        error, "exit_code"
+    ):  # octvideo.training's; not imported here
+        return error.exit_code, str(error)
     if isinstance(error, KeyboardInterrupt):
         return INTERRUPTED, "interrupted; checkpoints and results written so far are kept"
     text = str(error)
@@ -41,6 +46,12 @@ def explain(error: BaseException) -> tuple[int, str | None]:
             FAILURE,
             "error: out of GPU memory; lower data.batch_size (training) or model.view_batch_size (test)",
         )
+    if (
+        "DataLoader worker" in text
+        and (watchdog := sys.modules.get("octvideo.data.watchdog"))
+        and watchdog.killed
+    ):
+        return FAILURE, f"error: {watchdog.killed[-1]}"  # wherever its death was noticed
     if _is_user_mistake(error):
         return USER_MISTAKE, f"error: {_one_line(_os_text(error))}"
     return FAILURE, None

@@ -22,6 +22,10 @@ _NOISE = (
     r"Be aware that when using `ckpt_path`",
     # Top-1 and top-5 are computed from all processes' scores, the same everywhere.
     r"It is recommended to use `self\.log\('(val|test)/top\d'",
+    # The data module takes a resumed epoch up where it was, without the loader's help.
+    r"You're resuming from a checkpoint that ended before the epoch ended",
+    # Frozen norm layers are asked for.
+    r"Found \d+ module\(s\) in eval mode at the start of training",
     # isinstance checks inside Lightning's own imports.
     r"`isinstance\(treespec, LeafSpec\)` is deprecated",
 )

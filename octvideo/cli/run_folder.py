@@ -4,49 +4,13 @@ config.yaml  metrics.csv  checkpoints/best.ckpt  checkpoints/last.ckpt
 """
 
 import csv
-import os
 import time
 from argparse import Namespace
 from pathlib import Path
-from typing import Any, ClassVar
+from typing import Any
 
-from lightning.pytorch import LightningModule, Trainer
-from lightning.pytorch.callbacks import ModelCheckpoint
 from lightning.pytorch.loggers import Logger
 from lightning.pytorch.utilities import rank_zero_only
-
-
-class RunCheckpoint(ModelCheckpoint):
-    """Keeps `best.ckpt` (by validation top-1) and `last.ckpt` under stable names.
-
-    Without validation the last one is kept, and it is also written on Ctrl-C.
-    """
-
-    DEFAULTS: ClassVar[dict[str, Any]] = {
-        "checkpoint.monitor": "val/top1",
-        "checkpoint.mode": "max",
-        "checkpoint.filename": "best",
-        "checkpoint.save_last": True,
-        "checkpoint.enable_version_counter": False,
-        "checkpoint.auto_insert_metric_name": False,
-    }
-
-    def setup(self, trainer: Trainer, pl_module: LightningModule, stage: str) -> None:
-        if self.dirpath is None:
-            self.dirpath = os.path.abspath(os.path.join(trainer.default_root_dir, "checkpoints"))
-        super().setup(trainer, pl_module, stage)
-
-    def on_train_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
-        num_batches = trainer.num_val_batches
-        if not (sum(num_batches) if isinstance(num_batches, list) else num_batches):
-            self.monitor = None  # nothing to be best at
-            self.save_top_k = 0
-        super().on_train_start(trainer, pl_module)
-
-    def on_exception(self, trainer: Trainer, pl_module: LightningModule, exception: BaseException) -> None:
-        interrupted = isinstance(exception, KeyboardInterrupt) and trainer.global_step > 0
-        if interrupted and self.save_last and not self._should_skip_saving_checkpoint(trainer):
-            self._save_last_checkpoint(trainer, self._monitor_candidates(trainer))
 
 
 class RunLogger(Logger):

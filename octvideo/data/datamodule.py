@@ -8,6 +8,7 @@ import torch
 from lightning.pytorch import LightningDataModule
 from torch.utils.data import Dataset, DistributedSampler, Sampler, SequentialSampler
 
+from octvideo.data.augment import Augmentation, batch_seed
 from octvideo.data.dataset import (
     ClipSampler,
     ClipSpec,
@@ -48,6 +49,7 @@ class KineticsDataModule(LightningDataModule):
         short_side: training: least and most pixels of the short side.
         crop: training: side of the random crop, pixels.
         flip: training: probability of a horizontal flip; 0 where left and right are different classes.
+        augment: training: RandAugment, erasing, mixup and CutMix, on the device.
         test_short_side: elsewhere: pixels of the short side.
         test_crop: elsewhere: side of the crops, pixels.
         num_clips: test and predict: clips a video.
@@ -90,6 +92,7 @@ class KineticsDataModule(LightningDataModule):
         short_side: tuple[int, int] = (256, 320),
         crop: int = 224,
         flip: float = 0.5,
+        augment: Augmentation = Augmentation(),  # noqa: B008  immutable
         test_short_side: int = 256,
         test_crop: int = 256,
         num_clips: int = 10,
@@ -135,6 +138,7 @@ class KineticsDataModule(LightningDataModule):
         self.train_transform = TrainTransform((short_side[0], short_side[1]), crop, flip)
         self.val_transform = EvalTransform(test_short_side, test_crop)
         self.test_transform = EvalTransform(test_short_side, test_crop, num_crops)
+        self.augment = augment
         self.mean = (mean[0], mean[1], mean[2])
         self.std = (std[0], std[1], std[2])
         self.num_clips = num_clips
@@ -160,6 +164,7 @@ class KineticsDataModule(LightningDataModule):
         self.repeat_first_frame = repeat_first_frame
         self.manifests: dict[str, Manifest] = {}
         self._unreadable = Unreadable()
+        self._num_seen = 0  # videos that this process has had of the epoch that it resumes
 
     @property
     def preprocessing(self) -> dict[str, Any]:
@@ -252,7 +257,8 @@ class KineticsDataModule(LightningDataModule):
         manifest = self.manifest("train")
         world_size, rank = self._world()
         dataset = TrainDataset(manifest, self.spec, self.train_transform, seed=self.seed, **self._decoding())
-        sampler = ClipSampler(dataset, num_replicas=world_size, rank=rank, shuffle=True, seed=self.seed)
+        sampler = ClipSampler(dataset, num_replicas=world_size, rank=rank, seed=self.seed)
+        sampler.start, self._num_seen = self._num_seen, 0
         # A last batch of one clip would upset batch norm; a set smaller than a batch is one batch.
         drop_last = len(sampler) >= self.batch_size
         return self._loader(dataset, sampler, self.batch_size, collate_train, drop_last=drop_last)
@@ -319,8 +325,21 @@ class KineticsDataModule(LightningDataModule):
         self._count(batch.pop("replaced", []))
         clip = batch.get("clip")
         if clip is not None and clip.dtype == torch.uint8:
-            batch["clip"] = self.normalise(clip)
+            training = self.trainer is not None and self.trainer.training
+            batch = self._augmented(batch) if training else {**batch, "clip": self.normalise(clip)}
         return batch
+
+    def _augmented(self, batch: dict[str, Any]) -> dict[str, Any]:
+        """Training clips augmented and normalised; labels become shares of classes where clips are mixed."""
+        epoch = self.trainer.current_epoch if self.trainer else 0
+        with batch_seed(self.seed, epoch, batch["video"].tolist()):
+            clip = self.augment.erase(self.normalise(self.augment.pixels(batch["clip"])))
+            if not self.augment.mixes:
+                return {**batch, "clip": clip}
+            if self.num_classes is None:
+                raise ValueError("num_classes is None, augment.mixup and augment.cutmix need it")
+            clip, label = self.augment.mix(clip, batch["label"], self.num_classes)
+        return {**batch, "clip": clip, "label": label}
 
     def normalise(self, clip: torch.Tensor) -> torch.Tensor:
         """`uint8 (..., 3, T, H, W)` to float32 of mean 0 and variance 1."""
@@ -329,6 +348,38 @@ class KineticsDataModule(LightningDataModule):
             for values in (self.mean, self.std)
         )
         return clip.to(torch.float32).sub_(mean).div_(std)
+
+    # Resuming in the middle of an epoch
+
+    def state_dict(self) -> dict[str, Any]:
+        """How far the epoch is, for a checkpoint."""
+        if self.trainer is None:
+            return {}
+        progress = self.trainer.fit_loop.epoch_loop.batch_progress
+        return {
+            "batches": 0 if progress.is_last_batch else progress.current.ready,
+            "batch_size": self.batch_size,
+            "world_size": self.trainer.world_size,
+            "seed": self.seed,
+        }
+
+    def load_state_dict(self, state: dict[str, Any]) -> None:
+        """Lets the next training loader go on where the checkpoint's was.
+
+        Raises:
+            ValueError: the checkpoint is in the middle of an epoch of other batches.
+        """
+        batches = state.get("batches", 0)
+        if not batches or self.trainer is None or self.trainer.state.fn != "fit":
+            return
+        ours = {"batch_size": self.batch_size, "world_size": self.trainer.world_size, "seed": self.seed}
+        for name, value in ours.items():
+            if state[name] != value:
+                raise ValueError(
+                    f"{name} is {value}, allowed is {state[name]}: the checkpoint is in the middle of an epoch, "
+                    "whose other half would have other videos"
+                )
+        self._num_seen = batches * self.batch_size
 
     # Unreadable training videos
 

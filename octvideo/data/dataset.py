@@ -6,22 +6,21 @@ that decodes, and closed again.
 """
 
 import logging
-import os
-import sys
-import threading
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import nullcontext
 from dataclasses import dataclass
+from itertools import islice
 from typing import Any, NamedTuple
 
 import numpy as np
 import torch
-from torch.utils.data import Dataset, DistributedSampler, default_collate, get_worker_info
+from torch.utils.data import Dataset, DistributedSampler, default_collate
 
 from octvideo.data.decode import VideoDecodeError, VideoReader, open_video
 from octvideo.data.manifest import Manifest
 from octvideo.data.sampling import clip_seconds, frames_of_clip, random_start, uniform_starts, video_seconds
 from octvideo.data.transforms import EvalTransform, TrainTransform
+from octvideo.data.watchdog import Watchdog
 
 _log = logging.getLogger(__name__)
 
@@ -67,40 +66,31 @@ class ClipIndex(NamedTuple):
 class ClipSampler(DistributedSampler):
     """Shuffles the videos of an epoch over the processes and yields `ClipIndex`.
 
-    Lightning calls `set_epoch` before each epoch, and leaves a DistributedSampler as it is.
+    All processes get as many videos, none of them twice: those left over, fewer than there are processes, wait for
+    another epoch. Lightning calls `set_epoch` before each epoch, and leaves a DistributedSampler as it is.
+
+    Attributes:
+        start: how many videos of the next epoch a resumed training has had already; they are passed over once.
     """
 
+    def __init__(self, dataset: Dataset, *, num_replicas: int, rank: int, seed: int) -> None:
+        super().__init__(
+            dataset, num_replicas=num_replicas, rank=rank, shuffle=True, seed=seed, drop_last=True
+        )
+        if not len(self):
+            raise ValueError(
+                f"{len(dataset)} training videos for {num_replicas} processes, at least one each is needed"  # type: ignore[arg-type]
+            )
+        self.start = 0
+
     def __iter__(self) -> Iterator[ClipIndex]:
-        for index in super().__iter__():
+        start, self.start = self.start, 0
+        for index in islice(super().__iter__(), start, None):
             yield ClipIndex(self.epoch, index)
 
 
-@contextmanager
-def time_limit(path: str, seconds: float | None) -> Iterator[None]:
-    """Names a video that hangs its decoder, and ends the worker process that hangs with it.
-
-    No exception can be raised inside the decoder; the DataLoader then reports the worker's end and stops the
-    run. Outside a worker the video is only named. None is no limit.
-    """
-    if seconds is None:
-        yield
-        return
-    in_worker = get_worker_info() is not None
-
-    def give_up() -> None:
-        _log.error("%s: not decoded within %g seconds", path, seconds)
-        if in_worker:
-            sys.stderr.write(f"{path}: not decoded within {seconds:g} seconds; its worker process ends\n")
-            sys.stderr.flush()
-            os._exit(1)
-
-    timer = threading.Timer(seconds, give_up)
-    timer.daemon = True
-    timer.start()
-    try:
-        yield
-    finally:
-        timer.cancel()
+def _watchdog(seconds_a_video: float | None) -> Watchdog | None:
+    return None if seconds_a_video is None else Watchdog(seconds_a_video)
 
 
 class TrainDataset(Dataset):
@@ -127,7 +117,7 @@ class TrainDataset(Dataset):
         self.seed = seed
         self.decoder = decoder
         self.device = device
-        self.seconds_a_video = seconds_a_video
+        self.watchdog = _watchdog(seconds_a_video)
 
     def __len__(self) -> int:
         return len(self.manifest)
@@ -159,7 +149,7 @@ class TrainDataset(Dataset):
     def _clip(self, video: int, rng: np.random.Generator) -> torch.Tensor:
         path = self.manifest.paths[video]
         with (
-            time_limit(path, self.seconds_a_video),
+            self.watchdog.busy(video) if self.watchdog else nullcontext(),
             open_video(path, decoder=self.decoder, device=self.device) as reader,
         ):
             start = random_start(video_seconds(reader.pts_seconds), self.spec.seconds, rng)
@@ -195,7 +185,7 @@ class EvalDataset(Dataset):
         self.num_clips = num_clips
         self.decoder = decoder
         self.device = device
-        self.seconds_a_video = seconds_a_video
+        self.watchdog = _watchdog(seconds_a_video)
         self.repeat_first_frame = repeat_first_frame
 
     def __len__(self) -> int:
@@ -204,14 +194,15 @@ class EvalDataset(Dataset):
     def __getitem__(self, index: int) -> dict[str, Any]:
         """`{"clip": uint8 (V, 3, T, H, W), "label", "video"}`, or `{"video", "error"}` if it can't be read."""
         try:
-            views = self._views(self.manifest.paths[index])
+            views = self._views(index)
         except VideoDecodeError as error:
             return {"video": index, "error": str(error)}
         return {"clip": views, "label": self.manifest.labels[index], "video": index}
 
-    def _views(self, path: str) -> torch.Tensor:
+    def _views(self, video: int) -> torch.Tensor:
+        path = self.manifest.paths[video]
         with (
-            time_limit(path, self.seconds_a_video),
+            self.watchdog.busy(video) if self.watchdog else nullcontext(),
             open_video(path, decoder=self.decoder, device=self.device) as reader,
         ):
             starts = uniform_starts(video_seconds(reader.pts_seconds), self.spec.seconds, self.num_clips)

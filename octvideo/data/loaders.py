@@ -13,6 +13,9 @@ from typing import Any
 import torch
 from torch.utils.data import BatchSampler, DataLoader, Dataset, Sampler
 
+from octvideo.data.decode import VideoDecodeError
+from octvideo.data.watchdog import killed
+
 Collate = Callable[[list[Any]], Any]
 
 
@@ -87,7 +90,27 @@ class ThreadedLoader:
         return item
 
 
-Loader = DataLoader | ThreadedLoader
+class VideoLoader(DataLoader):
+    """A DataLoader whose workers are watched, and which starts to work when it is first asked for a batch.
+
+    Lightning makes an iterator before it tells the sampler the epoch; workers must not run ahead of that.
+    """
+
+    def __iter__(self) -> Iterator[Any]:  # type: ignore[override]
+        watchdog = getattr(self.dataset, "watchdog", None)
+        if watchdog is None or self.num_workers == 0:
+            yield from super().__iter__()
+            return
+        try:
+            with watchdog.watching(self.dataset.manifest.paths):  # type: ignore[attr-defined]
+                yield from super().__iter__()
+        except RuntimeError as error:
+            if killed and "DataLoader worker" in str(error):
+                raise VideoDecodeError(killed[-1]) from error
+            raise
+
+
+Loader = VideoLoader | ThreadedLoader
 
 
 def make_loader(
@@ -117,7 +140,7 @@ def make_loader(
             drop_last=drop_last,
             num_threads=max(workers, 1),
         )
-    return DataLoader(
+    return VideoLoader(
         dataset,
         batch_size=batch_size,
         sampler=sampler,

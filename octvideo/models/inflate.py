@@ -2,9 +2,12 @@
 
 import re
 from collections.abc import Mapping
+from pathlib import Path
 
 import torch
 from torch import Tensor, nn
+
+from octvideo.models.checkpoints import CheckpointError, read_checkpoint
 
 TIME = ("mean", "centre")
 
@@ -60,6 +63,23 @@ def inflate(state_dict_2d: Mapping[str, Tensor], model_3d: nn.Module, *, time: s
         loaded[name] = value
     model_3d.load_state_dict(loaded, strict=False)
     return [name for name, _ in model_3d.named_parameters() if name not in loaded]
+
+
+def inflate_file(path: str | Path, model_3d: nn.Module) -> str:
+    """Load a file of torchvision's image ResNet into a video network, in place; says in words what it did.
+
+    Raises:
+        FileNotFoundError: there is no such file.
+        CheckpointError: it cannot be read safely, or has no place in the network.
+    """
+    file = Path(path).expanduser().absolute()
+    try:
+        new = inflate(read_checkpoint(file), model_3d)
+    except CheckpointError:
+        raise
+    except (ValueError, AttributeError) as error:
+        raise CheckpointError(f"{file} does not fit: {error}") from error
+    return f"{file} (image network): inflated along time; {len(new)} parameters start at random: {', '.join(new)}"
 
 
 def _video_name(key: str, stages: list[int], heads: list[str]) -> str | None:

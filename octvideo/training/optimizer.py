@@ -1,27 +1,79 @@
-"""The optimiser of a network: which parameters decay, and by how much."""
+"""The optimiser of a network: which parameters are trained, how fast, and which of them decay."""
 
+import re
+from collections.abc import Iterable
 from typing import Any
 
 import torch
 from torch import nn
+from torch.nn.modules.batchnorm import _NormBase
+
+OPTIMIZERS = ("sgd", "adamw")
+
+# The layer that maps features to classes, in all networks of `octvideo models`.
+_HEAD = re.compile(r"(^|\.)blocks\.\d+\.proj\.(weight|bias)$")
 
 
-def parameter_groups(model: nn.Module, *, decay_norms: bool) -> list[dict[str, Any]]:
-    """Parameters that decay, and those of norm layers and biases, which decay only if `decay_norms`."""
-    trained = [parameter for parameter in model.parameters() if parameter.requires_grad]
-    decayed = [parameter for parameter in trained if parameter.ndim > 1 or decay_norms]
-    others = [parameter for parameter in trained if not (parameter.ndim > 1 or decay_norms)]
-    groups: list[dict[str, Any]] = [{"params": decayed}, {"params": others, "weight_decay": 0.0}]
-    return [group for group in groups if group["params"]]
+def is_head(name: str) -> bool:
+    """Whether a parameter of that name is of the classifying layer; all others are the backbone."""
+    return _HEAD.search(name) is not None
 
 
-def sgd(
-    model: nn.Module, *, lr: float, momentum: float, nesterov: bool, weight_decay: float, decay_norms: bool
-) -> torch.optim.SGD:
-    return torch.optim.SGD(
-        parameter_groups(model, decay_norms=decay_norms),
-        lr=lr,
-        momentum=momentum,
-        nesterov=nesterov,
-        weight_decay=weight_decay,
-    )
+def freeze_backbone(network: nn.Module) -> None:
+    """Leaves gradients to the classifying layer alone."""
+    for name, parameter in network.named_parameters():
+        parameter.requires_grad_(is_head(name))
+
+
+def norms(network: nn.Module) -> Iterable[nn.Module]:
+    """The layers with running statistics, `SyncBatchNorm` included."""
+    return (module for module in network.modules() if isinstance(module, _NormBase))
+
+
+def unset_zero_init(network: nn.Module) -> None:
+    """Norms that start at 0, the last ones of residual and non-local blocks (arXiv 1706.02677), start at 1."""
+    for norm in norms(network):
+        if isinstance(norm.weight, nn.Parameter) and not norm.weight.any():
+            nn.init.ones_(norm.weight)
+
+
+def parameter_groups(
+    network: nn.Module, *, lr: float, backbone_lr_factor: float, weight_decay: float, decay_norms: bool
+) -> list[dict[str, Any]]:
+    """Groups of trained parameters by learning rate and weight decay.
+
+    Args:
+        lr: of the classifying layer; the backbone's is `backbone_lr_factor` times that.
+        weight_decay: of kernels.
+        decay_norms: whether norm layers and biases, which have one dimension, decay too.
+    """
+    groups: dict[tuple[float, float], list[nn.Parameter]] = {}
+    for name, parameter in network.named_parameters():
+        if parameter.requires_grad:
+            rate = lr if is_head(name) else lr * backbone_lr_factor
+            decay = weight_decay if parameter.ndim > 1 or decay_norms else 0.0
+            groups.setdefault((rate, decay), []).append(parameter)
+    return [
+        {"params": parameters, "lr": rate, "weight_decay": decay}
+        for (rate, decay), parameters in groups.items()
+    ]
+
+
+def build_optimizer(
+    name: str,
+    groups: list[dict[str, Any]],
+    *,
+    momentum: float,
+    nesterov: bool,
+    betas: tuple[float, float],
+) -> torch.optim.Optimizer:
+    """SGD with momentum, or AdamW.
+
+    Raises:
+        ValueError: another name.
+    """
+    if name == "sgd":
+        return torch.optim.SGD(groups, momentum=momentum, nesterov=nesterov)
+    if name == "adamw":
+        return torch.optim.AdamW(groups, betas=betas)
+    raise ValueError(f"optimizer is {name!r}, allowed: {', '.join(OPTIMIZERS)}")

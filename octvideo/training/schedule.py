@@ -1,31 +1,96 @@
-"""Learning rates by optimiser step."""
+"""Learning rates by optimiser step: a cosine or steps, with a linear warm-up onto them.
+
+The curve runs over the whole training, warm-up included, and the warm-up ends on it: the schedule of SlowFast
+(arXiv 1812.03982, section 4.1) as its authors' code has it.
+"""
 
 import math
+from bisect import bisect_right
+from collections.abc import Sequence
+from dataclasses import dataclass
 from typing import Any
 
+SCHEDULES = ("cosine", "step")
 
-def learning_rate_at(
-    step: int, *, num_steps: int, warmup_steps: int, lr: float, warmup_start_lr: float
-) -> float:
-    """The learning rate of one optimiser step: half a cosine to 0, with a linear warm-up onto it.
 
-    The cosine runs over the whole training, warm-up included, and the warm-up ends on it: the schedule of
-    SlowFast (arXiv 1812.03982, section 4.1) as its authors' code has it.
+@dataclass(frozen=True)
+class Schedule:
+    """Learning rates as multiples of the peak.
 
     Args:
-        step: from 0 to `num_steps - 1`.
+        kind: "cosine", half a cosine from 1 to 0; or "step", 1 times `drop_factor` for each drop that is past.
         num_steps: optimiser steps of the whole training.
-        warmup_steps: steps before the cosine is reached.
-        lr: the cosine's value at step 0.
-        warmup_start_lr: the warm-up's value at step 0.
+        warmup_steps: steps before the curve is reached.
+        warmup_start: what the warm-up starts from.
+        drop_steps: "step": when the learning rate drops, in optimiser steps.
+        drop_factor: "step": what it is multiplied with then.
     """
 
-    def cosine(at: int) -> float:
-        return 0.5 * lr * (1.0 + math.cos(math.pi * min(at, num_steps) / num_steps))
+    kind: str
+    num_steps: int
+    warmup_steps: int = 0
+    warmup_start: float = 0.0
+    drop_steps: tuple[int, ...] = ()
+    drop_factor: float = 0.1
 
-    if step < warmup_steps:
-        return warmup_start_lr + (cosine(warmup_steps) - warmup_start_lr) * step / warmup_steps
-    return cosine(step)
+    def __call__(self, step: int) -> float:
+        """The multiple at a step, from 0 to `num_steps - 1`."""
+        if step < self.warmup_steps:
+            end = self._curve(self.warmup_steps)
+            return self.warmup_start + (end - self.warmup_start) * step / self.warmup_steps
+        return self._curve(step)
+
+    def _curve(self, step: int) -> float:
+        if self.kind == "step":
+            return self.drop_factor ** bisect_right(self.drop_steps, step)
+        return 0.5 * (1.0 + math.cos(math.pi * min(step, self.num_steps) / self.num_steps))
+
+    def in_words(self, peak: float) -> str:
+        """One line, with learning rates for that peak."""
+        warm = (
+            f"warm-up of {self.warmup_steps} from {self.warmup_start * peak:g}, " if self.warmup_steps else ""
+        )
+        if self.kind == "cosine":
+            return f"{self.num_steps} steps: {warm}cosine of {peak:g} to 0"
+        drops = "".join(
+            f", {peak * self.drop_factor**count:g} from step {step}"
+            for count, step in enumerate(self.drop_steps, start=1)
+        )
+        return f"{self.num_steps} steps: {warm}{peak:g}{drops}"
+
+
+def schedule_of(
+    trainer: Any,
+    kind: str,
+    *,
+    warmup_epochs: float,
+    warmup_start: float,
+    drop_epochs: Sequence[float],
+    drop_factor: float,
+) -> Schedule:
+    """The schedule of a trainer's training, whose lengths are given in epochs.
+
+    Raises:
+        ValueError: the training has no end, or the warm-up or a drop comes after it.
+    """
+    num_steps = trainer.estimated_stepping_batches
+    if math.isinf(num_steps):
+        raise ValueError("trainer.max_epochs and trainer.max_steps are both -1, one must end the training")
+    num_steps = int(num_steps)
+    epoch_steps = max(1, math.ceil(trainer.num_training_batches / trainer.accumulate_grad_batches))
+    length = f"the length of the training, {num_steps / epoch_steps:g} epochs ({num_steps} steps)"
+    warmup_steps = round(warmup_epochs * epoch_steps)
+    drop_steps = tuple(round(epoch * epoch_steps) for epoch in drop_epochs)
+    if getattr(trainer, "fast_dev_run", False):  # a smoke test of a long recipe
+        warmup_steps = min(warmup_steps, num_steps)
+        drop_steps = ()
+    if warmup_steps > num_steps:
+        raise ValueError(
+            f"model.warmup_epochs is {warmup_epochs:g} ({warmup_steps} steps), allowed: at most {length}"
+        )
+    if drop_steps and drop_steps[-1] >= num_steps:
+        raise ValueError(f"model.drop_epochs is {list(drop_epochs)}, allowed: below {length}")
+    return Schedule(kind, num_steps, warmup_steps, warmup_start, drop_steps, drop_factor)
 
 
 def lr_scale(trainer: Any, lr_batch_size: int | None) -> float:
@@ -42,24 +107,3 @@ def lr_scale(trainer: Any, lr_batch_size: int | None) -> float:
     if clips is None:
         raise ValueError(f"lr_batch_size is {lr_batch_size}, allowed: none, where the data has no batch_size")
     return clips * trainer.world_size * trainer.accumulate_grad_batches / lr_batch_size
-
-
-def count_steps(trainer: Any, warmup_epochs: float) -> tuple[int, int, int]:
-    """Optimiser steps of the training, of its warm-up and of an epoch.
-
-    Raises:
-        ValueError: the training has no end, or the warm-up is longer than it.
-    """
-    num_steps = trainer.estimated_stepping_batches
-    if math.isinf(num_steps):
-        raise ValueError("trainer.max_epochs and trainer.max_steps are both -1, one must end the training")
-    epoch_steps = max(1, math.ceil(trainer.num_training_batches / trainer.accumulate_grad_batches))
-    warmup_steps = round(warmup_epochs * epoch_steps)
-    if getattr(trainer, "fast_dev_run", False):  # a smoke test of a long recipe
-        warmup_steps = min(warmup_steps, int(num_steps))
-    if warmup_steps > num_steps:
-        raise ValueError(
-            f"model.warmup_epochs is {warmup_epochs:g} ({warmup_steps} steps), allowed: at most the length "
-            f"of the training, {num_steps / epoch_steps:g} epochs ({int(num_steps)} steps)"
-        )
-    return int(num_steps), warmup_steps, epoch_steps

@@ -1,0 +1,168 @@
+"""Checkpoints of a run: the best, the last and the newest few, each written whole or not at all."""
+
+import os
+import time
+from contextlib import suppress
+from io import BytesIO
+from pathlib import Path
+from typing import Any
+
+import torch
+from lightning.fabric.plugins.io.torch_io import TorchCheckpointIO
+from lightning.pytorch import LightningModule, Trainer
+from lightning.pytorch.callbacks import ModelCheckpoint
+
+from octvideo.training.stop import Stopped, StopSignals
+
+
+class CheckpointWriteError(OSError):
+    """A checkpoint could not be written; the one before it is whole. The text is one line that names the file."""
+
+
+class AtomicCheckpointIO(TorchCheckpointIO):
+    """Writes beside the file and renames: whatever happens, the file is the old one or the new one.
+
+    Lightning's own writes into the system's temporary folder, from where a move is a copy, which can be cut short.
+    """
+
+    def save_checkpoint(self, checkpoint: dict[str, Any], path: Any, storage_options: Any = None) -> None:
+        file = Path(path).absolute()
+        temporary = file.with_name(f"{file.name}.part")
+        content = BytesIO()
+        torch.save(checkpoint, content)
+        try:
+            file.parent.mkdir(parents=True, exist_ok=True)
+            with temporary.open("wb") as out:
+                out.write(content.getbuffer())
+                out.flush()
+                os.fsync(out.fileno())
+            temporary.replace(file)
+        except OSError as error:
+            with suppress(OSError):
+                temporary.unlink(missing_ok=True)
+            kept = "the previous one is whole" if file.is_file() else "there is none before it"
+            raise CheckpointWriteError(
+                f"{file}: {error.strerror}, the checkpoint of {len(content.getbuffer()) / 1e6:.0f} MB is not "
+                f"written and {kept}; with room for it, --ckpt_path last goes on"
+            ) from error
+
+
+class RunCheckpoint(ModelCheckpoint):
+    """Keeps `best.ckpt`, by validation top-1, and `last.ckpt`, from which `--ckpt_path last` goes on.
+
+    `last.ckpt` is written at the end of every epoch, in between every so often, and when the training is stopped by
+    Ctrl-C, SIGTERM or SIGUSR1. A checkpoint lies between two optimiser steps.
+
+    Args:
+        save_top_k: 1 keeps the best; 0 does not.
+        every_minutes: `last.ckpt` is written when it is older than this; None: not for its age.
+        every_n_steps: and after so many optimiser steps; None: not for these.
+        keep_newest: of this many past versions of `last.ckpt` a copy stays, `step-NUMBER.ckpt`.
+        dirpath: where they go, `checkpoints` in the trainer's `default_root_dir` if None.
+
+    Raises:
+        ValueError: an argument is outside its range.
+    """
+
+    def __init__(
+        self,
+        save_top_k: int = 1,
+        every_minutes: float | None = 15.0,
+        every_n_steps: int | None = None,
+        keep_newest: int = 0,
+        dirpath: str | None = None,
+    ) -> None:
+        for name, value, fits, allowed in (
+            ("save_top_k", save_top_k, save_top_k in (0, 1), "0 or 1"),
+            ("every_minutes", every_minutes, every_minutes is None or every_minutes > 0, "above 0, or none"),
+            ("every_n_steps", every_n_steps, every_n_steps is None or every_n_steps > 0, "above 0, or none"),
+            ("keep_newest", keep_newest, keep_newest >= 0, "0 or more"),
+        ):
+            if not fits:
+                raise ValueError(f"checkpoint.{name} is {value}, allowed: {allowed}")
+        super().__init__(
+            dirpath=dirpath,
+            filename="best",
+            monitor="val/top1",
+            mode="max",
+            save_top_k=save_top_k,
+            save_on_train_epoch_end=False,
+            auto_insert_metric_name=False,
+            enable_version_counter=False,
+        )
+        self._every_seconds = None if every_minutes is None else 60 * every_minutes
+        self._every_n_steps = every_n_steps
+        self._keep_newest = keep_newest
+        self._signals = StopSignals()
+        self._saved_seconds = time.monotonic()
+        self._saved_step = 0
+
+    @property
+    def state_key(self) -> str:
+        return "RunCheckpoint"  # how often it writes may change between two parts of a run
+
+    def setup(self, trainer: Trainer, pl_module: LightningModule, stage: str) -> None:
+        if self.dirpath is None:
+            self.dirpath = os.path.abspath(os.path.join(trainer.default_root_dir, "checkpoints"))
+        super().setup(trainer, pl_module, stage)
+
+    def on_train_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        num_batches = trainer.num_val_batches
+        if not (sum(num_batches) if isinstance(num_batches, list) else num_batches):
+            self.monitor = None  # nothing to be best at
+            self.save_top_k = 0
+        super().on_train_start(trainer, pl_module)
+        self._saved_seconds, self._saved_step = time.monotonic(), trainer.global_step
+        self._signals.listen()
+
+    def on_train_batch_end(
+        self, trainer: Trainer, pl_module: LightningModule, outputs: Any, batch: Any, batch_idx: int
+    ) -> None:
+        progress = trainer.fit_loop.epoch_loop.batch_progress
+        if progress.is_last_batch or getattr(trainer, "fast_dev_run", False):
+            return  # the end of the epoch is near, and a resumed run would skip its validation
+        signum = self._signals.agreed(trainer, batch_idx)
+        stepped = (batch_idx + 1) % trainer.accumulate_grad_batches == 0
+        if stepped and (signum or self._is_due(trainer)):
+            self.save_last_now(trainer)
+        if signum and stepped:
+            raise Stopped(signum, trainer.global_step)
+
+    def _is_due(self, trainer: Trainer) -> bool:
+        if self._every_n_steps and trainer.global_step - self._saved_step >= self._every_n_steps:
+            return True
+        if self._every_seconds is None:
+            return False
+        due = time.monotonic() - self._saved_seconds >= self._every_seconds
+        # The first process's clock, since all of them take part in a checkpoint.
+        return trainer.strategy.broadcast(due) if trainer.world_size > 1 else due
+
+    def on_train_epoch_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        super().on_train_epoch_end(trainer, pl_module)
+        if getattr(trainer, "fast_dev_run", False):
+            return
+        self.save_last_now(trainer)
+        if signum := self._signals.agreed(trainer, -1):
+            raise Stopped(signum, trainer.global_step)
+
+    def on_train_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        self._signals.restore()
+
+    def on_exception(self, trainer: Trainer, pl_module: LightningModule, exception: BaseException) -> None:
+        self._signals.restore()
+
+    def save_last_now(self, trainer: Trainer) -> None:
+        """Writes `last.ckpt`, and forgets versions older than the newest `keep_newest`."""
+        assert self.dirpath is not None
+        last = Path(self.dirpath) / "last.ckpt"
+        trainer.save_checkpoint(last)
+        self.last_model_path = str(last)
+        self._saved_seconds, self._saved_step = time.monotonic(), trainer.global_step
+        if not (self._keep_newest and trainer.is_global_zero):
+            return
+        # The same file under a second name: the next version replaces the first name only.
+        copy = last.with_name(f"step-{trainer.global_step:08d}.ckpt")
+        copy.unlink(missing_ok=True)
+        copy.hardlink_to(last)
+        for old in sorted(last.parent.glob("step-*.ckpt"))[: -self._keep_newest]:
+            old.unlink(missing_ok=True)

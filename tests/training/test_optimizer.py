@@ -1,0 +1,151 @@
+"""Which parameters learn at which rate, and what the options of a training do to it."""
+
+import copy
+import math
+
+import pytest
+import torch
+from torch import nn
+
+from octvideo import VideoClassifier
+from octvideo.models import create_model
+from octvideo.training.optimizer import norms, parameter_groups, unset_zero_init
+from octvideo.training.recompute import recompute_activations
+from tests.training.runs import small_data, small_model, small_trainer, write_videos
+
+
+@pytest.fixture(scope="module")
+def csv(tmp_path_factory, make_video):
+    return write_videos(tmp_path_factory.mktemp("videos"), make_video)
+
+
+@pytest.mark.parametrize("alpha", [0.0, 0.5])
+def test_every_parameter_is_in_one_group(alpha: float) -> None:
+    network = create_model("i3d_tiny", alpha=alpha, num_classes=3)
+    groups = parameter_groups(network, lr=0.4, backbone_lr_factor=0.1, weight_decay=0.3, decay_norms=False)
+    found = {id(p): (g["lr"], g["weight_decay"]) for g in groups for p in g["params"]}
+    assert sum(len(g["params"]) for g in groups) == len(found) == len(list(network.parameters()))
+    for name, parameter in network.named_parameters():
+        lr = 0.4 if name.startswith("blocks.5.proj.") else 0.04
+        decay = 0.3 if name.endswith("weight") and parameter.ndim > 1 else 0.0
+        assert found[id(parameter)] == (pytest.approx(lr), decay), name
+
+
+def test_frozen_backbone_learns_nothing_but_the_head(csv, tmp_path) -> None:
+    model = small_model(backbone_lr_factor=0.0)
+    before = copy.deepcopy(model.state_dict())
+    small_trainer(tmp_path, [], max_epochs=1, limit_val_batches=0, enable_checkpointing=False).fit(
+        model, datamodule=small_data(csv)
+    )
+    changed = {name for name, value in model.state_dict().items() if not torch.equal(value, before[name])}
+    assert changed == {"network.blocks.5.proj.weight", "network.blocks.5.proj.bias"}
+
+
+def test_adamw_first_step(csv, tmp_path) -> None:
+    """The first step of Adam is lr * sign(gradient), for gradients well above its epsilon."""
+    model = small_model(optimizer="adamw", lr=1e-3, weight_decay=0.1)
+    before = {name: p.detach().clone() for name, p in model.named_parameters()}
+    gradients = {}
+    model.on_before_optimizer_step = lambda optimizer: gradients.update(
+        {name: p.grad.clone() for name, p in model.named_parameters()}
+    )
+    small_trainer(
+        tmp_path,
+        [],
+        max_steps=1,
+        max_epochs=-1,
+        limit_val_batches=0,
+        enable_checkpointing=False,
+    ).fit(model, datamodule=small_data(csv))
+    for name, parameter in model.named_parameters():
+        clear = gradients[name].abs() > 1e-4
+        decay = 0.1 if parameter.ndim > 1 else 0.0
+        expected = before[name] * (1 - 1e-3 * decay) - 1e-3 * gradients[name].sign()
+        torch.testing.assert_close(parameter[clear], expected[clear], rtol=0, atol=2e-6, msg=name)
+
+
+def test_zero_init() -> None:
+    model = VideoClassifier("i3d_tiny", num_classes=3)
+    assert sum(not norm.weight.any() for norm in norms(model)) == 4  # one a residual block
+    unset_zero_init(model)
+    assert all((norm.weight == 1).all() for norm in norms(model))
+    other = VideoClassifier("i3d_tiny", num_classes=3, zero_init_norms=False)
+    assert all((norm.weight == 1).all() for norm in norms(other))
+
+
+@pytest.mark.parametrize("alpha", [0.0, 0.5])
+@pytest.mark.parametrize("name", ["i3d_tiny", pytest.param("slowfast_r50", marks=pytest.mark.slow)])
+def test_recomputed_activations_change_nothing(name: str, alpha: float) -> None:
+    torch.manual_seed(0)
+    plain = create_model(name, alpha=alpha, num_classes=3)
+    unset_zero_init(plain)
+    again = copy.deepcopy(plain)
+    assert recompute_activations(again) == (4 if name == "i3d_tiny" else 32)
+    clip = torch.randn(2, 3, 4 if name == "i3d_tiny" else 8, 32, 32)
+    kept = []
+    for network in (plain, again):
+        network.train()
+        saved: list[int] = []
+
+        def pack(value, saved=saved):
+            saved.append(value.numel())
+            return value
+
+        torch.manual_seed(1)  # dropout
+        with torch.autograd.graph.saved_tensors_hooks(pack, lambda value: value):
+            loss = network(clip).square().sum()
+        kept.append(sum(saved))
+        loss.backward()
+    assert kept[1] < 0.7 * kept[0]  # numbers kept for the backward pass
+    assert plain.state_dict().keys() == again.state_dict().keys()
+    for key, value in plain.state_dict().items():
+        torch.testing.assert_close(again.state_dict()[key], value, rtol=0, atol=0, msg=key)
+    for (key, one), other in zip(plain.named_parameters(), again.parameters(), strict=True):
+        torch.testing.assert_close(other.grad, one.grad, rtol=0, atol=0, msg=key)
+
+
+def test_precise_norms_are_the_mean_over_batches(csv, tmp_path) -> None:
+    """The first norm's statistics are those of its input over the clips, batch by batch."""
+    model = small_model(precise_norm_batches=3, lr=1e-9)
+    seen: list[torch.Tensor] = []
+    first = model.network.blocks[0].conv
+
+    def note(module: nn.Module, arguments: tuple, out: torch.Tensor) -> None:
+        if model.trainer.validating and model.network.blocks[0].norm.training:
+            seen.append(out.detach())
+
+    first.register_forward_hook(note)
+    trainer = small_trainer(tmp_path, [], max_epochs=1, limit_val_batches=1, enable_checkpointing=False)
+    trainer.fit(model, datamodule=small_data(csv))
+    assert len(seen) == 3
+    norm = model.network.blocks[0].norm
+    dims = (0, 2, 3, 4)
+    torch.testing.assert_close(norm.running_mean, torch.stack([x.mean(dims) for x in seen]).mean(0))
+    torch.testing.assert_close(norm.running_var, torch.stack([x.var(dims) for x in seen]).mean(0))
+    assert norm.momentum == 0.1
+
+
+def test_moving_average_is_what_is_kept(csv, tmp_path) -> None:
+    model = small_model(ema_decay=0.5, lr=0.1)
+    steps: list[torch.Tensor] = []
+    weight = model.network.blocks[5].proj.weight
+    model.on_train_batch_end = lambda *_: steps.append(weight.detach().clone())
+    trainer = small_trainer(tmp_path, [], max_epochs=1, limit_val_batches=1, enable_checkpointing=False)
+    trainer.fit(model, datamodule=small_data(csv))
+    average = steps[0]
+    for step in steps[1:]:
+        average = 0.5 * average + 0.5 * step
+    torch.testing.assert_close(weight.detach(), average)
+    assert not torch.allclose(average, steps[-1])
+
+
+@pytest.mark.slow
+def test_compiled_training_is_the_same(csv, tmp_path) -> None:
+    losses = []
+    for compiled in (False, True):
+        model = small_model(compile=compiled)
+        trainer = small_trainer(tmp_path, [], max_epochs=1, limit_val_batches=1, enable_checkpointing=False)
+        trainer.fit(model, datamodule=small_data(csv))
+        losses.append(float(trainer.callback_metrics["val/loss"]))
+        assert all(name.startswith("network.blocks.") for name in model.state_dict())
+    assert math.isclose(*losses, rel_tol=1e-3)
