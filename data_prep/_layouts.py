@@ -6,6 +6,8 @@ CVDF's flat `train/`, `val/`, `test/`, a folder a class, and other extensions ar
 
 import csv
 import os
+import random
+import re
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import NamedTuple
@@ -63,6 +65,51 @@ def listed(
             yield from _ucf101(source, files, split_number)
         else:
             yield from _hmdb51(source, files, split_number)
+
+
+def group(layout: str, entry: Listed) -> tuple[str, str] | None:
+    """The recording that a video was cut from: (class, group); None where the layout does not say.
+
+    UCF101 numbers the groups of a class, `v_Archery_g07_c02`; HMDB51 puts the source before the class's name,
+    `April_09_brush_hair_u_nm_np1_ba_goo_0`.
+    """
+    name, class_name = os.path.splitext(os.path.basename(entry.name))[0], entry.class_name or ""
+    if layout == "ucf101":
+        match = re.fullmatch(r"v_.+_g(\d+)_c\d+", name)
+        return (class_name, f"group {match[1]}") if match else None
+    if layout == "hmdb51":
+        source, found, _ = name.rpartition(f"_{class_name}_")
+        return (class_name, f"source {source!r}") if found else None
+    return None
+
+
+def check_groups(layout: str, entries: Sequence[Listed]) -> None:
+    """Raises ManifestError if two splits share a group: a test on half-seen recordings says nothing."""
+    first: dict[tuple[str, str], Listed] = {}
+    for entry in entries:
+        key = group(layout, entry)
+        if key is None:
+            continue
+        other = first.setdefault(key, entry)
+        if other.split != entry.split:
+            raise ManifestError(
+                f"{key[1]} of class {key[0]!r} is in {other.split} ({other.name}) and in {entry.split} "
+                f"({entry.name}); allowed is a group in one split, or --allow-shared-groups"
+            )
+
+
+def hold_out(entries: Sequence[Listed], share: float, seed: int = 0) -> list[Listed]:
+    """Moves that share of each class's training videos, one at least, to "val"; the others stay."""
+    rng = random.Random(seed)
+    of_class: dict[str | None, list[Listed]] = {}
+    for entry in entries:
+        if entry.split == "train":
+            of_class.setdefault(entry.class_name, []).append(entry)
+    held: set[Listed] = set()
+    for name in sorted(of_class, key=str):
+        videos = of_class[name]
+        held.update(rng.sample(videos, max(1, round(share * len(videos))) if len(videos) > 1 else 0))
+    return [entry._replace(split="val") if entry in held else entry for entry in entries]
 
 
 def _video_files(folder: Path) -> Iterator[str]:

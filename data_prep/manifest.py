@@ -21,7 +21,7 @@ from rich.console import Console
 from rich.table import Table
 
 from data_prep import _jobs
-from data_prep._layouts import LAYOUTS, Listed, listed
+from data_prep._layouts import LAYOUTS, Listed, check_groups, hold_out, listed
 from data_prep.check import STATUSES
 from octvideo.data.manifest import ManifestError, read_class_list
 
@@ -177,11 +177,32 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser.add_argument(
         "--split-number", type=int, choices=[1, 2, 3], default=1, help="UCF101, HMDB51: which split"
     )
+    parser.add_argument(
+        "--hold-out",
+        type=float,
+        default=0.0,
+        metavar="SHARE",
+        help="move this share of each class's training videos to val.csv",
+    )
+    parser.add_argument(
+        "--allow-shared-groups",
+        action="store_true",
+        help="UCF101, HMDB51: take a split in which train and test have videos of one recording",
+    )
     parser.add_argument("--checked", type=Path, help="folder of the results of data_prep.check")
     options = parser.parse_args(arguments)
     try:
+        if not 0 <= options.hold_out < 1:
+            raise ValueError(f"--hold-out is {options.hold_out}, allowed is a share, from 0 to below 1")
+        entries = list(
+            listed(options.layout, options.videos, options.annotations, split_number=options.split_number)
+        )
+        if not options.allow_shared_groups:
+            check_groups(options.layout, entries)
+        if options.hold_out:
+            entries = hold_out(entries, options.hold_out)
         report = write_manifests(
-            listed(options.layout, options.videos, options.annotations, split_number=options.split_number),
+            entries,
             options.videos,
             options.out,
             checked=read_checked(options.checked) if options.checked else None,

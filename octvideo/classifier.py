@@ -66,13 +66,13 @@ class VideoClassifier(LightningModule):
         warmup_epochs: length of the linear warm-up, which may be a fraction of an epoch.
         warmup_start_lr: the learning rate that the warm-up starts from.
         label_smoothing: of the cross-entropy, 0 to 1.
-        zero_init_norms: whether the last norm of each residual block starts at 0, so that the block starts as the
-            identity (arXiv 1706.02677).
+        zero_init_norms: whether the last norm of each residual block of pytorchvideo's networks starts at 0, so that
+            the block starts as the identity (arXiv 1706.02677), or at 1 as the others.
         freeze_norms: whether norm layers keep the statistics that they start with, for small batches.
         precise_norm_batches: training batches, a process, that the norms' statistics are computed on before each
             validation; 0 keeps the running averages.
         ema_decay: of an exponential moving average of the weights, which is what is validated and kept; 0 is none.
-        compile: whether `torch.compile` runs the network, in training and evaluation.
+        compile: whether `torch.compile` runs the network in training.
         checkpoint_activations: whether residual blocks are computed again in the backward pass, which trades a
             third more time for memory.
         view_batch_size: views of one video that pass through the network together in test and predict; it bounds
@@ -174,11 +174,10 @@ class VideoClassifier(LightningModule):
         self.start_report = str(self.load_report) if self.load_report else ""  # in words, for the screen
         if image_checkpoint:
             self.start_report = inflate_file(image_checkpoint, self.network)
+        self._recomputed = False
         self._frozen_norms = freeze_norms or backbone_lr_factor == 0
         if backbone_lr_factor == 0:
             freeze_backbone(self.network)
-        if compile:
-            self.network.compile()
         self.train()
         self.loss = nn.CrossEntropyLoss(label_smoothing=label_smoothing)
         # Preprocessing and class names, once a checkpoint or a data module is met.
@@ -231,8 +230,12 @@ class VideoClassifier(LightningModule):
 
     def on_train_start(self) -> None:
         self.print(self.schedule)
-        if self.hparams["checkpoint_activations"]:
+        # Not before, since the strategy may have put other norm layers into their places.
+        if self.hparams["checkpoint_activations"] and not self._recomputed:
+            self._recomputed = True
             recompute_activations(self.network)
+        if self.hparams["compile"]:
+            self.network.compile()
 
     def on_train_batch_start(self, batch: Any, batch_idx: int) -> None:
         # Dropout's numbers follow from the step, so that a resumed training goes on with the same ones.

@@ -33,6 +33,7 @@ def shrink(dataset: Path, run: Path) -> list[str]:
         "trainer.enable_progress_bar": "false",
         "trainer.log_every_n_steps": 1,
         "model.warmup_epochs": 1,
+        "model.precise_norm_batches": 0,
         "model.warmup_start_lr": 0.001,
         "model.lr": 0.01,
         "model.num_classes": 2,

@@ -1,7 +1,9 @@
 """The command in processes of its own: two at once, killed, interrupted."""
 
+import csv
 import json
 import os
+import resource
 import signal
 import subprocess
 import sys
@@ -10,6 +12,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+import torch
 
 from octvideo.cli import main
 from tests.cli_videos import shrink, write_dataset
@@ -128,28 +131,87 @@ def test_a_killed_test_goes_on_from_what_it_scored(run: Path, dataset: Path, tmp
     np.testing.assert_array_equal(whole, continued)
 
 
-def test_ctrl_c_keeps_a_checkpoint(dataset: Path, tmp_path) -> None:
-    options = [*shrink(dataset, tmp_path), *TINY, "--trainer.max_epochs=100000"]
-    # A shell's background job would ignore the signal, and so would its children.
+def start_training(options: list[str], last: Path) -> subprocess.Popen:
+    """A training that has written its first checkpoint and goes on."""
+    # A shell's background job would ignore Ctrl-C's signal, and so would its children.
     process = octvideo(
         "fit", *options, preexec_fn=lambda: signal.signal(signal.SIGINT, signal.default_int_handler)
     )
     deadline = time.monotonic() + 200
-    while not (tmp_path / "checkpoints" / "last.ckpt").is_file():
+    while not last.is_file():
         assert time.monotonic() < deadline
         assert process.poll() is None, process.communicate()
-        time.sleep(0.1)
-    process.send_signal(signal.SIGINT)
+        time.sleep(0.02)
+    return process
+
+
+def losses(run: Path) -> dict[str, str]:
+    with (run / "metrics.csv").open(newline="") as file:
+        return {row["step"]: row["train/loss"] for row in csv.DictReader(file) if row["train/loss"]}
+
+
+LONG = ("--trainer.limit_train_batches=1.0", "--data.batch_size=1", "--checkpoint.every_n_steps=1")
+
+
+def test_killed_at_any_step_resumes_to_the_same_weights(dataset: Path, tmp_path) -> None:
+    def options(folder: Path) -> list[str]:
+        return [*shrink(dataset, folder), *TINY, *LONG, "--trainer.max_epochs=6", "--ckpt_path=last"]
+
+    finished(octvideo("fit", *options(tmp_path / "whole")))
+    last = tmp_path / "killed" / "checkpoints" / "last.ckpt"
+    process = start_training(options(tmp_path / "killed"), last)
+    time.sleep(0.3)
+    process.kill()  # SIGKILL
+    process.communicate()
+    content = torch.load(last, weights_only=True)  # whole
+    assert 0 < content["global_step"] < 30
+    finished(octvideo("fit", *options(tmp_path / "killed")))
+    ends = [
+        torch.load(tmp_path / run / "checkpoints" / "last.ckpt", weights_only=True)
+        for run in ("whole", "killed")
+    ]
+    assert ends[0]["global_step"] == ends[1]["global_step"] == 30
+    for name, value in ends[0]["state_dict"].items():
+        torch.testing.assert_close(ends[1]["state_dict"][name], value, rtol=0, atol=0, msg=name)
+    whole, killed = losses(tmp_path / "whole"), losses(tmp_path / "killed")
+    after = [step for step in whole if int(step) >= content["global_step"]]
+    assert after
+    assert [killed[step] for step in after] == [whole[step] for step in after]
+
+
+@pytest.mark.parametrize("name", ["SIGINT", "SIGTERM", "SIGUSR1"])
+def test_a_signal_stops_after_a_step_and_keeps_it(dataset: Path, tmp_path, name: str) -> None:
+    options = [*shrink(dataset, tmp_path), *TINY, *LONG, "--trainer.max_epochs=100000"]
+    options[options.index("--checkpoint.every_n_steps=1")] = "--checkpoint.every_n_steps=2"
+    last = tmp_path / "checkpoints" / "last.ckpt"
+    process = start_training(options, last)
+    process.send_signal(getattr(signal, name))
     output, _ = process.communicate(timeout=100)
-    assert process.returncode == 130, output
-    assert "octvideo: interrupted" in output
+    assert process.returncode == 128 + getattr(signal, name), output
     assert "Traceback" not in output
-    (tmp_path / "again").mkdir()
-    finished(
-        octvideo(
-            "test", str(tmp_path / "checkpoints" / "last.ckpt"), *shrink(dataset, tmp_path / "again"), *TINY
-        )
+    step = torch.load(last, weights_only=True)["global_step"]
+    assert f"octvideo: stopped by {name} after step {step}; --ckpt_path last goes on from there" in output
+
+
+def test_disk_full_leaves_the_checkpoint_before(dataset: Path, tmp_path) -> None:
+    options = [*shrink(dataset, tmp_path), *TINY, *LONG, "--ckpt_path=last"]
+    finished(octvideo("fit", *options))
+    last = tmp_path / "checkpoints" / "last.ckpt"
+    before = last.read_bytes()
+    limit = len(before) // 2
+    process = octvideo(
+        "fit",
+        *options,
+        "--trainer.max_epochs=2",
+        preexec_fn=lambda: resource.setrlimit(resource.RLIMIT_FSIZE, (limit, limit)),
     )
+    output, _ = process.communicate(timeout=200)
+    assert process.returncode == 2, output
+    assert f"octvideo: error: {last}: File too large, the checkpoint of" in output
+    assert "the previous one is whole" in output
+    assert "Traceback" not in output
+    assert last.read_bytes() == before
+    assert sorted(file.name for file in last.parent.iterdir()) == ["best.ckpt", "last.ckpt"]
 
 
 def test_help_answers_quickly() -> None:

@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import Any
 
 import torch
+from lightning.fabric.plugins.environments import SLURMEnvironment
 from lightning.pytorch import Callback, LightningModule, Trainer
 from lightning.pytorch.cli import LightningArgumentParser, LightningCLI, SaveConfigCallback
 from lightning.pytorch.utilities import rank_zero_only
@@ -22,7 +23,7 @@ from torch.utils.data import DataLoader, Subset
 from octvideo.classifier import VideoClassifier
 from octvideo.cli import results
 from octvideo.cli.errors import UsageError
-from octvideo.cli.run_folder import RunLogger
+from octvideo.cli.run_folder import RunLogger, tensorboard
 from octvideo.data import KineticsDataModule, read_class_list
 from octvideo.evaluation.partial import PartialScores, fingerprint
 from octvideo.models import MODELS
@@ -150,6 +151,7 @@ class EngineCLI(LightningCLI):
         self.checkpoint_file = file.absolute()
         self.checkpoint_card = card_of(checkpoint)
         section.ckpt_path = str(self.checkpoint_file)
+        section.model.checkpoint = section.model.image_checkpoint = None  # what that training started from
         if command != "fit":
             self._take_from("model", section.model, checkpoint.get("hyper_parameters") or {})
             self._take_from("data", section.data, {k: self.checkpoint_card.get(k) for k in CARD_TO_DATA})
@@ -187,10 +189,15 @@ class EngineCLI(LightningCLI):
         settings = self._get(self.config_init, "trainer")
         folder = Path(settings["default_root_dir"])
         logger = settings.get("logger")
-        loggers = logger if isinstance(logger, list) else [] if isinstance(logger, bool | None) else [logger]
+        loggers = [] if isinstance(logger, bool) else _as_list(logger)
         if self.subcommand == "fit":
-            kwargs["plugins"] = [*(settings.get("plugins") or []), AtomicCheckpointIO()]
+            kwargs["plugins"] = [*_as_list(settings.get("plugins")), AtomicCheckpointIO()]
+            if SLURMEnvironment.detect():
+                # Lightning's own way to be queued again goes on from a file that nobody asked for.
+                kwargs["plugins"].append(SLURMEnvironment(auto_requeue=False))
         if self.subcommand == "fit" and logger is not False:
+            if not loggers:
+                loggers = tensorboard(folder)
             kwargs["logger"] = [*loggers, RunLogger(folder, keep=self.checkpoint_file is not None)]
         elif self.subcommand != "fit":
             kwargs["logger"] = loggers or False
@@ -313,6 +320,10 @@ def _some_videos(loader: Callable[[], DataLoader], videos: list[int]) -> DataLoa
 
 # Settings that change a result; a different value than the checkpoint's is worth a line.
 _CHANGES_RESULT = {"name", "alpha", "num_classes", *CARD_TO_DATA}
+
+
+def _as_list(value: Any) -> list[Any]:
+    return list(value) if isinstance(value, list | tuple) else [] if value is None else [value]
 
 
 def _plain(value: Any) -> Any:

@@ -1,11 +1,12 @@
 """The run folder: what `octvideo fit` leaves there while it runs.
 
-config.yaml  metrics.csv  checkpoints/best.ckpt  checkpoints/last.ckpt
+config.yaml  metrics.csv  tensorboard/  checkpoints/best.ckpt  checkpoints/last.ckpt
 """
 
 import csv
 import time
 from argparse import Namespace
+from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
@@ -85,3 +86,12 @@ class RunLogger(Logger):
     @rank_zero_only
     def finalize(self, status: str) -> None:
         self.save()
+
+
+def tensorboard(folder: str | Path) -> list[Logger]:
+    """The logger for TensorBoard, into `FOLDER/tensorboard`; none where its package is not installed."""
+    if not (find_spec("tensorboard") or find_spec("tensorboardX")):
+        return []
+    from lightning.pytorch.loggers import TensorBoardLogger
+
+    return [TensorBoardLogger(folder, name="tensorboard", version="", default_hp_metric=False)]

@@ -72,9 +72,9 @@ class Augmentation:
         """Mixup or CutMix of `float (B, 3, T, H, W)` and class numbers `(B,)`; labels become `float (B, C)`."""
         choices: list[Any] = []
         if self.mixup:
-            choices.append(v2.MixUp(alpha=self.mixup, num_classes=num_classes))
+            choices.append(v2.MixUp(alpha=float(self.mixup), num_classes=num_classes))
         if self.cutmix:
-            choices.append(v2.CutMix(alpha=self.cutmix, num_classes=num_classes))
+            choices.append(v2.CutMix(alpha=float(self.cutmix), num_classes=num_classes))
         frames_first = tv_tensors.Video(clip.transpose(1, 2))  # (B, T, 3, H, W)
         mixed, shares = v2.RandomChoice(choices)(frames_first, label)
         return mixed.as_subclass(Tensor).transpose(1, 2), shares

@@ -10,7 +10,7 @@ NUM_WAITS, SLOW_DATA_SHARE = 50, 0.3  # steps looked at, and the share that is w
 
 
 class StepClock(Callback):
-    """Logs the seconds of a step and of its wait for data; warns once where data is the bottleneck."""
+    """Logs clips a second, the seconds of a step and of its wait for data; warns once where data is the bottleneck."""
 
     def __init__(self) -> None:
         self._batch_end_seconds: float | None = None
@@ -37,6 +37,7 @@ class StepClock(Callback):
             step_seconds = now - self._batch_end_seconds
             pl_module.log("train/data_seconds", self._data_seconds)
             pl_module.log("train/step_seconds", step_seconds)
+            pl_module.log("clips/s", len(batch["video"]) * trainer.world_size / step_seconds, prog_bar=True)
             pl_module.log("train/data_share", self._data_seconds / step_seconds, prog_bar=True)
             self._warn_of_slow_data(self._data_seconds / step_seconds)
         self._batch_end_seconds = now

@@ -10,8 +10,8 @@ from torch.nn.modules.batchnorm import _NormBase
 
 OPTIMIZERS = ("sgd", "adamw")
 
-# The layer that maps features to classes, in all networks of `octvideo models`.
-_HEAD = re.compile(r"(^|\.)blocks\.\d+\.proj\.(weight|bias)$")
+# The layer that maps features to classes: pytorchvideo's, torchvision's ResNets', S3D's.
+_HEAD = re.compile(r"^(blocks\.\d+\.proj|fc|classifier\.\d+)\.(weight|bias)$")
 
 
 def is_head(name: str) -> bool:

@@ -15,7 +15,8 @@ from torch.utils.checkpoint import checkpoint
 
 from octvideo.training.optimizer import norms
 
-_BLOCK = re.compile(r"^(.*\bres_blocks\.\d+)(\.|$)")
+# pytorchvideo's residual blocks, and torchvision's.
+_BLOCK = re.compile(r"^((.*\bres_blocks|layer\d)\.\d+)(\.|$)")
 
 
 def recompute_activations(network: nn.Module) -> int:
@@ -33,9 +34,8 @@ def recompute_activations(network: nn.Module) -> int:
         runner, blocks = _split(network)
         network.__dict__["forward"] = runner.forward  # no submodule: the parameters stay where they are
     else:
-        blocks = [
-            module for name, module in network.named_modules() if re.search(r"\bres_blocks\.\d+$", name)
-        ]
+        paths = {name: _BLOCK.match(name) for name, _ in network.named_modules()}
+        blocks = [network.get_submodule(name) for name, match in paths.items() if match and match[1] == name]
     if not blocks:
         raise ValueError(f"checkpoint_activations: {type(network).__name__} has no residual blocks")
     for block in blocks:

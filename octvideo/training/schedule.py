@@ -77,6 +77,7 @@ def schedule_of(
     if math.isinf(num_steps):
         raise ValueError("trainer.max_epochs and trainer.max_steps are both -1, one must end the training")
     num_steps = int(num_steps)
+    trainer.fit_loop.setup_data()  # the length of an epoch; done already where the epochs are counted
     epoch_steps = max(1, math.ceil(trainer.num_training_batches / trainer.accumulate_grad_batches))
     length = f"the length of the training, {num_steps / epoch_steps:g} epochs ({num_steps} steps)"
     warmup_steps = round(warmup_epochs * epoch_steps)

@@ -135,6 +135,60 @@ def test_mistakes(tmp_path, capsys, arguments, text):
     assert error.count("\n") == 1
 
 
+@pytest.mark.parametrize(
+    ("layout", "names"),
+    [
+        ("ucf101", ("v_Archery_g01_c01.avi", "v_Archery_g02_c01.avi", "v_Archery_g01_c02.avi")),
+        (
+            "hmdb51",
+            (
+                "A_b_Archery_u_cm_np1_ba_bad_0.avi",
+                "C_Archery_u_cm_0.avi",
+                "A_b_Archery_f_nm_np2_ri_med_1.avi",
+            ),
+        ),
+    ],
+)
+def test_a_group_in_two_splits_is_refused(tmp_path, capsys, layout, names):
+    lists = tmp_path / "lists"
+    lists.mkdir()
+    for name in names:
+        (tmp_path / "v" / "Archery").mkdir(parents=True, exist_ok=True)
+        (tmp_path / "v" / "Archery" / name).write_bytes(b"")
+
+    def split(train, test):
+        (lists / "trainlist01.txt").write_text("".join(f"Archery/{name} 1\n" for name in train))
+        (lists / "testlist01.txt").write_text("".join(f"Archery/{name}\n" for name in test))
+        rows = [*(f"{name} 1\n" for name in train), *(f"{name} 2\n" for name in test)]
+        (lists / "Archery_test_split1.txt").write_text("".join(rows))
+
+    arguments = [str(tmp_path / "v"), str(tmp_path / "out"), "--layout", layout, "--annotations", str(lists)]
+    split([names[0], names[2]], [names[1]])
+    assert manifest.main(arguments) == 0
+    split(names[:2], names[2:])
+    assert manifest.main(arguments) == 1
+    error = capsys.readouterr().err
+    assert "of class 'Archery' is in train" in error
+    assert names[0] in error
+    assert names[2] in error
+    assert manifest.main([*arguments, "--allow-shared-groups"]) == 0
+
+
+def test_hold_out(tmp_path):
+    for class_name, count in (("a", 10), ("b", 2), ("c", 1)):
+        for number in range(count):
+            (tmp_path / "v" / class_name).mkdir(parents=True, exist_ok=True)
+            (tmp_path / "v" / class_name / f"{number}.mp4").write_bytes(b"")
+    arguments = [str(tmp_path / "v"), str(tmp_path / "out"), "--layout", "folders", "--hold-out", "0.2"]
+    assert manifest.main(arguments) == 0
+    train, val = lines(tmp_path / "out" / "train.csv"), lines(tmp_path / "out" / "val.csv")
+    assert len(set(train) | set(val)) == len(train) + len(val) == 13
+    assert [sum(line.endswith(f",{label}") for line in val) for label in range(3)] == [2, 1, 0]
+    assert manifest.main(arguments) == 0
+    assert lines(tmp_path / "out" / "val.csv") == val
+    assert manifest.main([*arguments[:-1], "1.5"]) == 1
+
+
 def test_kinetics_from_annotations_to_checked_manifests(tmp_path, make_video, capsys):
     videos = tmp_path / "videos"
     make_video(videos / "a_000000_000010.mp4", num_frames=30)

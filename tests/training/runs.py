@@ -53,12 +53,12 @@ def small_data(csv: Path, **settings: Any) -> KineticsDataModule:
     return KineticsDataModule(**{**defaults, **settings})
 
 
-def small_model(**settings: Any) -> VideoClassifier:
+def small_model(*, dropout: float = 0.5, **settings: Any) -> VideoClassifier:
     seed_everything(0)
     model = VideoClassifier("i3d_tiny", num_classes=NUM_CLASSES, **{"lr": 0.02, **settings})
     for head in model.network.modules():
         if getattr(head, "dropout", 0) is None:
-            head.dropout = nn.Dropout(0.5)  # the tiny network has none
+            head.dropout = nn.Dropout(dropout)  # the tiny network has none
     return model
 
 

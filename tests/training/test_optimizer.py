@@ -20,13 +20,16 @@ def csv(tmp_path_factory, make_video):
 
 
 @pytest.mark.parametrize("alpha", [0.0, 0.5])
-def test_every_parameter_is_in_one_group(alpha: float) -> None:
-    network = create_model("i3d_tiny", alpha=alpha, num_classes=3)
+@pytest.mark.parametrize(
+    ("name", "head"), [("i3d_tiny", "blocks.5.proj."), ("r3d_18", "fc."), ("s3d", "classifier.1.")]
+)
+def test_every_parameter_is_in_one_group(name: str, head: str, alpha: float) -> None:
+    network = create_model(name, alpha=alpha, num_classes=3)
     groups = parameter_groups(network, lr=0.4, backbone_lr_factor=0.1, weight_decay=0.3, decay_norms=False)
     found = {id(p): (g["lr"], g["weight_decay"]) for g in groups for p in g["params"]}
     assert sum(len(g["params"]) for g in groups) == len(found) == len(list(network.parameters()))
     for name, parameter in network.named_parameters():
-        lr = 0.4 if name.startswith("blocks.5.proj.") else 0.04
+        lr = 0.4 if name.startswith(head) else 0.04
         decay = 0.3 if name.endswith("weight") and parameter.ndim > 1 else 0.0
         assert found[id(parameter)] == (pytest.approx(lr), decay), name
 
@@ -74,14 +77,17 @@ def test_zero_init() -> None:
 
 
 @pytest.mark.parametrize("alpha", [0.0, 0.5])
-@pytest.mark.parametrize("name", ["i3d_tiny", pytest.param("slowfast_r50", marks=pytest.mark.slow)])
-def test_recomputed_activations_change_nothing(name: str, alpha: float) -> None:
+@pytest.mark.parametrize(
+    ("name", "num_blocks"),
+    [("i3d_tiny", 4), ("r3d_18", 8), pytest.param("slowfast_r50", 32, marks=pytest.mark.slow)],
+)
+def test_recomputed_activations_change_nothing(name: str, num_blocks: int, alpha: float) -> None:
     torch.manual_seed(0)
     plain = create_model(name, alpha=alpha, num_classes=3)
     unset_zero_init(plain)
     again = copy.deepcopy(plain)
-    assert recompute_activations(again) == (4 if name == "i3d_tiny" else 32)
-    clip = torch.randn(2, 3, 4 if name == "i3d_tiny" else 8, 32, 32)
+    assert recompute_activations(again) == num_blocks
+    clip = torch.randn(2, 3, 8, 32, 32)
     kept = []
     for network in (plain, again):
         network.train()
