@@ -4,17 +4,12 @@ The network is a plain `nn.Module` from `octvideo.models.create_model`; it is `V
 `float (B, 3, T, H, W)`. Shapes below: B videos, V views a video, T frames, C classes.
 """
 
-import os
 import time
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import torch
-from lightning.pytorch import Callback, LightningModule
-from lightning.pytorch.callbacks import EMAWeightAveraging
 from lightning.pytorch.utilities import rank_zero_warn
-from lightning.pytorch.utilities.types import OptimizerLRScheduler
 from torch import Tensor, nn
 
 import octvideo
@@ -24,25 +19,11 @@ from octvideo.models import create_model
 from octvideo.models.card import CARD_KEY, card_of, check_checkpoint, check_class_names
 from octvideo.models.checkpoints import CheckpointError, load_weights, read_checkpoint
 from octvideo.models.inflate import inflate_file
-from octvideo.training.clock import StepClock
-from octvideo.training.optimizer import (
-    OPTIMIZERS,
-    build_optimizer,
-    freeze_backbone,
-    norms,
-    parameter_groups,
-    unset_zero_init,
-)
-from octvideo.training.precise_norms import PreciseNorms
-from octvideo.training.recompute import recompute_activations
-from octvideo.training.schedule import SCHEDULES, Schedule, lr_scale, schedule_of
+from octvideo.training.module import TrainedModule, check_range, check_settings
+from octvideo.training.optimizer import freeze_backbone, unset_zero_init
 
 
-class NonFiniteLossError(ArithmeticError):
-    """The training loss is not a number; the text, one line, names the batch's videos."""
-
-
-class VideoClassifier(LightningModule):
+class VideoClassifier(TrainedModule):
     """Trains and scores one of the networks of `octvideo models`.
 
     Args:
@@ -119,48 +100,16 @@ class VideoClassifier(LightningModule):
         image_checkpoint: str | None = None,
     ) -> None:
         super().__init__()
-        drops = list(drop_epochs or [])
-        for argument, value, fits, allowed in (
-            ("optimizer", optimizer, optimizer in OPTIMIZERS, " or ".join(OPTIMIZERS)),
-            ("lr", lr, lr > 0, "above 0"),
-            ("lr_batch_size", lr_batch_size, lr_batch_size is None or lr_batch_size > 0, "above 0, or none"),
-            ("backbone_lr_factor", backbone_lr_factor, 0 <= backbone_lr_factor <= 1, "0 to 1"),
-            ("momentum", momentum, 0 <= momentum < 1, "from 0 to below 1"),
-            ("nesterov", nesterov, not nesterov or momentum > 0, "false when momentum is 0"),
-            ("betas", betas, all(0 <= beta < 1 for beta in betas), "two numbers from 0 to below 1"),
-            ("weight_decay", weight_decay, weight_decay >= 0, "0 or more"),
-            ("schedule", schedule, schedule in SCHEDULES, " or ".join(SCHEDULES)),
-            ("drop_epochs", drops, drops == sorted(set(drops)) and min(drops, default=1) > 0, "increasing"),
-            (
-                "drop_epochs",
-                drops,
-                bool(drops) == (schedule == "step"),
-                "one or more with schedule step only",
-            ),
-            ("drop_factor", drop_factor, 0 < drop_factor < 1, "between 0 and 1"),
-            ("warmup_epochs", warmup_epochs, warmup_epochs >= 0, "0 or more"),
-            ("warmup_start_lr", warmup_start_lr, warmup_start_lr >= 0, "0 or more"),
-            ("label_smoothing", label_smoothing, 0 <= label_smoothing < 1, "from 0 to below 1"),
-            ("precise_norm_batches", precise_norm_batches, precise_norm_batches >= 0, "0 or more"),
-            (
-                "compile",
-                compile,
-                not (compile and checkpoint_activations),
-                "false with checkpoint_activations",
-            ),
-            ("ema_decay", ema_decay, 0 <= ema_decay < 1, "from 0 to below 1"),
-            ("view_batch_size", view_batch_size, view_batch_size >= 1, "1 or more"),
-            (
-                "image_checkpoint",
-                image_checkpoint,
-                not (checkpoint and image_checkpoint),
-                "none with checkpoint",
-            ),
-        ):
-            if not fits:
-                raise ValueError(f"{argument} is {value}, allowed: {allowed}")
+        check_range("view_batch_size", view_batch_size, view_batch_size >= 1, "1 or more")
+        check_range(
+            "image_checkpoint",
+            image_checkpoint,
+            not (checkpoint and image_checkpoint),
+            "none with checkpoint",
+        )
         # The weights to start from are in what is saved; their file may be gone by then.
         self.save_hyperparameters(ignore=["checkpoint", "image_checkpoint"])
+        check_settings(self.hparams)
         self.name = name
         self.alpha = alpha
         self.num_classes = num_classes
@@ -174,8 +123,6 @@ class VideoClassifier(LightningModule):
         self.start_report = str(self.load_report) if self.load_report else ""  # in words, for the screen
         if image_checkpoint:
             self.start_report = inflate_file(image_checkpoint, self.network)
-        self._recomputed = False
-        self._frozen_norms = freeze_norms or backbone_lr_factor == 0
         if backbone_lr_factor == 0:
             freeze_backbone(self.network)
         self.train()
@@ -188,127 +135,11 @@ class VideoClassifier(LightningModule):
         self.partial: PartialScores | None = None
         self._collector = ScoreCollector(num_classes)
         self._batch_end_seconds = 0.0
-        self.schedule = ""  # in words, once the length of the training is known
-        self._last_loss: tuple[Tensor, Tensor, int] | None = None
         self.test_data_seconds = 0.0  # of the last test, waiting for videos
 
     def forward(self, clip: Tensor) -> Tensor:
         """`(B, 3, T, H, W)` to logits `(B, C)`."""
         return self.network(clip.contiguous(memory_format=torch.channels_last_3d))
-
-    # Training
-
-    def training_step(self, batch: dict[str, Any], batch_idx: int) -> Tensor:
-        logits = self(batch["clip"])
-        loss = self.loss(logits, batch["label"])
-        # Looked at a step later, when it has long been computed: nothing waits for it.
-        self._check_finite()
-        self._last_loss = (loss.detach(), batch["video"], self.trainer.global_step)
-        size = len(batch["label"])
-        label = batch["label"] if batch["label"].ndim == 1 else batch["label"].argmax(dim=1)  # mixed clips
-        top1 = (logits.detach().argmax(dim=1) == label).float().mean()
-        self.log("train/loss", loss, prog_bar=True, batch_size=size)
-        self.log("train/top1", top1, on_step=False, on_epoch=True, batch_size=size)
-        self.log("lr", self.optimizers().param_groups[0]["lr"], batch_size=size)  # type: ignore[union-attr]
-        return loss
-
-    def _check_finite(self) -> None:
-        """Raises NonFiniteLossError, with the videos of its batch, if the last loss was no number."""
-        if self._last_loss is None or torch.isfinite(self._last_loss[0]):
-            return
-        loss, videos, step = self._last_loss
-        paths = getattr(getattr(self.trainer, "datamodule", None), "paths", None)
-        listed = paths("train") if paths else None
-        names = [listed[video] if listed else f"video {video}" for video in videos.tolist()]
-        raise NonFiniteLossError(
-            f"the loss is {float(loss)} at step {step}, of the videos {', '.join(names)}"
-        )
-
-    def on_train_epoch_end(self) -> None:
-        self._check_finite()
-        self._last_loss = None
-
-    def on_train_start(self) -> None:
-        self.print(self.schedule)
-        # Not before, since the strategy may have put other norm layers into their places.
-        if self.hparams["checkpoint_activations"] and not self._recomputed:
-            self._recomputed = True
-            recompute_activations(self.network)
-        if self.hparams["compile"]:
-            self.network.compile()
-
-    def on_train_batch_start(self, batch: Any, batch_idx: int) -> None:
-        # Dropout's numbers follow from the step, so that a resumed training goes on with the same ones.
-        if (seed := os.environ.get("PL_GLOBAL_SEED")) is not None:
-            state = np.random.SeedSequence(
-                [int(seed), self.trainer.current_epoch, batch_idx, self.global_rank]
-            )
-            torch.manual_seed(int(state.generate_state(1)[0]))
-
-    def train(self, mode: bool = True) -> "VideoClassifier":
-        super().train(mode)
-        if self._frozen_norms:
-            for norm in norms(self.network):
-                norm.eval()
-        return self
-
-    def configure_callbacks(self) -> list[Callback]:
-        callbacks: list[Callback] = [StepClock()]
-        if self.trainer.state.fn != "fit":
-            return callbacks
-        if self.hparams["ema_decay"]:
-            callbacks.append(EMAWeightAveraging(decay=self.hparams["ema_decay"]))
-        if self.hparams["precise_norm_batches"]:
-            callbacks.append(PreciseNorms(self.hparams["precise_norm_batches"]))
-        return callbacks
-
-    def configure_optimizers(self) -> OptimizerLRScheduler:
-        settings = self.hparams
-        scale = lr_scale(self.trainer, settings["lr_batch_size"])
-        peak = scale * settings["lr"]
-        groups = parameter_groups(
-            self.network,
-            lr=peak,
-            backbone_lr_factor=settings["backbone_lr_factor"],
-            weight_decay=settings["weight_decay"],
-            decay_norms=settings["decay_norms"],
-        )
-        optimizer = build_optimizer(
-            settings["optimizer"],
-            groups,
-            momentum=settings["momentum"],
-            nesterov=settings["nesterov"],
-            betas=tuple(settings["betas"]),
-        )
-        curve = schedule_of(
-            self.trainer,
-            settings["schedule"],
-            warmup_epochs=settings["warmup_epochs"],
-            warmup_start=settings["warmup_start_lr"] / settings["lr"],
-            drop_epochs=settings["drop_epochs"] or (),
-            drop_factor=settings["drop_factor"],
-        )
-        self.schedule = self._in_words(curve, peak, scale)
-        scheduler = torch.optim.lr_scheduler.LambdaLR(optimizer, curve)
-        return {"optimizer": optimizer, "lr_scheduler": {"scheduler": scheduler, "interval": "step"}}
-
-    def _in_words(self, curve: Schedule, peak: float, scale: float) -> str:
-        """The schedule as it is in effect, in one line."""
-        settings = self.hparams
-        text = curve.in_words(peak)
-        if settings["lr_batch_size"]:
-            clips = round(scale * settings["lr_batch_size"])
-            text += (
-                f"; {clips} clips a step, learning rates x {scale:g} ({settings['lr']:g} for "
-                f"{settings['lr_batch_size']})"
-            )
-        text += f"; {settings['optimizer']}, weight decay {settings['weight_decay']:g}"
-        factor = settings["backbone_lr_factor"]
-        if factor != 1:
-            text += f", backbone at x {factor:g}" if factor else ", backbone frozen"
-        if settings["ema_decay"]:
-            text += f"; moving average of the weights, {settings['ema_decay']:g}"
-        return text
 
     # Evaluation: validation is a test with one view
 
@@ -415,7 +246,7 @@ class VideoClassifier(LightningModule):
 
     def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
         """Adds the model card: what the pixels went through, and the names of the classes."""
-        self._check_finite()  # weights that are no numbers never replace good ones
+        self.check_finite()  # weights that are no numbers never replace good ones
         data = getattr(self._trainer, "datamodule", None) if self._trainer else None
         self.card = dict(getattr(data, "preprocessing", None) or self.card)
         checkpoint[CARD_KEY] = {"version": octvideo.__version__, "card": self.card}

@@ -11,9 +11,11 @@ from torch import Tensor
 from torch.utils.data import DataLoader
 
 from octvideo import VideoClassifier
-from octvideo.classifier import NonFiniteLossError, load_classifier
+from octvideo.classifier import load_classifier
 from octvideo.models.card import check_class_names
 from octvideo.models.checkpoints import CheckpointError, read_checkpoint
+from octvideo.training.checkpoint import RunCheckpoint
+from octvideo.training.module import NonFiniteLossError
 
 NUM_CLASSES = 3
 CARD = {"num_frames": 4, "mean": [0.45, 0.45, 0.45], "class_names": ["a", "b", "c"]}
@@ -150,11 +152,18 @@ def test_a_loss_that_is_no_number_names_its_videos(tmp_path) -> None:
     module.loss.forward = loss
     data = ClipData()
     data.paths = lambda name: tuple(f"/{name}/{video}.mp4" for video in range(8))
-    trainer = quiet_trainer(tmp_path, max_epochs=1, limit_val_batches=0)
+    keep = RunCheckpoint(every_n_steps=1)
+    trainer = quiet_trainer(
+        tmp_path, max_epochs=1, limit_val_batches=0, callbacks=[keep], enable_checkpointing=True
+    )
     with pytest.raises(
         NonFiniteLossError, match=r"nan at step 1, of the videos /train/2\.mp4, /train/3\.mp4"
     ):
         trainer.fit(module, datamodule=data)
+
+    kept = torch.load(tmp_path / "checkpoints" / "last.ckpt", weights_only=True)
+    assert kept["global_step"] == 1  # from before it
+    assert all(value.isfinite().all() for value in kept["state_dict"].values())
 
 
 # Arguments, optimiser, loss
@@ -169,6 +178,14 @@ def test_a_loss_that_is_no_number_names_its_videos(tmp_path) -> None:
         ({"weight_decay": -1.0}, "weight_decay is -1.0"),
         ({"warmup_epochs": -0.5}, "warmup_epochs is -0.5"),
         ({"label_smoothing": 1.0}, "label_smoothing is 1.0"),
+        ({"optimizer": "lion"}, "optimizer is lion, allowed: sgd or adamw"),
+        ({"schedule": "linear"}, "schedule is linear, allowed: cosine or step"),
+        ({"schedule": "step"}, r"drop_epochs is None, allowed: one or more"),
+        ({"drop_epochs": [3.0, 1.0], "schedule": "step"}, "drop_epochs is .*, allowed: increasing"),
+        ({"backbone_lr_factor": 2.0}, "backbone_lr_factor is 2.0"),
+        ({"ema_decay": 1.0}, "ema_decay is 1.0"),
+        ({"compile": True, "checkpoint_activations": True}, "compile is True, allowed: false with"),
+        ({"checkpoint": "a", "image_checkpoint": "b"}, "image_checkpoint is b, allowed: none with"),
         ({"view_batch_size": 0}, "view_batch_size is 0, allowed: 1 or more"),
         ({"alpha": 1.5}, "alpha is 1.5"),
         ({"num_classes": 0}, "num_classes is 0"),

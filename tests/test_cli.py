@@ -14,6 +14,7 @@ from PIL import Image
 from octvideo.cli import main
 from octvideo.cli.errors import explain
 from octvideo.cli.run_folder import RunLogger
+from octvideo.data import watchdog
 from octvideo.models import create_model
 from tests.cli_videos import NUM_VIDEOS, shrink, write_dataset
 
@@ -70,6 +71,16 @@ def test_fit_leaves_a_run_folder(run: Path) -> None:
     config = yaml.safe_load((run / "config.yaml").read_text())
     assert config["model"]["name"] == "i3d_tiny"
     assert config["seed_everything"] == 1
+
+
+def test_tensorboard_has_what_the_csv_has(run: Path) -> None:
+    events = pytest.importorskip("tensorboard.backend.event_processing.event_accumulator")
+    read = events.EventAccumulator(str(run / "tensorboard"))
+    read.Reload()
+    with (run / "metrics.csv").open() as file:
+        losses = {row["step"]: float(row["train/loss"]) for row in csv.DictReader(file) if row["train/loss"]}
+    found = {str(event.step): event.value for event in read.Scalars("train/loss")}
+    assert found == pytest.approx(losses, rel=1e-5)
 
 
 def test_checkpoints_are_plain(run: Path) -> None:
@@ -340,6 +351,13 @@ def test_errors_out_of_workers() -> None:
     )
     assert explain(ValueError(text)) == (2, 'error: /a.csv:3: label "x"')
     assert explain(RuntimeError(text.replace(here, "/x/site-packages/torch/ops.py")))[1] is None
+
+
+def test_the_death_of_a_hung_worker_names_its_video(monkeypatch) -> None:
+    error = RuntimeError("DataLoader worker (pid 5) is killed by signal: Killed.")
+    assert explain(error)[1] is None
+    monkeypatch.setattr(watchdog, "killed", ["/a.mp4: not decoded within 300 seconds"])
+    assert explain(error) == (1, "error: /a.mp4: not decoded within 300 seconds")
 
 
 def test_interruption_is_130() -> None:

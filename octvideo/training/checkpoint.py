@@ -2,7 +2,9 @@
 
 import os
 import time
+from collections.abc import Callable
 from contextlib import suppress
+from functools import partial
 from io import BytesIO
 from pathlib import Path
 from typing import Any
@@ -12,7 +14,7 @@ from lightning.fabric.plugins.io.torch_io import TorchCheckpointIO
 from lightning.pytorch import LightningModule, Trainer
 from lightning.pytorch.callbacks import ModelCheckpoint
 
-from octvideo.training.stop import Stopped, StopSignals
+from octvideo.training.stop import STEPS_A_LOOK, Stopped, StopSignals
 
 
 class CheckpointWriteError(OSError):
@@ -123,19 +125,21 @@ class RunCheckpoint(ModelCheckpoint):
             return  # the end of the epoch is near, and a resumed run would skip its validation
         signum = self._signals.agreed(trainer, batch_idx)
         stepped = (batch_idx + 1) % trainer.accumulate_grad_batches == 0
-        if stepped and (signum or self._is_due(trainer)):
+        if stepped and (signum or self._is_due(trainer, batch_idx)):
             self.save_last_now(trainer)
         if signum and stepped:
             raise Stopped(signum, trainer.global_step)
 
-    def _is_due(self, trainer: Trainer) -> bool:
+    def _is_due(self, trainer: Trainer, batch_idx: int) -> bool:
         if self._every_n_steps and trainer.global_step - self._saved_step >= self._every_n_steps:
             return True
         if self._every_seconds is None:
             return False
         due = time.monotonic() - self._saved_seconds >= self._every_seconds
-        # The first process's clock, since all of them take part in a checkpoint.
-        return trainer.strategy.broadcast(due) if trainer.world_size > 1 else due
+        if trainer.world_size == 1:
+            return due
+        # The first process's clock, since all of them take part in a checkpoint; asking it costs a wait.
+        return (batch_idx + 1) % STEPS_A_LOOK == 0 and trainer.strategy.broadcast(due)
 
     def on_train_epoch_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
         super().on_train_epoch_end(trainer, pl_module)
@@ -151,11 +155,29 @@ class RunCheckpoint(ModelCheckpoint):
     def on_exception(self, trainer: Trainer, pl_module: LightningModule, exception: BaseException) -> None:
         self._signals.restore()
 
+    def on_validation_batch_end(
+        self,
+        trainer: Trainer,
+        pl_module: LightningModule,
+        outputs: Any,
+        batch: Any,
+        batch_idx: int,
+        dataloader_idx: int = 0,
+    ) -> None:
+        # A validation may take longer than a scheduler waits; the last.ckpt from before it has to do.
+        if trainer.state.fn != "fit" or trainer.sanity_checking:
+            return
+        if signum := self._signals.agreed(trainer, batch_idx):
+            raise Stopped(signum, self._saved_step)
+
+    def _save_checkpoint(self, trainer: Trainer, filepath: str) -> None:
+        _by_all(trainer, filepath, partial(super()._save_checkpoint, trainer, filepath))
+
     def save_last_now(self, trainer: Trainer) -> None:
         """Writes `last.ckpt`, and forgets versions older than the newest `keep_newest`."""
         assert self.dirpath is not None
         last = Path(self.dirpath) / "last.ckpt"
-        trainer.save_checkpoint(last)
+        _by_all(trainer, last, partial(trainer.save_checkpoint, last))
         self.last_model_path = str(last)
         self._saved_seconds, self._saved_step = time.monotonic(), trainer.global_step
         if not (self._keep_newest and trainer.is_global_zero):
@@ -166,3 +188,17 @@ class RunCheckpoint(ModelCheckpoint):
         copy.hardlink_to(last)
         for old in sorted(last.parent.glob("step-*.ckpt"))[: -self._keep_newest]:
             old.unlink(missing_ok=True)
+
+
+def _by_all(trainer: Trainer, path: str | Path, save: Callable[[], None]) -> None:
+    """Saves; where the first process, which writes, fails, all of them do, instead of waiting for it."""
+    failure: CheckpointWriteError | None = None
+    try:
+        save()
+    except CheckpointWriteError as error:
+        failure = error
+        trainer.strategy.barrier("Trainer.save_checkpoint")  # where the others are
+    if trainer.world_size > 1 and trainer.strategy.reduce_boolean_decision(failure is not None, all=False):
+        failure = failure or CheckpointWriteError(f"{path}: the first process could not write it")
+    if failure:
+        raise failure

@@ -127,7 +127,8 @@ def train_epochs(videos, num_workers, epochs=2):
 
 def test_a_clip_depends_on_seed_epoch_and_video_alone(videos):
     here, there = train_epochs(videos, 0), train_epochs(videos, 2)
-    assert sorted(here) == sorted(there) == [(epoch, video) for epoch in (0, 1) for video in range(4)]
+    assert list(here) == list(there)  # the batches' composition too
+    assert sorted(here) == [(epoch, video) for epoch in (0, 1) for video in range(4)]
     assert all(torch.equal(here[key], there[key]) for key in here)
     assert any(not torch.equal(here[0, video], here[1, video]) for video in range(4))
     data = KineticsDataModule(train_csv=str(videos / "train.csv"), seed=1, **SMALL)
@@ -350,6 +351,38 @@ def test_a_hung_worker_is_killed_and_its_video_named(videos, monkeypatch, stage)
     ) as caught:
         next(iter(getattr(data, f"{stage}_dataloader")()))
     assert str(caught.value).startswith(str(videos))
+
+
+def test_a_resumed_epoch_has_the_videos_that_were_left(videos):
+    def order(start):
+        data = KineticsDataModule(train_csv=str(videos / "train.csv"), **{**SMALL, "batch_size": 1})
+        loader = data.train_dataloader()
+        loader.sampler.start = start
+        epochs = []
+        for epoch in (1, 2):
+            loader.sampler.set_epoch(epoch)
+            epochs.append([video for batch in loader for video in batch["video"].tolist()])
+        assert len(loader) == 4  # the trainer counts whole epochs
+        return epochs
+
+    whole, rest = order(0), order(3)
+    assert rest == [whole[0][3:], whole[1]]
+
+
+def test_a_resumed_epoch_must_have_the_same_batches():
+    state = {"batches": 3, "batch_size": 2, "world_size": 1, "seed": 0}
+    data = KineticsDataModule(**{**SMALL, "batch_size": 4})
+    data.trainer = SimpleNamespace(world_size=1, state=SimpleNamespace(fn="fit"))
+    with pytest.raises(ValueError, match="batch_size is 4, allowed is 2: the checkpoint is in the middle"):
+        data.load_state_dict(state)
+    data.load_state_dict({**state, "batches": 0})  # between two epochs anything may change
+
+
+def test_too_few_videos_for_the_processes(videos):
+    data = KineticsDataModule(train_csv=str(videos / "train.csv"), **SMALL)
+    data.trainer = SimpleNamespace(world_size=5, global_rank=0)
+    with pytest.raises(ValueError, match="4 training videos for 5 processes"):
+        data.train_dataloader()
 
 
 def test_two_processes_share_the_videos(videos):

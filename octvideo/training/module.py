@@ -1,0 +1,190 @@
+"""How a network is trained: loss, optimiser, schedule and what watches over them, as a LightningModule."""
+
+import os
+from collections.abc import Mapping
+from typing import Any
+
+import numpy as np
+import torch
+from lightning.pytorch import Callback, LightningModule
+from lightning.pytorch.callbacks import EMAWeightAveraging
+from lightning.pytorch.utilities.types import OptimizerLRScheduler
+from torch import Tensor, nn
+
+from octvideo.training.clock import StepClock
+from octvideo.training.optimizer import OPTIMIZERS, build_optimizer, norms, parameter_groups
+from octvideo.training.precise_norms import PreciseNorms
+from octvideo.training.recompute import recompute_activations
+from octvideo.training.schedule import SCHEDULES, Schedule, lr_scale, schedule_of
+
+
+class NonFiniteLossError(ArithmeticError):
+    """The training loss is not a number; the text, one line, names the batch's videos."""
+
+
+def check_range(name: str, value: Any, fits: bool, allowed: str) -> None:
+    """Raises ValueError, with the three in its text, if the value does not fit."""
+    if not fits:
+        raise ValueError(f"{name} is {value}, allowed: {allowed}")
+
+
+def check_settings(of: Mapping[str, Any]) -> None:
+    """Raises ValueError for the first of VideoClassifier's training settings that is outside its range."""
+    drops = list(of["drop_epochs"] or [])
+    stepped = of["schedule"] == "step"
+    for name, fits, allowed in (
+        ("optimizer", of["optimizer"] in OPTIMIZERS, " or ".join(OPTIMIZERS)),
+        ("lr", of["lr"] > 0, "above 0"),
+        ("lr_batch_size", of["lr_batch_size"] is None or of["lr_batch_size"] > 0, "above 0, or none"),
+        ("backbone_lr_factor", 0 <= of["backbone_lr_factor"] <= 1, "0 to 1"),
+        ("momentum", 0 <= of["momentum"] < 1, "from 0 to below 1"),
+        ("nesterov", not of["nesterov"] or of["momentum"] > 0, "false when momentum is 0"),
+        ("betas", all(0 <= beta < 1 for beta in of["betas"]), "two numbers from 0 to below 1"),
+        ("weight_decay", of["weight_decay"] >= 0, "0 or more"),
+        ("schedule", of["schedule"] in SCHEDULES, " or ".join(SCHEDULES)),
+        ("drop_epochs", drops == sorted(set(drops)) and min(drops, default=1) > 0, "increasing, above 0"),
+        ("drop_epochs", bool(drops) == stepped, "one or more with schedule step, none with cosine"),
+        ("drop_factor", 0 < of["drop_factor"] < 1, "between 0 and 1"),
+        ("warmup_epochs", of["warmup_epochs"] >= 0, "0 or more"),
+        ("warmup_start_lr", of["warmup_start_lr"] >= 0, "0 or more"),
+        ("label_smoothing", 0 <= of["label_smoothing"] < 1, "from 0 to below 1"),
+        ("precise_norm_batches", of["precise_norm_batches"] >= 0, "0 or more"),
+        (
+            "compile",
+            not (of["compile"] and of["checkpoint_activations"]),
+            "false with checkpoint_activations",
+        ),
+        ("ema_decay", 0 <= of["ema_decay"] < 1, "from 0 to below 1"),
+    ):
+        check_range(name, of[name], fits, allowed)
+
+
+class TrainedModule(LightningModule):
+    """What of VideoClassifier concerns training; its settings are those of `hparams`.
+
+    Attributes:
+        network: the network, made by the subclass.
+        loss: of logits `(B, C)` and class numbers `(B,)` or shares `(B, C)`, made by the subclass.
+        schedule: the schedule in words, once the length of the training is known.
+    """
+
+    network: nn.Module
+    loss: nn.Module
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.schedule = ""
+        self._recomputed = False
+        self._last_loss: tuple[Tensor, Tensor, int] | None = None
+
+    def training_step(self, batch: dict[str, Any], batch_idx: int) -> Tensor:
+        logits = self(batch["clip"])
+        loss = self.loss(logits, batch["label"])
+        # Looked at a step later, when it has long been computed: nothing waits for it.
+        self.check_finite()
+        self._last_loss = (loss.detach(), batch["video"], self.trainer.global_step)
+        size = len(batch["label"])
+        label = batch["label"] if batch["label"].ndim == 1 else batch["label"].argmax(dim=1)  # mixed clips
+        top1 = (logits.detach().argmax(dim=1) == label).float().mean()
+        self.log("train/loss", loss, prog_bar=True, batch_size=size)
+        self.log("train/top1", top1, on_step=False, on_epoch=True, batch_size=size)
+        self.log("lr", self.optimizers().param_groups[0]["lr"], batch_size=size)  # type: ignore[union-attr]
+        return loss
+
+    def check_finite(self) -> None:
+        """Raises NonFiniteLossError, with the videos of its batch, if the last loss was no number."""
+        if self._last_loss is None or torch.isfinite(self._last_loss[0]):
+            return
+        loss, videos, step = self._last_loss
+        paths = getattr(getattr(self.trainer, "datamodule", None), "paths", None)
+        listed = paths("train") if paths else None
+        names = [listed[video] if listed else f"video {video}" for video in videos.tolist()]
+        raise NonFiniteLossError(
+            f"the loss is {float(loss)} at step {step}, of the videos {', '.join(names)}"
+        )
+
+    def on_train_epoch_end(self) -> None:
+        self.check_finite()
+        self._last_loss = None
+
+    def on_train_start(self) -> None:
+        self.print(self.schedule)
+        # Not before, since the strategy may have put other norm layers into their places.
+        if self.hparams["checkpoint_activations"] and not self._recomputed:
+            self._recomputed = True
+            recompute_activations(self.network)
+        if self.hparams["compile"]:
+            self.network.compile()
+
+    def on_train_batch_start(self, batch: Any, batch_idx: int) -> None:
+        # Dropout's numbers follow from the step, so that a resumed training goes on with the same ones.
+        if (seed := os.environ.get("PL_GLOBAL_SEED")) is not None:
+            state = np.random.SeedSequence(
+                [int(seed), self.trainer.current_epoch, batch_idx, self.global_rank]
+            )
+            torch.manual_seed(int(state.generate_state(1)[0]))
+
+    def train(self, mode: bool = True) -> "TrainedModule":
+        super().train(mode)
+        if self.hparams["freeze_norms"] or self.hparams["backbone_lr_factor"] == 0:
+            for norm in norms(self.network):
+                norm.eval()
+        return self
+
+    def configure_callbacks(self) -> list[Callback]:
+        callbacks: list[Callback] = [StepClock()]
+        if self.trainer.state.fn != "fit":
+            return callbacks
+        if self.hparams["ema_decay"]:
+            callbacks.append(EMAWeightAveraging(decay=self.hparams["ema_decay"]))
+        if self.hparams["precise_norm_batches"]:
+            callbacks.append(PreciseNorms(self.hparams["precise_norm_batches"]))
+        return callbacks
+
+    def configure_optimizers(self) -> OptimizerLRScheduler:
+        settings = self.hparams
+        scale = lr_scale(self.trainer, settings["lr_batch_size"])
+        peak = scale * settings["lr"]
+        groups = parameter_groups(
+            self.network,
+            lr=peak,
+            backbone_lr_factor=settings["backbone_lr_factor"],
+            weight_decay=settings["weight_decay"],
+            decay_norms=settings["decay_norms"],
+        )
+        optimizer = build_optimizer(
+            settings["optimizer"],
+            groups,
+            momentum=settings["momentum"],
+            nesterov=settings["nesterov"],
+            betas=tuple(settings["betas"]),
+        )
+        curve = schedule_of(
+            self.trainer,
+            settings["schedule"],
+            warmup_epochs=settings["warmup_epochs"],
+            warmup_start=settings["warmup_start_lr"] / settings["lr"],
+            drop_epochs=settings["drop_epochs"] or (),
+            drop_factor=settings["drop_factor"],
+        )
+        self.schedule = self._in_words(curve, peak, scale)
+        scheduler = torch.optim.lr_scheduler.LambdaLR(optimizer, curve)
+        return {"optimizer": optimizer, "lr_scheduler": {"scheduler": scheduler, "interval": "step"}}
+
+    def _in_words(self, curve: Schedule, peak: float, scale: float) -> str:
+        """The schedule as it is in effect, in one line."""
+        settings = self.hparams
+        text = curve.in_words(peak)
+        if settings["lr_batch_size"]:
+            clips = round(scale * settings["lr_batch_size"])
+            text += (
+                f"; {clips} clips a step, learning rates x {scale:g} ({settings['lr']:g} for "
+                f"{settings['lr_batch_size']})"
+            )
+        text += f"; {settings['optimizer']}, weight decay {settings['weight_decay']:g}"
+        factor = settings["backbone_lr_factor"]
+        if factor != 1:
+            text += f", backbone at x {factor:g}" if factor else ", backbone frozen"
+        if settings["ema_decay"]:
+            text += f"; moving average of the weights, {settings['ema_decay']:g}"
+        return text
