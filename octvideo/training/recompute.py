@@ -1,6 +1,7 @@
 """Activation checkpointing: residual blocks keep their input alone and are computed again in the backward pass.
 
-https://arxiv.org/abs/1604.06174. The result is the same to the last bit: norm layers do not count their batch twice.
+https://arxiv.org/abs/1604.06174. Norm layers do not count their batch twice; results are the same, but for the order
+in which gradients are summed.
 """
 
 import re

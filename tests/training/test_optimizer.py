@@ -1,7 +1,7 @@
 """Which parameters learn at which rate, and what the options of a training do to it."""
 
 import copy
-import math
+from functools import partial
 
 import pytest
 import torch
@@ -11,7 +11,7 @@ from octvideo import VideoClassifier
 from octvideo.models import create_model
 from octvideo.training.optimizer import norms, parameter_groups, unset_zero_init
 from octvideo.training.recompute import recompute_activations
-from tests.training.runs import small_data, small_model, small_trainer, write_videos
+from tests.training.runs import Record, small_data, small_model, small_trainer, write_videos
 
 
 @pytest.fixture(scope="module")
@@ -107,7 +107,8 @@ def test_recomputed_activations_change_nothing(name: str, num_blocks: int, alpha
     for key, value in plain.state_dict().items():
         torch.testing.assert_close(again.state_dict()[key], value, rtol=0, atol=0, msg=key)
     for (key, one), other in zip(plain.named_parameters(), again.parameters(), strict=True):
-        torch.testing.assert_close(other.grad, one.grad, rtol=0, atol=0, msg=key)
+        scale = float(one.grad.abs().max())
+        torch.testing.assert_close(other.grad, one.grad, rtol=0, atol=1e-4 * scale, msg=key)
 
 
 def test_precise_norms_are_the_mean_over_batches(csv, tmp_path) -> None:
@@ -149,9 +150,15 @@ def test_moving_average_is_what_is_kept(csv, tmp_path) -> None:
 def test_compiled_training_is_the_same(csv, tmp_path) -> None:
     losses = []
     for compiled in (False, True):
-        model = small_model(compile=compiled)
-        trainer = small_trainer(tmp_path, [], max_epochs=1, limit_val_batches=1, enable_checkpointing=False)
+        model = small_model(compile=compiled, alpha=0.25, dropout=0.0, lr=1e-3)
+        # Without the code generator, which takes a minute: torch's own tests hold that.
+        model.network.compile = partial(model.network.compile, backend="aot_eager")
+        record = Record()
+        trainer = small_trainer(
+            tmp_path, [record], max_epochs=1, limit_val_batches=1, enable_checkpointing=False
+        )
         trainer.fit(model, datamodule=small_data(csv))
-        losses.append(float(trainer.callback_metrics["val/loss"]))
+        losses.append([*record.losses.values(), float(trainer.callback_metrics["val/loss"])])
+        assert (model.network._compiled_call_impl is not None) == compiled
         assert all(name.startswith("network.blocks.") for name in model.state_dict())
-    assert math.isclose(*losses, rel_tol=1e-3)
+    assert losses[1] == pytest.approx(losses[0], rel=1e-3)
