@@ -355,6 +355,7 @@ def test_errors_out_of_workers() -> None:
 
 def test_the_death_of_a_hung_worker_names_its_video(monkeypatch) -> None:
     error = RuntimeError("DataLoader worker (pid 5) is killed by signal: Killed.")
+    monkeypatch.setattr(watchdog, "killed", [])
     assert explain(error)[1] is None
     monkeypatch.setattr(watchdog, "killed", ["/a.mp4: not decoded within 300 seconds"])
     assert explain(error) == (1, "error: /a.mp4: not decoded within 300 seconds")
