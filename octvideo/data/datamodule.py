@@ -63,8 +63,8 @@ class KineticsDataModule(LightningDataModule):
         decoder: "auto", "decord", "torchcodec" or "pyav", see `octvideo.data.open_video`.
         decode_device: "cpu", in worker processes; or "cuda", in `num_workers` threads of the training process,
             on its GPU, where the frames stay.
-        seconds_a_video: a decoder that takes longer hangs: the video is named and its worker process ended, which
-            stops the run; None is no limit.
+        seconds_a_video: a decoder that takes longer hangs: its worker process is killed, which stops the run, and
+            the video named; the next start counts it as unreadable (`hung.txt`). None is no limit.
         max_unreadable: training stops when more than this share of the videos (and more than one) can't be
             read within an epoch.
         repeat_first_frame: val, test and predict: every clip is its first frame repeated.
@@ -301,7 +301,13 @@ class KineticsDataModule(LightningDataModule):
         if device.type == "cuda" and device.index is None and self.trainer is not None:
             of_trainer = self.trainer.strategy.root_device
             device = of_trainer if of_trainer.type == "cuda" else device
-        return {"decoder": self.decoder, "device": device, "seconds_a_video": self.seconds_a_video}
+        hung = Path(self.trainer.default_root_dir) / "hung.txt" if self.trainer else None
+        return {
+            "decoder": self.decoder,
+            "device": device,
+            "seconds_a_video": self.seconds_a_video,
+            "hung_file": hung.absolute() if hung else None,
+        }
 
     def _loader(
         self, dataset: Dataset, sampler: Sampler, batch_size: int, collate: Collate, drop_last: bool = False

@@ -10,6 +10,7 @@ from collections.abc import Iterator
 from contextlib import nullcontext
 from dataclasses import dataclass
 from itertools import islice
+from pathlib import Path
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -89,8 +90,8 @@ class ClipSampler(DistributedSampler):
             yield ClipIndex(self.epoch, index)
 
 
-def _watchdog(seconds_a_video: float | None) -> Watchdog | None:
-    return None if seconds_a_video is None else Watchdog(seconds_a_video)
+def _watchdog(seconds_a_video: float | None, hung_file: Path | None) -> Watchdog | None:
+    return None if seconds_a_video is None else Watchdog(seconds_a_video, hung_file)
 
 
 class TrainDataset(Dataset):
@@ -110,6 +111,7 @@ class TrainDataset(Dataset):
         decoder: str = "auto",
         device: str | torch.device = "cpu",
         seconds_a_video: float | None = None,
+        hung_file: Path | None = None,
     ) -> None:
         self.manifest = manifest
         self.spec = spec
@@ -117,7 +119,7 @@ class TrainDataset(Dataset):
         self.seed = seed
         self.decoder = decoder
         self.device = device
-        self.watchdog = _watchdog(seconds_a_video)
+        self.watchdog = _watchdog(seconds_a_video, hung_file)
 
     def __len__(self) -> int:
         return len(self.manifest)
@@ -149,7 +151,7 @@ class TrainDataset(Dataset):
     def _clip(self, video: int, rng: np.random.Generator) -> torch.Tensor:
         path = self.manifest.paths[video]
         with (
-            self.watchdog.busy(video) if self.watchdog else nullcontext(),
+            self.watchdog.busy(video, path) if self.watchdog else nullcontext(),
             open_video(path, decoder=self.decoder, device=self.device) as reader,
         ):
             start = random_start(video_seconds(reader.pts_seconds), self.spec.seconds, rng)
@@ -175,6 +177,7 @@ class EvalDataset(Dataset):
         decoder: str = "auto",
         device: str | torch.device = "cpu",
         seconds_a_video: float | None = None,
+        hung_file: Path | None = None,
         repeat_first_frame: bool = False,
     ) -> None:
         if num_clips < 1:
@@ -185,7 +188,7 @@ class EvalDataset(Dataset):
         self.num_clips = num_clips
         self.decoder = decoder
         self.device = device
-        self.watchdog = _watchdog(seconds_a_video)
+        self.watchdog = _watchdog(seconds_a_video, hung_file)
         self.repeat_first_frame = repeat_first_frame
 
     def __len__(self) -> int:
@@ -202,7 +205,7 @@ class EvalDataset(Dataset):
     def _views(self, video: int) -> torch.Tensor:
         path = self.manifest.paths[video]
         with (
-            self.watchdog.busy(video) if self.watchdog else nullcontext(),
+            self.watchdog.busy(video, path) if self.watchdog else nullcontext(),
             open_video(path, decoder=self.decoder, device=self.device) as reader,
         ):
             starts = uniform_starts(video_seconds(reader.pts_seconds), self.spec.seconds, self.num_clips)

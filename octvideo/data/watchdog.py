@@ -11,9 +11,12 @@ import threading
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
+from pathlib import Path
 
 import torch
 from torch.utils.data import get_worker_info
+
+from octvideo.data.decode import VideoDecodeError
 
 _log = logging.getLogger(__name__)
 
@@ -29,19 +32,37 @@ class Watchdog:
 
     Args:
         seconds: a video that takes longer hangs.
+        file: lists, a line each, the videos that have hung; they count as unreadable, so that the next start gets
+            past them. None: not listed.
     """
 
-    def __init__(self, seconds: float) -> None:
+    def __init__(self, seconds: float, file: Path | None = None) -> None:
         self.seconds = seconds
+        self.file = file
+        listed = file.read_text(encoding="utf-8") if file and file.is_file() else ""
+        self.hung = frozenset(listed.splitlines())
         # A row a worker: process, video + 1 (0 is none), since when. A tensor, since those can be sent to workers.
         self.notes = torch.zeros(MAX_WORKERS, 3, dtype=torch.float64).share_memory_()
 
     @contextmanager
-    def busy(self, video: int) -> Iterator[None]:
-        """In a worker, around the decoding of a video. Elsewhere nothing is noted."""
+    def busy(self, video: int, path: str) -> Iterator[None]:
+        """Around the decoding of a video. Outside a worker, which can be killed alone, a hanging one is only named.
+
+        Raises:
+            VideoDecodeError: it has hung before.
+        """
+        if path in self.hung:
+            raise VideoDecodeError(path, f"has hung its decoder before; {self.file} lists it")
         worker = get_worker_info()
         if worker is None or worker.id >= MAX_WORKERS:
-            yield
+            text = "%s: not decoded within %g seconds"
+            timer = threading.Timer(self.seconds, _log.error, (text, path, self.seconds))
+            timer.daemon = True
+            timer.start()
+            try:
+                yield
+            finally:
+                timer.cancel()
             return
         note = self.notes[worker.id]
         note[0], note[2] = os.getpid(), time.monotonic()  # the same clock for all processes of a machine
@@ -75,6 +96,11 @@ class Watchdog:
 
     def _kill(self, pid: int, path: str) -> None:
         text = f"{path}: not decoded within {self.seconds:g} seconds; its worker process {pid} is killed"
+        if self.file:
+            self.file.parent.mkdir(parents=True, exist_ok=True)
+            with self.file.open("a", encoding="utf-8") as lines:
+                lines.write(f"{path}\n")
+            text += f"; the next start passes it over ({self.file})"
         killed.append(text)
         _log.error("%s", text)
         with suppress(ProcessLookupError):

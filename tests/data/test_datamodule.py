@@ -334,7 +334,7 @@ def test_missing_pieces(videos):
 
 
 @pytest.mark.parametrize("stage", ["train", "test"])
-def test_a_hung_worker_is_killed_and_its_video_named(videos, monkeypatch, stage):
+def test_a_hung_worker_is_killed_and_its_video_named(videos, tmp_path, monkeypatch, stage):
     import octvideo.data.dataset as dataset
 
     def hang(path, **options):
@@ -346,11 +346,25 @@ def test_a_hung_worker_is_killed_and_its_video_named(videos, monkeypatch, stage)
     (videos / "hangs.csv").write_text("1.mp4 0\n")
     csv = {f"{stage}_csv": str(videos / "hangs.csv")}
     data = KineticsDataModule(**csv, seconds_a_video=1, **{**SMALL, "num_workers": 1})
+    data.trainer = SimpleNamespace(
+        world_size=1, global_rank=0, default_root_dir=tmp_path, strategy=None, state=SimpleNamespace(fn=stage)
+    )
     with pytest.raises(
         VideoDecodeError, match=r"1\.mp4: not decoded within 1 seconds; its worker process \d+ is killed"
     ) as caught:
         next(iter(getattr(data, f"{stage}_dataloader")()))
     assert str(caught.value).startswith(str(videos))
+    assert (tmp_path / "hung.txt").read_text() == f"{videos / '1.mp4'}\n"
+
+
+def test_a_video_that_hung_is_passed_over_at_the_next_start(videos, tmp_path):
+    (tmp_path / "hung.txt").write_text(f"{videos / '1.mp4'}\n")
+    model = Recorder()
+    data = KineticsDataModule(test_csv=str(videos / "train.csv"), **SMALL)
+    trainer(tmp_path).test(model, datamodule=data, verbose=False)
+    ((video, error),) = [pair for batch in model.eval_batches for pair in batch["errors"]]
+    assert video == 1
+    assert error == f"{videos / '1.mp4'}: has hung its decoder before; {tmp_path / 'hung.txt'} lists it"
 
 
 def test_a_resumed_epoch_has_the_videos_that_were_left(videos):
@@ -380,7 +394,7 @@ def test_a_resumed_epoch_must_have_the_same_batches():
 
 def test_too_few_videos_for_the_processes(videos):
     data = KineticsDataModule(train_csv=str(videos / "train.csv"), **SMALL)
-    data.trainer = SimpleNamespace(world_size=5, global_rank=0)
+    data.trainer = SimpleNamespace(world_size=5, global_rank=0, default_root_dir=".")
     with pytest.raises(ValueError, match="4 training videos for 5 processes"):
         data.train_dataloader()
 
@@ -389,7 +403,9 @@ def test_two_processes_share_the_videos(videos):
     data = KineticsDataModule(
         train_csv=str(videos / "train.csv"), test_csv=str(videos / "train.csv"), **{**SMALL, "batch_size": 1}
     )
-    data.trainer = SimpleNamespace(world_size=2, state=SimpleNamespace(fn="test"), strategy=None)
+    data.trainer = SimpleNamespace(
+        world_size=2, state=SimpleNamespace(fn="test"), strategy=None, default_root_dir="."
+    )
     seen = {"train": [], "test": []}
     for rank in (0, 1):
         data.trainer.global_rank = rank
