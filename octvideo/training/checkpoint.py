@@ -177,7 +177,7 @@ class RunCheckpoint(ModelCheckpoint):
         """Writes `last.ckpt`, and forgets versions older than the newest `keep_newest`."""
         assert self.dirpath is not None
         last = Path(self.dirpath) / "last.ckpt"
-        _by_all(trainer, last, partial(trainer.save_checkpoint, last))
+        _by_all(trainer, last, partial(trainer.save_checkpoint, last, weights_only=False))
         self.last_model_path = str(last)
         self._saved_seconds, self._saved_step = time.monotonic(), trainer.global_step
         if not (self._keep_newest and trainer.is_global_zero):

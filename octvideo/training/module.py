@@ -88,7 +88,8 @@ class TrainedModule(LightningModule):
         top1 = (logits.detach().argmax(dim=1) == label).float().mean()
         self.log("train/loss", loss, prog_bar=True, batch_size=size)
         self.log("train/top1", top1, on_step=False, on_epoch=True, batch_size=size)
-        self.log("lr", self.optimizers().param_groups[0]["lr"], batch_size=size)  # type: ignore[union-attr]
+        groups = self.optimizers().param_groups  # type: ignore[union-attr]
+        self.log("lr", max(group["lr"] for group in groups), batch_size=size)
         return loss
 
     def check_finite(self) -> None:
