@@ -6,6 +6,8 @@ some containers.
 """
 
 from dataclasses import dataclass
+from functools import cached_property
+from itertools import pairwise
 
 import av
 import numpy as np
@@ -46,7 +48,7 @@ class PacketTable:
     time_base: float
     average_fps: float
 
-    @property
+    @cached_property
     def frame_pts(self) -> np.ndarray | None:
         """Times of the frames in order, `int64 (num_frames,)`; None if packets alone do not tell them.
 
@@ -63,6 +65,12 @@ class PacketTable:
             return None
         ordered = np.unique(np.asarray(times, dtype=np.int64))
         return ordered if len(ordered) == len(times) else None
+
+    @property
+    def has_b_frames(self) -> bool:
+        """Whether frames are stored in another order than they are shown: some need a later one."""
+        times = [pts for pts in self.pts if pts is not None]
+        return any(after < before for before, after in pairwise(times))
 
     @property
     def has_open_gop(self) -> bool:
@@ -120,6 +128,7 @@ def read_packets(path: str, container: InputContainer, stream: VideoStream) -> P
     shown: list[bool] = []
     keys_hold = True
     codec = stream.codec_context.codec.canonical_name
+    extradata = stream.codec_context.extradata
     try:
         for packet in container.demux(stream):
             if packet.size == 0:  # the flush packet that ends the stream
@@ -128,11 +137,11 @@ def read_packets(path: str, container: InputContainer, stream: VideoStream) -> P
             dts.append(packet.dts)
             start = packet.is_keyframe
             if start and codec == "h264":
-                start = starts_anew(bytes(packet), stream.codec_context.extradata)
+                start = starts_anew(memoryview(packet), extradata)
                 keys_hold &= start
             key.append(start)
             # Bit 4 of a VP8 frame's first byte: "show_frame", RFC 6386, 9.1.
-            hidden = codec == "vp8" and not bytes(packet)[0] & 0x10
+            hidden = codec == "vp8" and not memoryview(packet)[0] & 0x10
             shown.append(not (packet.is_discard or hidden))
     except Exception as error:
         raise av_failure(path, error) from None

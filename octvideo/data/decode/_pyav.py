@@ -1,21 +1,26 @@
 """PyAV: the reference backend. Exact on every kind of file, because it checks where each seek has landed.
 
 Random access decodes from the key frame at or before the wanted frame's time. The packet table says which
-packet that is; after a seek, packets are dropped until exactly that one comes. Where a wanted frame does not
-come out, or comes out damaged, decoding starts again from the beginning of the file.
+packet that is; after a seek, packets are dropped until exactly that one comes. H.264 pictures that nothing
+refers to (most B-frames) are not decoded unless they are wanted. Where a wanted frame does not come out, or
+comes out damaged, decoding starts again from the beginning of the file.
 """
 
 from collections.abc import Iterator
+from itertools import chain, islice
 
 import av
 import numpy as np
 import torch
 from av.container import InputContainer
 from av.video.frame import VideoFrame
+from av.video.reformatter import VideoReformatter
 from av.video.stream import VideoStream
 
 from octvideo.data.decode._base import VideoDecodeError, VideoReader
+from octvideo.data.decode._h264 import is_disposable
 from octvideo.data.decode._packets import PacketTable, av_failure, open_container, read_packets
+from octvideo.data.decode._runs import Run, RunPlanner
 
 
 class PyAVReader(VideoReader):
@@ -35,14 +40,15 @@ class PyAVReader(VideoReader):
             self.close()
             raise
         self._rotation: int | None = None
+        self._converter = VideoReformatter()
 
     def _plan(self) -> None:
-        """Sets the frames' times, and for each frame the packet that decoding it starts from."""
+        """Sets the frames' times, and how each is reached."""
         table = self.packets
         frame_pts = table.frame_pts
-        self._by_time = frame_pts is not None
+        self._planner = None if frame_pts is None else RunPlanner(table, frame_pts)
         if frame_pts is None:
-            times = [frame.pts for _, frame in self.decode_from(0)]
+            times = [frame.pts for frame in self.decode_all()]
             if not times:
                 raise VideoDecodeError(self.path, "no frame can be decoded")
             fps = table.average_fps or 25.0
@@ -52,26 +58,16 @@ class PyAVReader(VideoReader):
                 frame_pts = np.sort(np.asarray(known, dtype=np.int64))
             else:
                 frame_pts = np.round(np.arange(len(times)) / fps / table.time_base).astype(np.int64)
-        self._frame_pts: np.ndarray = frame_pts
         self.num_frames = len(frame_pts)
         self.pts_seconds = frame_pts * table.time_base
         span = float(self.pts_seconds[-1] - self.pts_seconds[0])
         self.fps = table.average_fps or ((self.num_frames - 1) / span if span else 25.0)
-        # The last key packet whose time is not after the frame's; later ones can't serve (open GOP).
-        keys = [
-            (pts, at)
-            for at, (pts, key) in enumerate(zip(table.pts, table.key, strict=True))
-            if key and pts is not None
-        ]
-        keys.sort()
-        self._key_pts = np.asarray([pts for pts, _ in keys], dtype=np.int64)
-        self._key_at = [at for _, at in keys]
         self._at = {(pts, dts): at for at, (pts, dts) in enumerate(zip(table.pts, table.dts, strict=True))}
 
     @property
     def rotation(self) -> int:
         if self._rotation is None:
-            for _, frame in self.decode_from(0):
+            for frame in self.decode_all():
                 self._rotation = clockwise(frame)
                 break
             else:
@@ -85,111 +81,98 @@ class PyAVReader(VideoReader):
 
     def _decode(self, indices: np.ndarray) -> torch.Tensor:
         frames = _Frames(len(indices))
-        if self._by_time:
-            slots = {int(self._frame_pts[index]): slot for slot, index in enumerate(indices)}
-            self._fill_by_time(slots, frames)
+        if self._planner is None:
+            missing = self._fill_by_count(indices, frames)
         else:
-            slots = {int(index): slot for slot, index in enumerate(indices)}
-            self._fill_by_count(slots, frames)
-        if slots:
-            index = int(indices[min(slots.values())])
+            missing = {
+                slot
+                for run in self._planner.runs(indices)
+                if (unseen := self._fill(run, frames))
+                # Once more from the file's beginning, leaving out no packet.
+                for slot in self._fill(Run(0, run.last, unseen), frames, sparing=False).values()
+            }
+        if missing:
+            index = int(indices[min(missing)])
             raise VideoDecodeError(self.path, f"frame {index} of {self.num_frames} can't be decoded")
         return torch.from_numpy(frames.array)
 
-    def _fill_by_count(self, slots: dict[int, int], frames: "_Frames") -> None:
-        for count, (_, frame) in enumerate(self.decode_from(0)):
+    def _fill_by_count(self, indices: np.ndarray, frames: "_Frames") -> set[int]:
+        """Takes frames by counting from the file's beginning; gives the places that stay empty."""
+        slots = {int(index): slot for slot, index in enumerate(indices)}
+        for count, frame in enumerate(self.decode_all()):
             if count in slots:
                 frames.put(slots.pop(count), self._rgb(frame))
             if not slots:
-                return
-
-    def _fill_by_time(self, slots: dict[int, int], frames: "_Frames") -> None:
-        while slots:
-            start = self._start_of(min(slots))
-            if not self._run(start, slots, frames) and (start == 0 or not self._run(0, slots, frames)):
-                return
-
-    def _run(self, start: int, slots: dict[int, int], frames: "_Frames") -> bool:
-        """Decodes from packet `start` on and takes the frames at the times in `slots`, removing them there.
-
-        Stops when a wanted frame was passed, and when a later key frame is nearer to the next one.
-
-        Returns:
-            Whether the first wanted frame was found.
-        """
-        first = min(slots)
-        for position, frame in self.decode_from(start):
-            if frame.pts is None:
-                continue
-            if frame.pts in slots and not frame.is_corrupt:
-                frames.put(slots.pop(frame.pts), self._rgb(frame))
-                if not slots or self._start_of(min(slots)) > position:
-                    break
-            elif frame.pts >= min(slots):
                 break
-        return first not in slots
+        return set(slots.values())
 
-    def _start_of(self, pts: int) -> int:
-        at = int(np.searchsorted(self._key_pts, pts, side="right")) - 1
-        return self._key_at[at] if at >= 0 else 0
+    def _fill(self, run: Run, frames: "_Frames", *, sparing: bool = True) -> dict[int, int]:
+        """Decodes a run and takes its frames; gives those of its `slots` that did not come out whole.
 
-    def decode_from(self, start: int) -> Iterator[tuple[int, VideoFrame]]:
-        """Decodes from packet number `start` on; gives (number of the packet last read, frame)."""
+        Args:
+            sparing: whether to leave out packets that nothing refers to.
+        """
+        slots = dict(run.slots)
         try:
-            for position, packet in self._packets_from(start):
-                for frame in self._stream.codec_context.decode(packet):
-                    yield position, frame
+            for frame in self._decode_run(run, sparing and self.packets.codec == "h264"):
+                if frame.pts in slots and not frame.is_corrupt:
+                    frames.put(slots.pop(frame.pts), self._rgb(frame))
+        except VideoDecodeError:
+            if not run.first and not sparing:
+                raise
+        return slots
+
+    def _decode_run(self, run: Run, sparing: bool) -> Iterator[VideoFrame]:
+        try:
+            packets = self._packets_from(run.first)
+            context = self._stream.codec_context
+            for position, packet in packets:
+                if position > run.last:
+                    break
+                spare = sparing and packet.pts not in run.slots
+                if not (spare and is_disposable(memoryview(packet), context.extradata)):
+                    yield from context.decode(packet)
+            yield from context.decode(None)
         except Exception as error:
             raise av_failure(self.path, error) from None
 
-    def _packets_from(self, start: int) -> Iterator[tuple[int, av.Packet | None]]:
-        table = self.packets
-        if start:
-            when = table.dts[start] if table.dts[start] is not None else table.pts[start]
-            assert when is not None
-            self._container_now().seek(when, stream=self._stream)
-            found = self._skip_to(start)
-            if found is not None:
-                yield from found
-                return
-        # A fresh container is the only beginning that every format gives.
+    def decode_all(self) -> Iterator[VideoFrame]:
+        """Decodes the file from front to back."""
+        try:
+            yield from self._restart().decode(self._stream)
+        except Exception as error:
+            raise av_failure(self.path, error) from None
+
+    def _restart(self) -> InputContainer:
+        """A fresh container, the only beginning that every format gives."""
         self.close()
         self._container, self._stream = open_container(self.path)
-        position = -1
-        for packet in self._container.demux(self._stream):
-            if packet.size:
-                position += 1
-                if position >= start:
-                    yield position, packet
-        yield position, None
+        return self._container
 
-    def _skip_to(self, start: int) -> Iterator[tuple[int, av.Packet | None]] | None:
-        """Packets from number `start` on after a seek; None if the seek landed behind it."""
-        packets = self._container_now().demux(self._stream)
-        for packet in packets:
-            at = self._at.get((packet.pts, packet.dts)) if packet.size else None
-            if at is not None and at > start:
-                return None
-            if at == start:
-                return self._rest(start, packet, packets)
-        return None
+    def _packets_from(self, first: int) -> Iterator[tuple[int, av.Packet]]:
+        """(number, packet) from packet number `first` on, the decoder emptied."""
+        # MP4 and Matroska seek by presentation time, transport streams by decoding time.
+        for when in (self.packets.pts[first], self.packets.dts[first]):
+            found = None if when is None else self._seek(when, first)
+            if found is not None:
+                return found
+        packets = self._restart().demux(self._stream)
+        return islice(enumerate(packet for packet in packets if packet.size), first, None)
 
-    @staticmethod
-    def _rest(
-        start: int, first: av.Packet, packets: Iterator[av.Packet]
-    ) -> Iterator[tuple[int, av.Packet | None]]:
-        yield start, first
-        position = start
-        for packet in packets:
-            if packet.size:
-                position += 1
-                yield position, packet
-        yield position, None
-
-    def _container_now(self) -> InputContainer:
+    def _seek(self, when: int, first: int) -> Iterator[tuple[int, av.Packet]] | None:
+        """Packets from number `first` on after a seek; None if the seek failed or landed behind it."""
         if self._container is None:
             raise VideoDecodeError(self.path, "the reader is closed")
-        return self._container
+        try:
+            self._container.seek(when, stream=self._stream)
+        except av.FFmpegError:
+            return None
+        packets = (packet for packet in self._container.demux(self._stream) if packet.size)
+        for packet in packets:
+            at = self._at.get((packet.pts, packet.dts), -1)
+            if at >= first:
+                return enumerate(chain([packet], packets), first) if at == first else None
+        return None
 
     def _rgb(self, frame: VideoFrame) -> np.ndarray:
         context = self._stream.codec_context
@@ -197,7 +180,8 @@ class PyAVReader(VideoReader):
             raise VideoDecodeError(self.path, "the frame size changes within the video")
         turned = clockwise(frame)
         self._rotation = turned
-        rgb = frame.to_ndarray(format="rgb24")
+        # One converter for all frames: making it costs more than using it.
+        rgb = self._converter.reformat(frame, format="rgb24").to_ndarray()
         return np.rot90(rgb, -turned // 90) if turned else rgb
 
 

@@ -79,7 +79,7 @@ def whole_frames(reader: PyAVReader) -> Iterator[VideoFrame]:
     """
     count = 0
     size: tuple[int, int] | None = None
-    for _, frame in reader.decode_from(0):
+    for frame in reader.decode_all():
         if frame.is_corrupt:
             raise VideoDecodeError(reader.path, f"frame {count} of {reader.num_frames} is damaged")
         if size is not None and size != (frame.width, frame.height):
