@@ -26,12 +26,19 @@ from octvideo.data.manifest import find_videos
 # Milliseconds would drift from frame times such as 1001/30000 s; this is MPEG's clock.
 _TICKS = 90_000
 
+# Frames from one key frame to the next; benchmarks/README.md shows what others cost and bring.
+DEFAULT_INTERVAL = 32
+
+# Seven of eight frames are B-frames that nothing refers to: `octvideo.data.decode` leaves out those that a clip
+# does not take.
+_X264 = "open-gop=0:scenecut=0:bframes=7:b-adapt=0:b-pyramid=none"
+
 
 def resize_file(
     path: str,
     out: str,
     short_side: int = 256,
-    keyframe_interval: int = 16,
+    keyframe_interval: int = DEFAULT_INTERVAL,
     crf: int = 20,
     preset: str = "veryfast",
     fps: float | None = None,
@@ -71,7 +78,7 @@ def _encode(
     with av.open(str(out), "w", format="mp4", options={"movflags": "faststart"}) as container:
         stream = container.add_stream("libx264", rate=Fraction(fps or reader.fps).limit_denominator(1001))
         options = {"crf": str(crf), "preset": preset, "g": str(interval), "keyint_min": "1"}
-        stream.options = {**options, "x264-params": "open-gop=0:scenecut=0"}
+        stream.options = {**options, "x264-params": _X264}
         stream.pix_fmt = "yuv420p"
         stream.thread_count = 1  # files run side by side
         stream.codec_context.time_base = Fraction(1, _TICKS)
@@ -164,7 +171,12 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser.add_argument("source", type=Path, help="folder of videos, searched through")
     parser.add_argument("out", type=Path, help="folder to write")
     parser.add_argument("--short-side", type=int, default=256, help="pixels (default: 256)")
-    parser.add_argument("--keyframe-interval", type=int, default=16, help="frames a key frame (default: 16)")
+    parser.add_argument(
+        "--keyframe-interval",
+        type=int,
+        default=DEFAULT_INTERVAL,
+        help="frames a key frame (default: %(default)s)",
+    )
     parser.add_argument("--crf", type=int, default=20, help="x264's quality, 0 best to 51 (default: 20)")
     parser.add_argument("--preset", default="veryfast", help="x264's speed (default: veryfast)")
     parser.add_argument("--fps", type=float, help="frames a second (default: those of each file)")

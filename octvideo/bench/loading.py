@@ -8,9 +8,9 @@ before the clock. Rounds are interleaved and compared as ratios.
 import json
 import os
 import platform
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from datetime import UTC, datetime
 from importlib.metadata import version
 from pathlib import Path
@@ -142,28 +142,33 @@ def _our_loader(dataset: TrainDataset, num_workers: int) -> Loader:
     )
 
 
+def training_epoch(paths: Sequence[str], num_workers: int) -> Callable[[], None]:
+    """A function that takes a training clip of each path through octvideo's loader, whose workers stay."""
+    return _epoch(_our_loader(_training_set(paths), num_workers), len(paths))
+
+
+def _epoch(loader: Any, num_clips: int) -> Callable[[], None]:
+    def run() -> None:
+        seen = sum(len(batch["clip"]) for batch in loader)
+        if seen != num_clips:
+            raise RuntimeError(f"{seen} of {num_clips} clips came")
+
+    return run
+
+
 def _loaders(paths: Sequence[str], num_workers: int, peers: Sequence[str]) -> dict[str, Callable[[], object]]:
-    dataset = _training_set(paths)
-    loaders: dict[str, Any] = {"octvideo": _our_loader(dataset, num_workers)}
+    runs = {"octvideo": training_epoch(paths, num_workers)}
     for decoder in peers:
-        loaders[f"pytorchvideo, {decoder}"] = pytorchvideo_loader(
+        loader = pytorchvideo_loader(
             paths,
             decoder=decoder,
-            spec=dataset.spec,
-            transform=dataset.transform,
+            spec=ClipSpec(),
+            transform=TrainTransform(),
             batch_size=_BATCH,
             num_workers=num_workers,
         )
-
-    def epoch(loader: Any) -> Callable[[], object]:
-        def run() -> None:
-            seen = sum(len(batch["clip"]) for batch in loader)
-            if seen != len(paths):
-                raise RuntimeError(f"{seen} of {len(paths)} clips came")
-
-        return run
-
-    return {name: epoch(loader) for name, loader in loaders.items()}
+        runs[f"pytorchvideo, {decoder}"] = _epoch(loader, len(paths))
+    return dict(runs)
 
 
 def _in_this_process(paths: Sequence[str]) -> dict[str, Callable[[], object]]:
@@ -209,20 +214,13 @@ def _one_thread() -> Iterator[None]:
         torch.set_num_threads(threads)
 
 
-def as_dict(report: LoadingReport) -> dict[str, Any]:
-    """The report with the machine and the versions, as plain values for JSON."""
+def write_json(path: Path, parts: Mapping[str, Any]) -> None:
+    """Writes what was measured, with the date, the machine and the versions; the folder is made."""
     packages = ("octvideo", "torch", "torchvision", "av", "decord", "pytorchvideo")
-    return {
+    about = {
         "date": datetime.now(UTC).date().isoformat(),
         "machine": f"{platform.machine()}, {os.cpu_count()} cores",
         "versions": {"python": platform.python_version(), **{name: version(name) for name in packages}},
-        **asdict(report),
     }
-
-
-def write_json(folder: Path, name: str, content: dict[str, Any]) -> Path:
-    """Writes `name`.json into a folder, which is made."""
-    folder.mkdir(parents=True, exist_ok=True)
-    path = folder / f"{name}.json"
-    path.write_text(json.dumps(content, indent=1) + "\n", encoding="utf-8")
-    return path
+    path.parent.mkdir(parents=True, exist_ok=True)
+    path.write_text(json.dumps({**about, **parts}, indent=1) + "\n", encoding="utf-8")

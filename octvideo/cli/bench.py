@@ -1,6 +1,7 @@
-"""`octvideo bench model` and `octvideo bench decode`."""
+"""`octvideo bench model`, `octvideo bench decode` and `octvideo bench data`."""
 
 import argparse
+from dataclasses import asdict
 from pathlib import Path
 
 from rich.box import SIMPLE_HEAD
@@ -13,8 +14,9 @@ from octvideo.cli.errors import UsageError
 USAGE = """\
 usage: octvideo bench model NAME [options]      a network and its octave twins
        octvideo bench decode VIDEO ... [options]   the decoders, on one's own clips
+       octvideo bench data VIDEO ... [options]   the training loader beside pytorchvideo's, on one's own clips
 
-`octvideo bench model --help` and `octvideo bench decode --help` list the options.
+`octvideo bench model --help` and so on list the options.
 """
 
 
@@ -23,7 +25,7 @@ def bench_command(args: list[str]) -> int:
     if not args or args[0] in ("-h", "--help"):
         print(USAGE, end="")
         return 0 if args else 2
-    benchmarks = {"model": _model, "decode": _decode}
+    benchmarks = {"model": _model, "decode": _decode, "data": _data}
     if args[0] not in benchmarks:
         raise UsageError(f"unknown benchmark {args[0]!r}, allowed: {', '.join(benchmarks)}")
     return benchmarks[args[0]](args[1:])
@@ -42,9 +44,7 @@ def _decode(args: list[str]) -> int:
     parser.add_argument("--num_clips", type=int, default=20, help="clips a round")
     parser.add_argument("--rounds", type=int, default=5)
     options = parser.parse_args(args)
-    missing = [video for video in options.videos if not Path(video).is_file()]
-    if missing:
-        raise UsageError(f"no video file {Path(missing[0]).absolute()}")
+    _check_files(options.videos)
     console = Console()
     with Console(stderr=True).status("decoding"):
         rates = bench_decode(
@@ -65,6 +65,53 @@ def _decode(args: list[str]) -> int:
     for rate in rates:
         if rate.why_not:
             console.print(f"{rate.decoder} on {rate.device}: {rate.why_not}", markup=False, soft_wrap=True)
+    return 0
+
+
+def _check_files(videos: list[str]) -> None:
+    missing = [video for video in videos if not Path(video).is_file()]
+    if missing:
+        raise UsageError(f"no video file {Path(missing[0]).absolute()}")
+
+
+def _data(args: list[str]) -> int:
+    from octvideo.bench.loading import bench_loading, num_runs, write_json
+
+    parser = argparse.ArgumentParser(
+        prog="octvideo bench data",
+        description="Load training clips (8 frames at stride 8, short side 256 to 320, crop 224) with octvideo and "
+        "with pytorchvideo, the same files and number of worker processes, interleaved.",
+        exit_on_error=False,
+    )
+    parser.add_argument("videos", nargs="+")
+    parser.add_argument("--num_workers", type=int, default=2, help="worker processes of each loader")
+    parser.add_argument("--num_clips", type=int, default=48, help="clips a round")
+    parser.add_argument("--rounds", type=int, default=5)
+    parser.add_argument("--out", type=Path, help="folder for loading.json")
+    options = parser.parse_args(args)
+    _check_files(options.videos)
+    columns = (TextColumn("{task.description}"), BarColumn(), TimeElapsedColumn())
+    with Progress(*columns, console=Console(stderr=True)) as progress:
+        bar = progress.add_task("bench", total=num_runs(options.rounds))
+        report = bench_loading(
+            options.videos, num_clips=options.num_clips, num_workers=options.num_workers, rounds=options.rounds,
+            advance=lambda: progress.advance(bar),
+        )  # fmt: skip
+    title = f"{report.num_videos} videos, {report.num_workers} worker processes, {report.rounds} rounds"
+    table = Table(title=title, box=SIMPLE_HEAD)
+    table.add_column("training loader", no_wrap=True)
+    for column in ("clips/s", "its time / octvideo's"):
+        table.add_column(column, justify="right", no_wrap=True)
+    for rate in report.rates:
+        table.add_row(rate.name, f"{rate.clips_per_second:.1f}", str(rate.times))
+    console = Console()
+    console.print(table)
+    console.print(f"octvideo's loader / decoding the same frames alone: {report.over_decoding}")
+    console.print(f"decoding 10 test clips / decoding the whole video once: {report.views_over_once}")
+    if options.out:
+        path = options.out / "loading.json"
+        write_json(path, asdict(report))
+        console.print(f"wrote {path.resolve()}", soft_wrap=True, highlight=False)
     return 0
 
 

@@ -156,7 +156,7 @@ class TrainDataset(Dataset):
         ):
             start = random_start(video_seconds(reader.pts_seconds), self.spec.seconds, rng)
             frames = reader.frames_at(self.spec.frames(reader, start))
-        return self.transform(frames, rng).contiguous()
+        return self.transform(frames, rng)
 
 
 class EvalDataset(Dataset):
@@ -219,9 +219,13 @@ class EvalDataset(Dataset):
 
 
 def collate_train(items: list[dict[str, Any]]) -> dict[str, Any]:
-    """Batch of training items; "replaced" lists (video, what was wrong) of the unreadable ones."""
+    """Batch of training items; "replaced" lists (video, what was wrong) of the unreadable ones.
+
+    "clip" is `(B, 3, T, H, W)` with channels last in memory, as decoders give pixels and networks take them.
+    """
     replaced = [pair for item in items for pair in item.pop("replaced", [])]
-    return {**default_collate(items), "replaced": replaced}
+    batch = default_collate([{**item, "clip": item["clip"].permute(1, 2, 3, 0)} for item in items])
+    return {**batch, "clip": batch["clip"].permute(0, 4, 1, 2, 3), "replaced": replaced}
 
 
 def collate_eval(items: list[dict[str, Any]]) -> dict[str, Any]:

@@ -19,8 +19,8 @@ needs_torchcodec = pytest.mark.skipif(
 
 # name: (file name, arguments of make_video, the backend that `auto` must take)
 KINDS = {
-    "h264": ("a.mp4", {}, "decord"),
-    "h264 mkv": ("a.mkv", {}, "decord"),
+    "h264": ("a.mp4", {}, "pyav"),
+    "h264 mkv": ("a.mkv", {}, "pyav"),
     "no B-frames": ("a.mp4", {"options": {"g": "10", "bf": "0"}}, "decord"),
     "open GOP": (
         "a.mp4",
@@ -37,8 +37,14 @@ KINDS = {
         "pyav",
     ),
     "vp9": ("a.webm", {"codec": "libvpx-vp9", "options": {"g": "10", "cpu-used": "8"}}, "decord"),
-    "variable rate": ("a.mkv", {"times": [i * 33 + (i % 7) * 4 for i in range(40)]}, "decord"),
-    "odd size": ("a.mp4", {"size": (51, 67), "pix_fmt": "yuv444p"}, "decord"),
+    "variable rate": ("a.mkv", {"times": [i * 33 + (i % 7) * 4 for i in range(40)]}, "pyav"),
+    "odd size": ("a.mp4", {"size": (51, 67), "pix_fmt": "yuv444p"}, "pyav"),
+    "several slices a frame": ("a.mp4", {"options": {"g": "12", "slices": "4", "threads": "1"}}, "pyav"),
+    "B-frames without reference": (
+        "a.mp4",
+        {"options": {"x264-params": "keyint=24:bframes=7:b-adapt=0:b-pyramid=none:scenecut=0"}},
+        "pyav",
+    ),
     "one frame": ("a.mp4", {"num_frames": 1}, "decord"),
 }
 
@@ -61,13 +67,39 @@ def kind_of_video(request, make_video, tmp_path):
         pytest.skip(f"this PyAV can't write it: {error}")
 
 
+# Kinds that decord can't read or gets wrong.
+NOT_FOR_DECORD = {
+    "open GOP",
+    "transport stream",
+    "mpeg4 avi",
+    "mpeg2 program stream",
+}
+
+
 @pytest.mark.parametrize("kind_of_video", KINDS, indirect=True)
 @pytest.mark.parametrize("decoder", ["auto", "pyav"])
 def test_random_access_is_exact(kind_of_video, decoder):
     path, backend = kind_of_video
+    check_random_access(path, decoder, backend if decoder == "auto" else "pyav")
+
+
+@pytest.mark.parametrize(
+    "kind_of_video", [kind for kind in KINDS if kind not in NOT_FOR_DECORD | {"10 bits"}], indirect=True
+)
+def test_random_access_with_decord_is_exact(kind_of_video):
+    check_random_access(kind_of_video[0], "decord", "decord")
+
+
+@pytest.mark.parametrize("kind_of_video", sorted(NOT_FOR_DECORD), indirect=True)
+def test_decord_is_not_trusted_with(kind_of_video):
+    with pytest.raises(VideoDecodeError, match="decoder 'auto' reads it another way"):
+        open_video(kind_of_video[0], decoder="decord")
+
+
+def check_random_access(path, decoder, backend):
     expected, times = sequential(path)
     with open_video(path, decoder=decoder) as video:
-        assert video.decoder == (backend if decoder == "auto" else "pyav")
+        assert video.decoder == backend
         assert video.num_frames == len(expected)
         assert video.pts_seconds == pytest.approx(sorted(times), abs=1e-6)
         assert video.rotation == 0
@@ -132,9 +164,9 @@ def test_rotation_is_applied(clips, angle):
 @pytest.mark.parametrize(
     ("name", "backend"),
     [
-        ("arm_wrestling.mp4", "decord"),
+        ("arm_wrestling.mp4", "pyav"),
         ("flipping_a_pancake.mkv", "decord"),
-        ("bt709_full_range.mp4", "decord"),
+        ("bt709_full_range.mp4", "pyav"),
         ("unordered.mov", "decord"),
         ("av1_video.mkv", "pyav"),
         ("h264_10bits.mp4", "pyav"),
@@ -284,7 +316,7 @@ def repeating(indices):
 
 
 def test_silently_repeated_frames_are_found(make_video, tmp_path):
-    path = make_video(tmp_path / "a.mp4", num_frames=10)
+    path = make_video(tmp_path / "a.mp4", num_frames=10, options={"bf": "0"})
     expected, _ = sequential(path)
     fallbacks.clear()
     with open_video(path) as video:

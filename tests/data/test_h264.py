@@ -2,7 +2,7 @@
 
 import pytest
 
-from octvideo.data.decode._h264 import starts_anew
+from octvideo.data.decode._h264 import is_disposable, starts_anew
 
 IDR = b"\x65\x88\x84"
 SLICE = b"\x41\x9a\x24"  # a picture that needs others
@@ -49,3 +49,22 @@ def test_damaged_packets_are_no_start():
     for packet in (b"", b"\x00", b"\xff" * 10, b"\x00\x00\x00\x00" * 5, b"\x00\x00\x01"):
         assert starts_anew(packet, avcc) is False
         assert starts_anew(packet, None) is False
+
+
+SPARE = b"\x01\x9e\x42"  # a picture that nothing refers to: nal_ref_idc 0
+
+
+@pytest.mark.parametrize(
+    ("units", "expected"),
+    [
+        ((SPARE,), True),
+        ((AFTER_ANOTHER, SPARE, SPARE), True),
+        ((SPARE, SLICE), False),  # fields of one frame
+        ((IDR,), False),
+        ((PARAMETERS,), False),
+    ],
+)
+def test_pictures_that_nothing_refers_to(units, expected):
+    avcc = bytes([1, 66, 0, 30, 0xFF, 0xE1])
+    assert is_disposable(annex_b(*units), None) is expected
+    assert is_disposable(memoryview(with_lengths(*units)), avcc) is expected

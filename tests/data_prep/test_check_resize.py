@@ -124,7 +124,7 @@ def test_resize_keeps_frames_times_and_picture(tmp_path, make_video):
     assert result["bytes"] == out.stat().st_size
     assert os.listdir(tmp_path / "out") == ["a.mp4"]
     with open_video(path, decoder="pyav") as before, open_video(out) as after:
-        assert after.decoder == "decord"
+        assert after.decoder == "pyav"
         assert after.num_frames == before.num_frames == 40
         assert after.pts_seconds == pytest.approx(before.pts_seconds, abs=1e-3)
         frame = after.frames_at([20])[0].numpy().astype(int)
