@@ -133,7 +133,7 @@ def _training_set(paths: Sequence[str]) -> TrainDataset:
 def _our_loader(dataset: TrainDataset, num_workers: int) -> Loader:
     return make_loader(
         dataset,
-        ClipSampler(dataset, num_replicas=1, rank=0, shuffle=False),
+        ClipSampler(dataset, num_replicas=1, rank=0, seed=0),
         batch_size=_BATCH,
         collate_fn=collate_train,
         drop_last=False,

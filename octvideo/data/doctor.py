@@ -36,7 +36,7 @@ def report() -> list[Finding]:
             reason = failure(decoder)
             findings.append(Finding(f"{decoder} on {device}", reason is None, reason or _version(decoder)))
     on_cpu = (
-        "decord; PyAV where it is faster, or decord not exact" if cpu_failure("decord") is None else "PyAV"
+        "decord; PyAV for H.264 and where decord is not exact" if cpu_failure("decord") is None else "PyAV"
     )
     on_cuda = next((name for name in ("decord", "torchcodec") if cuda_failure(name) is None), None)
     findings.append(Finding("auto on the CPU", True, on_cpu))

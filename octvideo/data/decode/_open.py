@@ -18,6 +18,10 @@ from octvideo.data.decode._torchcodec import TorchcodecReader
 
 DECODERS = ("auto", "decord", "torchcodec", "pyav")
 
+# Of H.264 the PyAV reader decodes only the pictures that are needed, in half the time, and tells damaged ones,
+# which decord conceals.
+_BETTER_WITH_PYAV = frozenset({"h264"})
+
 _log = logging.getLogger(__name__)
 
 # How many files another decoder than the wanted one has read in this process, by reason.
@@ -31,11 +35,10 @@ def open_video(
 
     Args:
         path: a local file.
-        decoder: "decord", "torchcodec", "pyav", or "auto". On the CPU, auto is decord, but PyAV for H.264 with
-            B-frames, of which PyAV decodes only those that are needed, and for a file that decord can't read or
-            gets wrong. On a GPU, auto is decord where its CUDA build is installed, else torchcodec, and PyAV on
-            the CPU for a file that these can't read there. Each reason for a fall-back is logged once a
-            process and counted in `fallbacks`.
+        decoder: "decord", "torchcodec", "pyav", or "auto". On the CPU, auto is decord, but PyAV for H.264, and
+            for a file that decord can't read or gets wrong. On a GPU, auto is decord where its CUDA build is
+            installed, else torchcodec, and PyAV on the CPU for a file that these can't read there. Each reason
+            for a fall-back is logged once a process and counted in `fallbacks`.
         device: where frames are decoded and stay, "cpu", "cuda" or "cuda:N".
 
     Raises:
@@ -53,7 +56,9 @@ def open_video(
         raise VideoDecodeError(path, "is not a file")
 
     exact = PyAVReader(path)
-    if decoder == "pyav" or (decoder == "auto" and where.type == "cpu" and _pyav_decodes_less(exact.packets)):
+    if decoder == "pyav" or (
+        decoder == "auto" and where.type == "cpu" and exact.packets.codec in _BETTER_WITH_PYAV
+    ):
         return exact
     doubts: list[str] = []
     for name in usable:
@@ -96,11 +101,6 @@ def _usable(decoder: str, device: torch.device) -> list[str]:
         reasons = "; ".join(f"{name}: {failure(name)}" for name in names)
         raise ValueError(f"device is {str(device)!r}, but no decoder works there: {reasons}")
     return usable
-
-
-def _pyav_decodes_less(packets: PacketTable) -> bool:
-    """Whether there are frames that PyAV's reader need not decode, as decord does; that halves the time."""
-    return packets.codec == "h264" and packets.has_b_frames
 
 
 def _open(

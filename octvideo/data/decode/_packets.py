@@ -7,7 +7,6 @@ some containers.
 
 from dataclasses import dataclass
 from functools import cached_property
-from itertools import pairwise
 
 import av
 import numpy as np
@@ -65,12 +64,6 @@ class PacketTable:
             return None
         ordered = np.unique(np.asarray(times, dtype=np.int64))
         return ordered if len(ordered) == len(times) else None
-
-    @property
-    def has_b_frames(self) -> bool:
-        """Whether frames are stored in another order than they are shown: some need a later one."""
-        times = [pts for pts in self.pts if pts is not None]
-        return any(after < before for before, after in pairwise(times))
 
     @property
     def has_open_gop(self) -> bool:

@@ -41,6 +41,7 @@ class PyAVReader(VideoReader):
             raise
         self._rotation: int | None = None
         self._converter = VideoReformatter()
+        self._shape: tuple[int, ...] | None = None
 
     def _plan(self) -> None:
         """Sets the frames' times, and how each is reached."""
@@ -99,12 +100,7 @@ class PyAVReader(VideoReader):
     def _fill_by_count(self, indices: np.ndarray, frames: "_Frames") -> set[int]:
         """Takes frames by counting from the file's beginning; gives the places that stay empty."""
         slots = {int(index): slot for slot, index in enumerate(indices)}
-        for count, frame in enumerate(self.decode_all()):
-            if count in slots:
-                frames.put(slots.pop(count), self._rgb(frame))
-            if not slots:
-                break
-        return set(slots.values())
+        return set(self._take(enumerate(self.decode_all()), slots, frames).values())
 
     def _fill(self, run: Run, frames: "_Frames", *, sparing: bool = True) -> dict[int, int]:
         """Decodes a run and takes its frames; gives those of its `slots` that did not come out whole.
@@ -112,15 +108,35 @@ class PyAVReader(VideoReader):
         Args:
             sparing: whether to leave out packets that nothing refers to.
         """
-        slots = dict(run.slots)
+        decoded = self._decode_run(run, sparing and self.packets.codec == "h264")
         try:
-            for frame in self._decode_run(run, sparing and self.packets.codec == "h264"):
-                if frame.pts in slots and not frame.is_corrupt:
-                    frames.put(slots.pop(frame.pts), self._rgb(frame))
+            return self._take(((frame.pts, frame) for frame in decoded), run.slots, frames)
         except VideoDecodeError:
             if not run.first and not sparing:
                 raise
-        return slots
+            return run.slots
+
+    def _take(
+        self, decoded: Iterator[tuple[int | None, VideoFrame]], slots: dict[int, int], frames: "_Frames"
+    ) -> dict[int, int]:
+        """Takes the frames that `slots` asks for; gives those of `slots` that did not come, or not whole.
+
+        A damaged frame is marked, those that refer to it are not: from key frame to key frame, all or none hold.
+        """
+        missing = dict(slots)
+        taken: list[int] = []
+        damaged = False
+        for number, frame in decoded:
+            if frame.key_frame:
+                missing |= {number: slots[number] for number in taken if damaged}
+                taken, damaged = [], False
+            damaged |= frame.is_corrupt
+            if number is not None and number in missing:
+                frames.put(missing.pop(number), self._rgb(frame))
+                taken.append(number)
+                if not missing:
+                    break
+        return missing | {number: slots[number] for number in taken if damaged}
 
     def _decode_run(self, run: Run, sparing: bool) -> Iterator[VideoFrame]:
         try:
@@ -175,14 +191,15 @@ class PyAVReader(VideoReader):
         return None
 
     def _rgb(self, frame: VideoFrame) -> np.ndarray:
-        context = self._stream.codec_context
-        if (frame.width, frame.height) != (context.width, context.height):
-            raise VideoDecodeError(self.path, "the frame size changes within the video")
         turned = clockwise(frame)
         self._rotation = turned
         # One converter for all frames: making it costs more than using it.
         rgb = self._converter.reformat(frame, format="rgb24").to_ndarray()
-        return np.rot90(rgb, -turned // 90) if turned else rgb
+        rgb = np.rot90(rgb, -turned // 90) if turned else rgb
+        if self._shape not in (None, rgb.shape):
+            raise VideoDecodeError(self.path, "the frame size changes within the video")
+        self._shape = rgb.shape
+        return rgb
 
 
 class _Frames:
