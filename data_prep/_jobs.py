@@ -44,6 +44,11 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--scheduler", help="address of the Dask scheduler; none: a local cluster")
 
 
+def chosen(options: argparse.Namespace) -> dict[str, Any]:
+    """What `add_arguments` has asked for, as arguments of `run`."""
+    return {name: getattr(options, name) for name in ("jobs", "time_limit", "backend", "scheduler")}
+
+
 def run(
     job: str,
     items: Mapping[str, dict[str, Any]],
@@ -116,7 +121,7 @@ def _spread(
         try:
             from distributed import Client, LocalCluster
         except ImportError:
-            raise ValueError("backend is 'dask', which needs `pip install distributed`") from None
+            raise ValueError("backend is 'dask', which needs `pip install octvideo[dask]`") from None
         # Processes that may have children of their own: one thread each, so that a file has one worker.
         cluster = None if scheduler else LocalCluster(n_workers=jobs, threads_per_worker=1, processes=False)
         client = Client(scheduler or cluster)

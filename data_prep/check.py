@@ -19,6 +19,7 @@ from rich.console import Console
 from rich.table import Table
 
 from data_prep import _jobs
+from data_prep._command import exit_status
 from octvideo.data.decode import VideoDecodeError, scan_video
 from octvideo.data.manifest import find_videos
 
@@ -115,24 +116,20 @@ def main(arguments: Sequence[str] | None = None) -> int:
     )
     _jobs.add_arguments(parser)
     options = parser.parse_args(arguments)
-    try:
-        videos = find_videos(options.videos, missing="skip", allow_outside_root=True)
-        results = check(
-            videos.paths,
-            options.out,
-            min_seconds=options.min_seconds,
-            max_repeated=options.max_repeated,
-            jobs=options.jobs,
-            time_limit=options.time_limit,
-            backend=options.backend,
-            scheduler=options.scheduler,
-        )
-    except (ValueError, OSError) as error:
-        print(f"python -m data_prep.check: {error}", file=sys.stderr)
-        return 1
+    return exit_status("check", lambda: _check(options))
+
+
+def _check(options: argparse.Namespace) -> None:
+    videos = find_videos(options.videos, missing="skip", allow_outside_root=True)
+    results = check(
+        videos.paths,
+        options.out,
+        min_seconds=options.min_seconds,
+        max_repeated=options.max_repeated,
+        **_jobs.chosen(options),
+    )
     print_summary(results)
     print(f"results: {(options.out / 'check.csv').absolute()}")
-    return 0
 
 
 if __name__ == "__main__":

@@ -11,9 +11,10 @@ import sys
 from collections.abc import Sequence
 
 from data_prep import _jobs
+from data_prep._command import exit_status
 from data_prep._layouts import listed
 from data_prep.check import check
-from data_prep.manifest import add_arguments, print_report, write_manifests
+from data_prep.manifest import add_arguments, write_and_report
 from octvideo.data.manifest import read_class_list
 
 
@@ -25,28 +26,15 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser.add_argument("--min-seconds", type=float, default=0.0, help="shorter videos are 'short'")
     _jobs.add_arguments(parser)
     options = parser.parse_args(arguments)
-    try:
-        class_names = read_class_list(options.class_list) if options.class_list else None
-        entries = list(listed("kinetics", options.videos, options.annotations))
-        found = [str((options.videos / entry.path).absolute()) for entry in entries if entry.path]
-        results = check(
-            found,
-            options.out,
-            min_seconds=options.min_seconds,
-            jobs=options.jobs,
-            time_limit=options.time_limit,
-            backend=options.backend,
-            scheduler=options.scheduler,
-        )
-        report = write_manifests(
-            entries, options.videos, options.out, checked=results, drop=options.drop, class_names=class_names
-        )
-    except (ValueError, OSError) as error:
-        print(f"python -m data_prep.kinetics: {error}", file=sys.stderr)
-        return 1
-    print_report(report)
-    print(f"manifests: {options.out.absolute()} (root: {options.videos.absolute()})")
-    return 0
+    return exit_status("kinetics", lambda: _make(options))
+
+
+def _make(options: argparse.Namespace) -> None:
+    class_names = read_class_list(options.class_list) if options.class_list else None
+    entries = list(listed("kinetics", options.videos, options.annotations))
+    found = [str((options.videos / entry.path).absolute()) for entry in entries if entry.path]
+    results = check(found, options.out, min_seconds=options.min_seconds, **_jobs.chosen(options))
+    write_and_report(entries, options, checked=results, class_names=class_names)
 
 
 if __name__ == "__main__":

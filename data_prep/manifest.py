@@ -21,6 +21,7 @@ from rich.console import Console
 from rich.table import Table
 
 from data_prep import _jobs
+from data_prep._command import exit_status
 from data_prep._layouts import LAYOUTS, Listed, check_groups, hold_out, listed
 from data_prep.check import STATUSES
 from octvideo.data.manifest import ManifestError, read_class_list
@@ -191,30 +192,40 @@ def main(arguments: Sequence[str] | None = None) -> int:
     )
     parser.add_argument("--checked", type=Path, help="folder of the results of data_prep.check")
     options = parser.parse_args(arguments)
-    try:
-        if not 0 <= options.hold_out < 1:
-            raise ValueError(f"--hold-out is {options.hold_out}, allowed is a share, from 0 to below 1")
-        entries = list(
-            listed(options.layout, options.videos, options.annotations, split_number=options.split_number)
-        )
-        if not options.allow_shared_groups:
-            check_groups(options.layout, entries)
-        if options.hold_out:
-            entries = hold_out(entries, options.hold_out)
-        report = write_manifests(
-            entries,
-            options.videos,
-            options.out,
-            checked=read_checked(options.checked) if options.checked else None,
-            drop=options.drop,
-            class_names=read_class_list(options.class_list) if options.class_list else None,
-        )
-    except (ValueError, OSError) as error:
-        print(f"python -m data_prep.manifest: {error}", file=sys.stderr)
-        return 1
+    return exit_status("manifest", lambda: _make(options))
+
+
+def _make(options: argparse.Namespace) -> None:
+    if not 0 <= options.hold_out < 1:
+        raise ValueError(f"--hold-out is {options.hold_out}, allowed is a share, from 0 to below 1")
+    entries = list(
+        listed(options.layout, options.videos, options.annotations, split_number=options.split_number)
+    )
+    if not options.allow_shared_groups:
+        check_groups(options.layout, entries)
+    if options.hold_out:
+        entries = hold_out(entries, options.hold_out)
+    write_and_report(
+        entries,
+        options,
+        checked=read_checked(options.checked) if options.checked else None,
+        class_names=read_class_list(options.class_list) if options.class_list else None,
+    )
+
+
+def write_and_report(
+    entries: Sequence[Listed],
+    options: argparse.Namespace,
+    *,
+    checked: Mapping[str, dict[str, Any]] | None,
+    class_names: Sequence[str] | None,
+) -> None:
+    """Writes the manifests that the options of `add_arguments` ask for, and prints what came of it."""
+    report = write_manifests(
+        entries, options.videos, options.out, checked=checked, drop=options.drop, class_names=class_names
+    )
     print_report(report)
     print(f"manifests: {options.out.absolute()} (root: {options.videos.absolute()})")
-    return 0
 
 
 if __name__ == "__main__":

@@ -2,10 +2,11 @@
 
     python -m data_prep.resize /data/kinetics400 /data/kinetics400_256 --short-side 256 --jobs 16
 
-Smaller frames decode faster, and frequent key frames let a random clip start near where it is: a 64-frame
-window decodes about 190 frames of a file with a key frame every 250, and 72 with one every 16. Output is H.264
-in MP4, upright, without sound, of even width and height, with closed groups of pictures, under the same
-relative name. Files are written under a temporary name and moved; a second run does only what is new.
+Smaller frames decode faster, and frequent key frames let a random clip start near where it is. Between them, seven
+of eight frames are B-frames that nothing refers to, and `octvideo.data.decode` passes over those that a clip does
+not take: benchmarks/README.md shows sizes and speeds. Output is H.264 in MP4, upright, without sound, of even
+width and height, with closed groups of pictures, under the same relative name. Files are written under a
+temporary name and moved; a second run does only what is new.
 """
 
 import argparse
@@ -20,6 +21,7 @@ import av
 import numpy as np
 
 from data_prep import _jobs
+from data_prep._command import exit_status
 from octvideo.data.decode import PyAVReader, VideoDecodeError, whole_frames
 from octvideo.data.manifest import find_videos
 
@@ -182,27 +184,20 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser.add_argument("--fps", type=float, help="frames a second (default: those of each file)")
     _jobs.add_arguments(parser)
     options = parser.parse_args(arguments)
-    settings = {
-        name: getattr(options, name) for name in ("short_side", "keyframe_interval", "crf", "preset", "fps")
-    }
-    try:
-        for name in ("short_side", "keyframe_interval"):
-            if settings[name] < 2:
-                raise ValueError(f"{name} is {settings[name]}, allowed is 2 or more")
-        source = options.source.absolute()
-        results = resize(
-            find_videos(source).paths,
-            source,
-            options.out,
-            settings=settings,
-            jobs=options.jobs,
-            time_limit=options.time_limit,
-            backend=options.backend,
-            scheduler=options.scheduler,
-        )
-    except (ValueError, OSError) as error:
-        print(f"python -m data_prep.resize: {error}", file=sys.stderr)
-        return 1
+    return exit_status("resize", lambda: _resize(options))
+
+
+def _resize(options: argparse.Namespace) -> None:
+    names = ("short_side", "keyframe_interval", "crf", "preset", "fps")
+    settings = {name: getattr(options, name) for name in names}
+    for name in ("short_side", "keyframe_interval"):
+        if settings[name] < 2:
+            raise ValueError(f"{name} is {settings[name]}, allowed is 2 or more")
+    if settings["fps"] is not None and settings["fps"] <= 0:
+        raise ValueError(f"fps is {settings['fps']}, allowed is more than 0")
+    source = options.source.absolute()
+    paths = find_videos(source).paths
+    results = resize(paths, source, options.out, settings=settings, **_jobs.chosen(options))
     good = [result for result in results.values() if result["status"] == "ok"]
     before, after = (sum(result[name] for result in good) / 2**20 for name in ("bytes_before", "bytes"))
     print(
@@ -211,7 +206,6 @@ def main(arguments: Sequence[str] | None = None) -> int:
     for path, result in results.items():
         if result["status"] != "ok":
             print(f"{path}: {result['reason']}")
-    return 0
 
 
 if __name__ == "__main__":

@@ -490,3 +490,12 @@ def test_names_of_any_kind(make_video, tmp_path):
     for decoder in ("decord", "pyav"):
         with open_video(os.fspath(path), decoder=decoder) as video:
             assert video.num_frames == 30
+
+
+def test_a_width_that_decord_stumbles_over(make_video, tmp_path):
+    """decord 0.6.0 gives no frame of a video 72 pixels wide."""
+    path = make_video(tmp_path / "a.mp4", size=(48, 72), codec="mpeg4")
+    with open_video(path, decoder="decord") as video, pytest.raises(VideoDecodeError, match="decord fails"):
+        video.frames_at([3])
+    with open_video(path) as video:
+        assert np.array_equal(video.frames_at([3])[0].numpy(), sequential(path)[0][3])

@@ -228,5 +228,5 @@ def test_on_a_dask_cluster(tmp_path):
 
 def test_without_dask_it_says_what_is_needed(tmp_path, monkeypatch):
     monkeypatch.setitem(__import__("sys").modules, "distributed", None)
-    with pytest.raises(ValueError, match="backend is 'dask', which needs `pip install distributed`"):
+    with pytest.raises(ValueError, match=r"backend is 'dask', which needs `pip install octvideo\[dask\]`"):
         _jobs.run("sleep", {"/a": {"seconds": 0}}, tmp_path / "journal.jsonl", backend="dask")

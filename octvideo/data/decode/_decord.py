@@ -75,6 +75,8 @@ class DecordReader(VideoReader):
         self._reader = self._open()
         self.num_frames = len(self._reader)
         if self.num_frames != len(frame_pts):
+            # Not left to the error's traceback: a reader that is freed in a forked worker hangs it.
+            self._reader = None
             raise VideoDecodeError(
                 path, f"decord counts {self.num_frames} frames, the container has {len(frame_pts)}"
             )
