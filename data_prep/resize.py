@@ -116,7 +116,9 @@ def _pictures(reader: PyAVReader, short_side: int, fps: float | None) -> Iterato
         if not moments:
             continue
         height, width = even_size(frame.height, frame.width, short_side)
-        rgb = frame.reformat(width=width, height=height, format="rgb24", interpolation="BICUBIC").to_ndarray()
+        rgb = frame.reformat(
+            width=width, height=height, format="rgb24", interpolation="BICUBIC", threads=1
+        ).to_ndarray()
         picture = np.ascontiguousarray(np.rot90(rgb, -turns))
         for moment in moments:
             yield moment, picture

@@ -8,6 +8,12 @@ A clip lasts `num_frames * frame_stride / fps` seconds, as in PySlowFast (`datas
 shorter than that, the clip starts with the video and the last frame stands in for all moments after its end,
 as PySlowFast clamps its indices.
 
+Within the clip, moments are exactly `frame_stride / fps` apart. PySlowFast's `temporal_sampling` and pytorchvideo's
+`uniform_temporal_subsample` spread the frames from the clip's first to its last instead, (64 - 1) / 7 = 9 frames apart
+for 8 frames at stride 8 (0, 9, 18, …, 63 and not 0, 8, 16, …, 56); their published networks were trained so. Here the
+stride is the one that the recipe and the paper name; `frame_stride` may be 9 to repeat theirs, and the clip is then
+72/30 s long.
+
 Worked example: 8 frames at stride 8 and 30 fps are 64/30 = 2.13 s of video, moments 0, 8/30, …, 56/30 s
 after the clip's start. In a 60 fps file that is every 16th frame.
 """

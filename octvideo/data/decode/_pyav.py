@@ -193,8 +193,9 @@ class PyAVReader(VideoReader):
     def _rgb(self, frame: VideoFrame) -> np.ndarray:
         turned = clockwise(frame)
         self._rotation = turned
-        # One converter for all frames: making it costs more than using it.
-        rgb = self._converter.reformat(frame, format="rgb24").to_ndarray()
+        # One converter for all frames, since making it costs more than using it. In one thread: a pool of threads
+        # slows small pictures down, and hangs a forked worker that frees the parent's.
+        rgb = self._converter.reformat(frame, format="rgb24", threads=1).to_ndarray()
         rgb = np.rot90(rgb, -turned // 90) if turned else rgb
         if self._shape not in (None, rgb.shape):
             raise VideoDecodeError(self.path, "the frame size changes within the video")
