@@ -85,7 +85,7 @@ def plot(report: dict[str, Any]) -> Figure:
         come["kilobytes"], come["rates"][0]["clips_per_second"], "s", color="grey", label="as they come"
     )
     right.set(xlabel="kB a video", ylabel="clips/s", title="octvideo, by frames from key frame to key frame")
-    right.set_ylim(bottom=0)
+    right.set_ylim(0, 1.12 * max(point["clips_per_second"] for point in points))
     right.legend()
     return figure
 
