@@ -9,7 +9,6 @@ blocks are the four paths:
 B batch, C channels, T frames, H height, W width.
 """
 
-import itertools
 from collections.abc import Sequence
 from typing import cast
 
@@ -18,7 +17,14 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from octvideo.layers.octave import ChannelSplit, Octave, check_alpha, split_channels
-from octvideo.layers.resample import DOWNSAMPLE, UPSAMPLE, downsample, is_channels_last, upsample
+from octvideo.layers.resample import (
+    DOWNSAMPLE,
+    UPSAMPLE,
+    add_upsampled,
+    downsample,
+    is_channels_last,
+    upsample,
+)
 
 
 class _OctaveConv(nn.modules.conv._ConvNd):
@@ -88,6 +94,15 @@ class _OctaveConv(nn.modules.conv._ConvNd):
         self.spatial_stride = stride[0]
         self._check_same_size()
         self._check_groups()
+        # The common layer: it gives both frequencies, keeps the size, and has every path.
+        self.gives_both = bool(
+            self.groups == self.spatial_stride == 1
+            and in_split.high
+            and out_split.high
+            and out_split.low
+            and high_to_low
+            and low_to_high
+        )
         # Row and column numbers where a group is not one run of channels; None where slicing serves.
         self._register_rows("_high_rows", out_split.high)
         self._register_rows("_low_rows", out_split.low)
@@ -135,27 +150,18 @@ class _OctaveConv(nn.modules.conv._ConvNd):
         run = not indices or indices == tuple(range(indices[0], indices[0] + len(indices)))
         self.register_buffer(name, None if run else torch.tensor(indices), persistent=False)
 
-    def _rows(self, tensor: Tensor, frequency: str) -> Tensor:
+    def rows(self, tensor: Tensor, frequency: str) -> Tensor:
+        if frequency == "both":
+            if self._high_rows is None and self._low_rows is None and self.out_split.high[0] == 0:
+                return tensor
+            return torch.cat([self.rows(tensor, "high"), self.rows(tensor, "low")])
         indices = getattr(self.out_split, frequency)
         buffer = getattr(self, f"_{frequency}_rows")
         return tensor[indices[0] : indices[0] + len(indices)] if buffer is None else tensor[buffer]
 
-    def freeze(self) -> None:
-        """Cut the weight into the four paths once, for inference: later changes of the weight are not seen."""
-        if self.is_dense:
-            return
-        layout = torch.channels_last_3d if self.weight.dim() == 5 else torch.channels_last
-        for out, into in itertools.product(("high", "low"), repeat=2):
-            if getattr(self.out_split, out) and getattr(self.in_split, into):
-                block = self._block(out, into).detach().contiguous(memory_format=layout)
-                self.register_buffer(f"_{into}_to_{out}", block, persistent=False)
-
-    def _block(self, out: str, into: str) -> Tensor:
-        """The weight of the path ``into`` -> ``out``: a slice of the dense weight."""
-        frozen = self._buffers.get(f"_{into}_to_{out}")
-        if frozen is not None:
-            return frozen
-        weight = self._rows(self.weight, out)
+    def block(self, out: str, into: str) -> Tensor:
+        """The weight of the path ``into`` -> ``out`` (high, low, or out both): a slice of the dense weight."""
+        weight = self.rows(self.weight, out)
         if self.depthwise:
             return weight
         indices = getattr(self.in_split, into)
@@ -167,9 +173,9 @@ class _OctaveConv(nn.modules.conv._ConvNd):
         return weight[:, indices[0] : indices[0] + len(indices)] if buffer is None else weight[:, buffer]
 
     def _path(self, x: Tensor, out: str, into: str, stride: int, bias: bool) -> Tensor:
-        weight = self._block(out, into)
+        weight = self.block(out, into)
         groups = x.shape[1] if self.depthwise else self.groups
-        bias_rows = self._rows(self.bias, out) if bias and self.bias is not None else None
+        bias_rows = self.rows(self.bias, out) if bias and self.bias is not None else None
         full_stride = (*self.stride[:-2], stride, stride)
         return convolve(x, weight, bias_rows, full_stride, self.padding, self.dilation, groups)  # type: ignore[arg-type]
 
@@ -178,6 +184,9 @@ class _OctaveConv(nn.modules.conv._ConvNd):
             assert isinstance(x, Tensor)
             return self._conv_forward(x, self.weight, self.bias)  # type: ignore[operator]
         high_in, low_in = self._frequencies(x)
+        if self.gives_both:
+            assert high_in is not None
+            return self._to_both(high_in, low_in)
         high_out = self._to_high(high_in, low_in) if self.out_split.high else None
         low_out = self._to_low(high_in, low_in) if self.out_split.low else None
         if not self.out_split.low:
@@ -197,6 +206,17 @@ class _OctaveConv(nn.modules.conv._ConvNd):
                 raise ValueError(f"the input has {found} {name} channels; this layer takes {expected}")
         return high, low
 
+    def _to_both(self, high: Tensor, low: Tensor | None) -> Octave:
+        """The common layer in three convolutions: one over the low input gives both its outputs."""
+        high_out = self._path(high, "high", "high", 1, True)
+        low_out = self._strided(high, "low", "high", 2)
+        if low is not None:
+            sizes = [len(self.out_split.high), len(self.out_split.low)]
+            to_high, to_low = self._path(low, "both", "low", 1, False).split(sizes, 1)
+            high_out = add_upsampled(high_out, to_high, self.resample_up)
+            low_out = low_out + to_low
+        return Octave(high_out, low_out)
+
     def _to_high(self, high: Tensor | None, low: Tensor | None) -> Tensor:
         y = None
         if high is not None:
@@ -208,10 +228,14 @@ class _OctaveConv(nn.modules.conv._ConvNd):
         ):
             # At stride 2 the low map already has the size of the high output.
             z = self._path(low, "high", "low", stride=1, bias=high is None)
-            if self.spatial_stride == 1:
-                size = None if high is None else (high.shape[-2], high.shape[-1])
-                z = upsample(z, size, self.resample_up)
-            y = z if y is None else y + z
+            if self.spatial_stride == 2:
+                y = z if y is None else y + z
+            else:
+                y = (
+                    upsample(z, None, self.resample_up)
+                    if y is None
+                    else add_upsampled(y, z, self.resample_up)
+                )
         assert y is not None
         return y
 
@@ -256,23 +280,49 @@ def convolve(
     Of a channels-last ``(B, C, T, H, W)``, a (1, k, k) convolution is a 2D one of the view ``(B * T, C, H, W)``,
     and a (k, 1, 1) one of the view ``(B, C, T, H * W)``.
     """
-    if x.dim() == 4:
-        return F.conv2d(x, weight, bias, tuple(stride), tuple(padding), tuple(dilation), groups)
-    if is_channels_last(x):
-        b, c, t, h, w = x.shape
-        if weight.shape[2] == 1 and stride[0] == 1 and padding[0] == 0:
-            frames = x.permute(0, 2, 1, 3, 4).reshape(b * t, c, h, w)
-            y = F.conv2d(frames, weight[:, :, 0], bias, stride[1:], padding[1:], dilation[1:], groups)
-            return y.view(b, t, *y.shape[1:]).permute(0, 2, 1, 3, 4)
-        in_time = weight.shape[3:] == (1, 1) and stride[1:] == (1, 1) and padding[1:] == (0, 0)
-        if in_time and (x.dtype != torch.float32 or _is_slow_in_3d(x)):
-            pixels = x.permute(0, 2, 3, 4, 1).reshape(b, t, h * w, c).permute(0, 3, 1, 2)
-            y = F.conv2d(
-                pixels, weight[..., 0], bias, (stride[0], 1), (padding[0], 0), (dilation[0], 1), groups
-            )
-            y = y.permute(0, 2, 3, 1).reshape(b, y.shape[2], h, w, y.shape[1])
-            return y.permute(0, 4, 1, 2, 3)
-    return F.conv3d(x, weight, bias, tuple(stride), tuple(padding), tuple(dilation), groups)
+    kind = flat_kind(x, weight.shape, stride, padding)
+    weight, stride, padding, dilation = flat_sizes(weight, stride, padding, dilation, kind)
+    if kind is not None:
+        return as_clip(F.conv2d(as_images(x, kind), weight, bias, stride, padding, dilation, groups), kind, x)
+    conv = F.conv2d if x.dim() == 4 else F.conv3d
+    return conv(x, weight, bias, stride, padding, dilation, groups)
+
+
+def flat_kind(
+    x: Tensor, weight_shape: Sequence[int], stride: Sequence[int], padding: Sequence[int]
+) -> str | None:
+    """``space`` or ``time`` where the convolution of a clip is a 2D one of a view; None where it is not."""
+    if x.dim() == 4 or not is_channels_last(x):
+        return None
+    if weight_shape[2] == stride[0] == 1 and padding[0] == 0:
+        return "space"
+    in_time = tuple(weight_shape[3:]) == tuple(stride[1:]) == (1, 1) and tuple(padding[1:]) == (0, 0)
+    return "time" if in_time and (x.dtype != torch.float32 or _is_slow_in_3d(x)) else None
+
+
+def flat_sizes(
+    weight: Tensor, stride: Sequence[int], padding: Sequence[int], dilation: Sequence[int], kind: str | None
+) -> tuple[Tensor, tuple[int, ...], tuple[int, ...], tuple[int, ...]]:
+    """Weight, stride, padding and dilation of that 2D convolution."""
+    if kind == "space":
+        return weight[:, :, 0], tuple(stride[1:]), tuple(padding[1:]), tuple(dilation[1:])
+    if kind == "time":
+        return weight[..., 0], (stride[0], 1), (padding[0], 0), (dilation[0], 1)
+    return weight, tuple(stride), tuple(padding), tuple(dilation)
+
+
+def as_images(x: Tensor, kind: str) -> Tensor:
+    """A channels-last clip as ``(B * T, C, H, W)`` (space) or ``(B, C, T, H * W)`` (time), without a copy."""
+    if kind == "space":
+        return x.transpose(1, 2).flatten(0, 1)
+    return x.permute(0, 2, 3, 4, 1).flatten(2, 3).permute(0, 3, 1, 2)
+
+
+def as_clip(y: Tensor, kind: str, x: Tensor) -> Tensor:
+    """The clip ``(B, C, T, H, W)`` again: what the convolution made of the images of ``x``."""
+    if kind == "space":
+        return y.unflatten(0, (x.shape[0], x.shape[2])).transpose(1, 2)
+    return y.permute(0, 2, 3, 1).unflatten(2, x.shape[3:]).permute(0, 4, 1, 2, 3)
 
 
 def _is_slow_in_3d(x: Tensor) -> bool:

@@ -22,10 +22,16 @@ class FlatConv3d(nn.Conv3d):
 def flat_convs(model: nn.Module) -> nn.Module:
     """Let every ``nn.Conv3d`` over space or time alone run in 2D, in place; no parameter changes."""
     for module in model.modules():
-        if type(module) is not nn.Conv3d or module.padding_mode != "zeros" or isinstance(module.padding, str):
+        if type(module) is not nn.Conv3d or not is_zero_padded(module):
             continue
+        assert not isinstance(module.padding, str)
         in_space = module.kernel_size[0] == module.stride[0] == 1 and module.padding[0] == 0
         in_time = module.kernel_size[1:] == module.stride[1:] == (1, 1) and module.padding[1:] == (0, 0)
         if in_space or in_time:
             module.__class__ = FlatConv3d
     return model
+
+
+def is_zero_padded(conv: nn.Conv2d | nn.Conv3d) -> bool:
+    """Whether a convolution pads with zeros, by numbers of pixels: what the fast forms know."""
+    return conv.padding_mode == "zeros" and not isinstance(conv.padding, str)

@@ -19,9 +19,9 @@ def per_image(op: Callable[[Tensor], Tensor], x: Tensor) -> Tensor:
     if x.dim() == 4:
         return op(x)
     b, c, t, h, w = x.shape
-    if is_channels_last(x):
-        y = op(x.permute(0, 2, 1, 3, 4).reshape(b * t, c, h, w))
-        return y.view(b, t, c, *y.shape[2:]).permute(0, 2, 1, 3, 4)
+    if x.stride(1) == 1:  # channels-last, or some channels of such a tensor
+        y = op(x.transpose(1, 2).reshape(b * t, c, h, w))
+        return y.unflatten(0, (b, t)).transpose(1, 2)
     # The operation treats every channel alike, so (channel, frame) pairs can stand for channels.
     y = op(x.reshape(b, c * t, h, w))
     return y.view(b, c, t, *y.shape[2:])
@@ -38,7 +38,8 @@ def downsample(x: Tensor) -> Tensor:
     At an odd border the average is over the pixels that exist (the authors' pooling: ceil mode, padding not
     counted).
     """
-    return per_image(lambda y: F.avg_pool2d(y, 2, ceil_mode=True, count_include_pad=False), x)
+    odd = bool(x.shape[-2] % 2 or x.shape[-1] % 2)
+    return per_image(lambda y: F.avg_pool2d(y, 2, ceil_mode=odd, count_include_pad=False), x)
 
 
 def upsample(x: Tensor, size: tuple[int, int] | None = None, mode: str = "nearest") -> Tensor:
@@ -54,6 +55,23 @@ def upsample(x: Tensor, size: tuple[int, int] | None = None, mode: str = "neares
     else:
         y = per_image(lambda z: F.interpolate(z, scale_factor=2.0, mode="bilinear", align_corners=False), x)
     return y if size is None else crop(y, size)
+
+
+def add_upsampled(y: Tensor, z: Tensor, mode: str = "nearest") -> Tensor:
+    """``y + upsample(z)``, cropped to y, without writing the upsampled map where every pixel is just repeated.
+
+    Args:
+        y: ``(B, C, T, H, W)`` or ``(B, C, H, W)``.
+        z: the same at ``ceil(H / 2)``, ``ceil(W / 2)``.
+        mode: ``nearest`` or ``linear``.
+    """
+    height, width = y.shape[-2:]
+    if mode != "nearest" or height % 2 or width % 2:
+        return y + upsample(z, (height, width), mode)
+    pairs = y.movedim(1, -1).unflatten(-3, (-1, 2)).unflatten(-2, (-1, 2))  # (..., H/2, 2, W/2, 2, C)
+    repeated = z.movedim(1, -1).unsqueeze(-2).unsqueeze(-4)  # (..., H/2, 1, W/2, 1, C)
+    pairs = pairs + repeated
+    return pairs.flatten(-3, -2).flatten(-4, -3).movedim(-1, 1)
 
 
 def crop(x: Tensor, size: tuple[int, int]) -> Tensor:

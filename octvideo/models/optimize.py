@@ -1,17 +1,17 @@
-"""A network made ready for inference: norms folded, weights sliced once, channels last."""
+"""A network made ready for inference: norms folded, convolutions fused, channels last."""
 
 import copy
 import operator
 from typing import Any, cast
 
 import torch
-from torch import fx, nn
+from torch import Tensor, fx, nn
 from torch.nn.modules.batchnorm import _BatchNorm
 from torch.nn.utils.fusion import fuse_conv_bn_weights
 
 from octvideo.layers.conv import OctaveConv2d, OctaveConv3d
-from octvideo.layers.flat import flat_convs
 from octvideo.layers.norm import batch_norm
+from octvideo.models.fuse import fuse
 from octvideo.models.repair import repair
 from octvideo.models.trace import is_plain, trace
 
@@ -19,8 +19,9 @@ from octvideo.models.trace import is_plain, trace
 def optimize(model: nn.Module, *, compile: bool = False) -> nn.Module:
     """A copy of a network, octave or dense, that gives the same outputs faster, for inference only.
 
-    Norms that follow a convolution are folded into its weights; octave layers cut their weights into the paths
-    once; the memory layout is channels-last. Its state dict is not the network's any more.
+    Norms that follow a convolution are folded into its weights; the addition and ReLU behind it become part of it;
+    octave layers cut their weights into the paths once; the memory layout is channels-last. Its state dict is not
+    the network's any more.
 
     Args:
         model: from ``create_model`` or ``octavize``, or any network that ``torch.fx`` can trace.
@@ -34,16 +35,30 @@ def optimize(model: nn.Module, *, compile: bool = False) -> nn.Module:
     if not isinstance(model, fx.GraphModule):
         repair(model)
         model = fx.GraphModule(model, trace(model), class_name=type(model).__name__)
-    _fold_norms(model)
-    flat_convs(model)
     layout = torch.channels_last_3d if _is_video(model) else torch.channels_last
+    _fold_norms(model)
+    fuse(model)
     model = model.to(memory_format=layout).requires_grad_(False)  # type: ignore[call-overload]
-    for module in model.modules():
-        if isinstance(module, OctaveConv2d | OctaveConv3d):
-            module.freeze()
-    if compile:
-        return cast(nn.Module, torch.compile(model, options={"freezing": True}))
-    return model
+    return _Frozen(model) if compile else model
+
+
+class _Frozen(nn.Module):
+    """A compiled network whose weights are constants, laid out once for the kernels that read them.
+
+    torch reads this setting when it compiles, at the first call with a shape, and from nowhere but here:
+    ``torch.compile(options={"freezing": True})`` leaves the weights as they are (torch 2.11 to 2.14).
+    """
+
+    def __init__(self, model: nn.Module) -> None:
+        super().__init__()
+        self.model = model
+        self._compiled = torch.compile(model, dynamic=False)
+
+    def forward(self, x: Tensor) -> Any:
+        from torch._inductor import config  # half a second to import
+
+        with config.patch(freezing=True), torch.no_grad():
+            return self._compiled(x)
 
 
 def _is_video(model: nn.Module) -> bool:

@@ -9,6 +9,8 @@ import torch.fx
 from pytorchvideo.models.net import Net
 from torch import Tensor, nn
 
+from octvideo.layers.resample import per_image
+
 
 class VideoNet(Net):
     """pytorchvideo's ``Net``: blocks one after another, from a clip to logits.
@@ -65,9 +67,15 @@ class HeadPool(nn.AvgPool3d):
 
 
 def pool_at_most(x: Tensor, kernel_size: Sequence[int], stride: int | Sequence[int]) -> Tensor:
-    """``avg_pool3d`` with no side of the kernel longer than the input's."""
-    kernel = [min(k, size) for k, size in zip(kernel_size, x.shape[-3:], strict=True)]
-    return nn.functional.avg_pool3d(x, kernel, stride)  # type: ignore[arg-type]
+    """``avg_pool3d`` with no side of the kernel longer than the input's.
+
+    Over space, then over time: torch has no bfloat16 kernel for 3D average pooling on CPUs.
+    """
+    time, *space = (min(k, size) for k, size in zip(kernel_size, x.shape[-3:], strict=True))
+    time_stride, *space_stride = [stride] * 3 if isinstance(stride, int) else stride
+    x = per_image(lambda y: nn.functional.avg_pool2d(y, space, space_stride), x)
+    pixels = nn.functional.avg_pool2d(x.flatten(3), (time, 1), (time_stride, 1))
+    return pixels.unflatten(3, x.shape[3:])
 
 
 # Both look at sizes, so the trace keeps them as one call.
