@@ -9,6 +9,7 @@ blocks are the four paths:
 B batch, C channels, T frames, H height, W width.
 """
 
+import itertools
 from collections.abc import Sequence
 from typing import cast
 
@@ -23,6 +24,7 @@ from octvideo.layers.resample import (
     add_upsampled,
     downsample,
     is_channels_last,
+    remake,
     upsample,
 )
 
@@ -30,6 +32,8 @@ from octvideo.layers.resample import (
 class _OctaveConv(nn.modules.conv._ConvNd):
     """What OctaveConv2d and OctaveConv3d share. Spatial axes are the last two, in every tuple too."""
 
+    _rows: Tensor | None
+    _columns: Tensor | None
     in_split: ChannelSplit
     out_split: ChannelSplit
     resample_down: str = "avg_pool"
@@ -94,21 +98,24 @@ class _OctaveConv(nn.modules.conv._ConvNd):
         self.spatial_stride = stride[0]
         self._check_same_size()
         self._check_groups()
-        # The common layer: it gives both frequencies, keeps the size, and has every path.
-        self.gives_both = bool(
+        switches = {("low", "high"): high_to_low, ("high", "low"): low_to_high}
+        groups = {"high": (in_split.high, out_split.high), "low": (in_split.low, out_split.low)}
+        # The paths (out, into). One that crosses stays where nothing else feeds its output.
+        self.paths = {
+            (out, into)
+            for out, into in itertools.product(groups, repeat=2)
+            if groups[out][1] and groups[into][0]
+            and (out == into or not groups[out][0] or (switches[out, into] and not self.depthwise))
+        }  # fmt: skip
+        # Where all are there and the size stays, one convolution serves both outputs of an input.
+        self.gives_both = (
             self.groups == self.spatial_stride == 1
-            and in_split.high
-            and out_split.high
-            and out_split.low
-            and high_to_low
-            and low_to_high
+            and bool(in_split.high)
+            and self.paths == {(o, i) for o in ("high", "low") for i in groups if groups[i][0]}
         )
-        # Row and column numbers where a group is not one run of channels; None where slicing serves.
-        self._register_rows("_high_rows", out_split.high)
-        self._register_rows("_low_rows", out_split.low)
-        grouped = self.groups > 1 and not self.depthwise
-        self._register_rows("_high_columns", () if grouped or self.depthwise else in_split.high)
-        self._register_rows("_low_columns", () if grouped or self.depthwise else in_split.low)
+        # Channel numbers, high ones first; None where the dense order is that already, or counts within groups.
+        self._register_order("_rows", out_split)
+        self._register_order("_columns", None if self.groups > 1 else in_split)
 
     def _check_same_size(self) -> None:
         """Paths that meet must give maps of one size: only a convolution that keeps the size does at both."""
@@ -146,53 +153,94 @@ class _OctaveConv(nn.modules.conv._ConvNd):
                         "each frequency's channels must be a multiple of groups"
                     )
 
-    def _register_rows(self, name: str, indices: tuple[int, ...]) -> None:
-        run = not indices or indices == tuple(range(indices[0], indices[0] + len(indices)))
-        self.register_buffer(name, None if run else torch.tensor(indices), persistent=False)
+    def _register_order(self, name: str, split: ChannelSplit | None) -> None:
+        order = () if split is None else split.high + split.low
+        as_it_is = order == tuple(range(len(order)))
+        self.register_buffer(name, None if as_it_is else torch.tensor(order), persistent=False)
 
-    def rows(self, tensor: Tensor, frequency: str) -> Tensor:
-        if frequency == "both":
-            if self._high_rows is None and self._low_rows is None and self.out_split.high[0] == 0:
-                return tensor
-            return torch.cat([self.rows(tensor, "high"), self.rows(tensor, "low")])
-        indices = getattr(self.out_split, frequency)
-        buffer = getattr(self, f"_{frequency}_rows")
-        return tensor[indices[0] : indices[0] + len(indices)] if buffer is None else tensor[buffer]
+    def weights(self) -> dict[tuple[str, str], Tensor]:
+        """The weight of every path (out, into), and of (both, into): blocks of the dense weight.
 
-    def block(self, out: str, into: str) -> Tensor:
-        """The weight of the path ``into`` -> ``out`` (high, low, or out both): a slice of the dense weight."""
-        weight = self.rows(self.weight, out)
+        Two splits give them all, so that autograd puts the dense gradient together in two copies. (Slices would each
+        pad theirs with zeros to the dense size, and add.)
+        """
+        weight = self.weight if self._rows is None else self.weight[self._rows]
+        weight = weight if self._columns is None else weight[:, self._columns]
+        high, low = len(self.in_split.high) // self.groups, len(self.in_split.low) // self.groups
         if self.depthwise:
-            return weight
-        indices = getattr(self.in_split, into)
-        if self.groups > 1:
-            # The second axis counts within a group: its high channels, then its low ones.
-            num_high = len(self.in_split.high) // self.groups
-            return weight[:, :num_high] if into == "high" else weight[:, num_high:]
-        buffer = getattr(self, f"_{into}_columns")
-        return weight[:, indices[0] : indices[0] + len(indices)] if buffer is None else weight[:, buffer]
+            columns = {"high": weight, "low": weight}
+        else:
+            columns = _parts(weight, high, low, 1)
+        blocks = {("both", into): block for into, block in columns.items()}
+        for into, block in columns.items():
+            rows = _parts(block, len(self.out_split.high), len(self.out_split.low), 0)
+            blocks |= {(out, into): rows[out] for out in rows}
+        return blocks
 
-    def _path(self, x: Tensor, out: str, into: str, stride: int, bias: bool) -> Tensor:
-        weight = self.block(out, into)
-        groups = x.shape[1] if self.depthwise else self.groups
-        bias_rows = self.rows(self.bias, out) if bias and self.bias is not None else None
-        full_stride = (*self.stride[:-2], stride, stride)
-        return convolve(x, weight, bias_rows, full_stride, self.padding, self.dilation, groups)  # type: ignore[arg-type]
+    def biases(self) -> dict[str, Tensor | None]:
+        """The bias of each frequency's output."""
+        if self.bias is None:
+            return {"high": None, "low": None}
+        bias = self.bias if self._rows is None else self.bias[self._rows]
+        return {**_parts(bias, len(self.out_split.high), len(self.out_split.low), 0), "both": bias}
 
     def forward(self, x: Octave | Tensor) -> Octave | Tensor:  # type: ignore[override]
         if self.is_dense:
             assert isinstance(x, Tensor)
             return self._conv_forward(x, self.weight, self.bias)  # type: ignore[operator]
-        high_in, low_in = self._frequencies(x)
-        if self.gives_both:
-            assert high_in is not None
-            return self._to_both(high_in, low_in)
-        high_out = self._to_high(high_in, low_in) if self.out_split.high else None
-        low_out = self._to_low(high_in, low_in) if self.out_split.low else None
+        high, low = self._frequencies(x)
+        weights, biases = self.weights(), self.biases()
+
+        def path(x: Tensor, out: str, into: str, stride: int) -> Tensor:
+            # Every output has its bias from one path: the one from high, where it has one.
+            has_bias = into == "high" or (out != "both" and (out, "high") not in self.paths)
+            bias = biases[out] if has_bias else None
+            groups = x.shape[1] if self.depthwise else self.groups
+            sizes = (*self.stride[:-2], stride, stride), self.padding, self.dilation
+            return convolve(x, weights[out, into], bias, *sizes, groups)  # type: ignore[arg-type]
+
+        pools = self.resample_down == "avg_pool"
+        stride = 1 if pools else self.spatial_stride
+        near_high, near_low = high, low
+        if pools and self.spatial_stride == 2:
+            near_high = None if high is None else downsample(high)
+            near_low = None if low is None or ("low", "low") not in self.paths else downsample(low)
+        high_out = low_out = to_high = to_low = None
+        if near_high is not None:
+            if ("high", "high") in self.paths:
+                high_out = path(near_high, "high", "high", stride)
+            if ("low", "high") in self.paths:
+                if pools:
+                    pooled = downsample(near_high)
+                    with remake(pooled, near_high):
+                        low_out = path(pooled, "low", "high", 1)
+                else:
+                    low_out = path(near_high, "low", "high", 2 * stride)
+        if low is not None:
+            if self.gives_both:
+                sizes = [len(self.out_split.high), len(self.out_split.low)]
+                to_high, to_low = path(low, "both", "low", 1).split(sizes, 1)
+            else:
+                if ("high", "low") in self.paths:
+                    to_high = path(low, "high", "low", 1)
+                if near_low is not None and ("low", "low") in self.paths:
+                    to_low = path(near_low, "low", "low", stride)
+        high_out = self._add_low(high_out, to_high)
+        low_out = to_low if low_out is None else low_out if to_low is None else low_out + to_low
         if not self.out_split.low:
             assert high_out is not None
             return high_out
         return Octave(high_out, low_out)
+
+    def _add_low(self, high: Tensor | None, to_high: Tensor | None) -> Tensor | None:
+        """The high output: what came from high, and what came from low, which at stride 2 has its size already."""
+        if to_high is None:
+            return high
+        if self.spatial_stride == 2:
+            return to_high if high is None else high + to_high
+        if high is None:
+            return upsample(to_high, None, self.resample_up)
+        return add_upsampled(high, to_high, self.resample_up)
 
     def _frequencies(self, x: Octave | Tensor) -> tuple[Tensor | None, Tensor | None]:
         """What came in, checked against the channels that the layer was made for."""
@@ -205,61 +253,6 @@ class _OctaveConv(nn.modules.conv._ConvNd):
             if found != expected:
                 raise ValueError(f"the input has {found} {name} channels; this layer takes {expected}")
         return high, low
-
-    def _to_both(self, high: Tensor, low: Tensor | None) -> Octave:
-        """The common layer in three convolutions: one over the low input gives both its outputs."""
-        high_out = self._path(high, "high", "high", 1, True)
-        low_out = self._strided(high, "low", "high", 2)
-        if low is not None:
-            sizes = [len(self.out_split.high), len(self.out_split.low)]
-            to_high, to_low = self._path(low, "both", "low", 1, False).split(sizes, 1)
-            high_out = add_upsampled(high_out, to_high, self.resample_up)
-            low_out = low_out + to_low
-        return Octave(high_out, low_out)
-
-    def _to_high(self, high: Tensor | None, low: Tensor | None) -> Tensor:
-        y = None
-        if high is not None:
-            y = self._strided(high, "high", "high", self.spatial_stride)
-        if (
-            low is not None
-            and (self.low_to_high or high is None)
-            and not (self.depthwise and high is not None)
-        ):
-            # At stride 2 the low map already has the size of the high output.
-            z = self._path(low, "high", "low", stride=1, bias=high is None)
-            if self.spatial_stride == 2:
-                y = z if y is None else y + z
-            else:
-                y = (
-                    upsample(z, None, self.resample_up)
-                    if y is None
-                    else add_upsampled(y, z, self.resample_up)
-                )
-        assert y is not None
-        return y
-
-    def _to_low(self, high: Tensor | None, low: Tensor | None) -> Tensor:
-        y = None
-        if low is not None:
-            y = self._strided(low, "low", "low", self.spatial_stride)
-        if (
-            high is not None
-            and (self.high_to_low or low is None)
-            and not (self.depthwise and low is not None)
-        ):
-            z = self._strided(high, "low", "high", 2 * self.spatial_stride, bias=low is None)
-            y = z if y is None else y + z
-        assert y is not None
-        return y
-
-    def _strided(self, x: Tensor, out: str, into: str, stride: int, bias: bool = True) -> Tensor:
-        """One path that shrinks its input ``stride`` times: by average pools first, or by the kernel's stride."""
-        if self.resample_down == "stride":
-            return self._path(x, out, into, stride, bias)
-        while stride > 1:
-            x, stride = downsample(x), stride // 2
-        return self._path(x, out, into, 1, bias)
 
     def extra_repr(self) -> str:
         split = f"in={len(self.in_split.high)}+{len(self.in_split.low)}"
@@ -331,6 +324,14 @@ def _is_slow_in_3d(x: Tensor) -> bool:
     Source: ``use_mkldnn`` in torch's ``aten/src/ATen/native/Convolution.cpp``: one clip of few numbers.
     """
     return x.device.type == "cpu" and x.shape[0] == 1 and x.shape[1] * x.shape[2] * x.shape[3] <= 20480
+
+
+def _parts(tensor: Tensor, num_high: int, num_low: int, dim: int) -> dict[str, Tensor]:
+    """The high and the low part along ``dim``; a part without channels is left out."""
+    if not num_high or not num_low:
+        return {"high" if num_high else "low": tensor}
+    high, low = tensor.split([num_high, num_low], dim)
+    return {"high": high, "low": low}
 
 
 def _alpha_splits(

@@ -3,6 +3,7 @@
 B batch, C channels, T frames, H height, W width.
 """
 
+import itertools
 from typing import Any, cast
 
 import torch
@@ -96,6 +97,8 @@ class FusedConv(nn.Module):
             self._packed = {(kind, weight.dtype): sizes}
         if other is None:
             return kernels._convolution_pointwise(x, *sizes, "relu" if relu else "none", [], "")
+        if self.groups > 1:  # oneDNN adds behind ungrouped convolutions only
+            return _behind(kernels._convolution_pointwise(x, *sizes, "none", [], ""), other, relu)
         behind: tuple[Any, ...] = ("add", 1.0, "relu" if relu else None, [], None)
         if overwrite:
             return kernels._convolution_pointwise_.binary(other, x, *sizes, *behind)
@@ -129,10 +132,8 @@ class FusedOctaveConv(nn.Module):
         self.pools = layer.resample_down == "avg_pool"
         self.resample_up = layer.resample_up
         self.relu = [False] * len(self.out_channels)
-        has_low_in, has_low_out = bool(layer.in_split.low), bool(layer.out_split.low)
-        crosses = not layer.depthwise
         # One convolution gives both outputs of the low input: they are of one size.
-        both = has_low_in and layer.gives_both
+        both = layer.gives_both and bool(layer.in_split.low)
         # Likewise of the high input, its low output pooled behind (pooling commutes with kernels of one pixel), where
         # the kernels' whole vectors of channels make that the cheaper side.
         at_once = (
@@ -141,20 +142,19 @@ class FusedOctaveConv(nn.Module):
             and layer.kernel_size[-2:] == (1, 1)
             and _vectors(sum(self.out_channels)) <= _vectors(self.out_channels[0]) + self.out_channels[-1] / 4
         )
-        low_to_high = has_low_in and crosses and layer.low_to_high
-        high_to_low = has_low_out and ((crosses and layer.high_to_low) or not has_low_in)
-        self.high_to_both = _path(layer, "both", "high", 1, True) if at_once else None
-        self.high_to_high = None if at_once else _path(layer, "high", "high", self.stride, True)
+        alone = {
+            (out, into): not (both if into == "low" else at_once) and (out, into) in layer.paths
+            for out, into in itertools.product(("high", "low"), repeat=2)
+        }
+        once = 1 if self.pools else self.stride
+        self.high_to_both = _path(layer, "both", "high", 1) if at_once else None
+        self.low_to_both = _path(layer, "both", "low", 1) if both else None
+        self.high_to_high = _path(layer, "high", "high", once) if alone["high", "high"] else None
         self.high_to_low = (
-            _path(layer, "low", "high", 2 * self.stride, not has_low_in or layer.gives_both)
-            if high_to_low and not at_once
-            else None
+            _path(layer, "low", "high", 1 if self.pools else 2 * once) if alone["low", "high"] else None
         )
-        self.low_to_both = _path(layer, "both", "low", 1, False) if both else None
-        self.low_to_high = _path(layer, "high", "low", 1, False) if low_to_high and not both else None
-        self.low_to_low = (
-            _path(layer, "low", "low", self.stride, True) if has_low_in and has_low_out and not both else None
-        )
+        self.low_to_high = _path(layer, "high", "low", 1) if alone["high", "low"] else None
+        self.low_to_low = _path(layer, "low", "low", once) if alone["low", "low"] else None
 
     def forward(
         self,
@@ -250,12 +250,12 @@ class FusedOctaveConv(nn.Module):
         return add_upsampled(other, to_high, self.resample_up)
 
 
-def _path(layer: OctaveConv2d | OctaveConv3d, out: str, into: str, stride: int, bias: bool) -> FusedConv:
-    """One path of the layer; where average pools shrink its input, the convolution's own stride is 1."""
-    stride = 1 if layer.resample_down == "avg_pool" else stride
+def _path(layer: OctaveConv2d | OctaveConv3d, out: str, into: str, stride: int) -> FusedConv:
+    """One path of the layer; every output has its bias from the path from high, where it has one."""
+    has_bias = into == "high" or (out != "both" and (out, "high") not in layer.paths)
     return FusedConv(
-        layer.block(out, into),
-        layer.rows(layer.bias, out) if bias and layer.bias is not None else None,
+        layer.weights()[out, into],
+        layer.biases()[out] if has_bias and layer.bias is not None else None,
         (*layer.stride[:-2], stride, stride),
         cast(tuple[int, ...], layer.padding),
         layer.dilation,

@@ -5,6 +5,8 @@ copy: those are faster, and CPUs have no bfloat16 kernel for 3D average pooling.
 """
 
 from collections.abc import Callable
+from contextlib import AbstractContextManager, nullcontext
+from typing import Any
 
 import torch
 import torch.nn.functional as F
@@ -38,8 +40,61 @@ def downsample(x: Tensor) -> Tensor:
     At an odd border the average is over the pixels that exist (the authors' pooling: ceil mode, padding not
     counted).
     """
-    odd = bool(x.shape[-2] % 2 or x.shape[-1] % 2)
-    return per_image(lambda y: F.avg_pool2d(y, 2, ceil_mode=odd, count_include_pad=False), x)
+    if x.shape[-2] % 2 or x.shape[-1] % 2:
+        return per_image(lambda y: F.avg_pool2d(y, 2, ceil_mode=True, count_include_pad=False), x)
+    return _Average.apply(x) if _needs_gradient(x) else _average(x)
+
+
+def _average(x: Tensor) -> Tensor:
+    return per_image(lambda y: F.avg_pool2d(y, 2), x)
+
+
+class _Average(torch.autograd.Function):
+    """2x2 averages whose gradient keeps nothing: torch's own keeps the input."""
+
+    generate_vmap_rule = True
+
+    @staticmethod
+    def forward(x: Tensor) -> Tensor:
+        return _average(x)
+
+    @staticmethod
+    def setup_context(ctx: Any, inputs: tuple[Tensor], output: Tensor) -> None:
+        pass
+
+    @staticmethod
+    def backward(ctx: Any, grad: Tensor) -> Tensor:  # type: ignore[override]
+        return _repeat(grad) * 0.25
+
+
+def _needs_gradient(x: Tensor) -> bool:
+    return torch.is_grad_enabled() and x.requires_grad and not torch.compiler.is_exporting()
+
+
+def remake(pooled: Tensor, x: Tensor) -> AbstractContextManager[None]:
+    """A context in which autograd keeps ``x`` instead of ``pooled``, and pools it again when the gradient needs it.
+
+    ``x`` is kept for another path anyway, so the pooled map costs no memory. torch.compile decides on its own what
+    it computes again.
+    """
+    if not torch.is_grad_enabled() or torch.compiler.is_compiling():
+        return nullcontext()
+    memory = pooled.data_ptr()
+
+    def pack(saved: Tensor) -> Tensor | tuple[torch.Size, tuple[int, ...]]:
+        is_pooled = saved.data_ptr() == memory and saved.numel() == pooled_numel
+        return (saved.shape, saved.stride()) if is_pooled else saved
+
+    def unpack(kept: Tensor | tuple[torch.Size, tuple[int, ...]]) -> Tensor:
+        if isinstance(kept, Tensor):
+            return kept
+        again = x.detach()
+        while again.shape[-2:] != pooled_size:
+            again = downsample(again)
+        return again.as_strided(*kept)
+
+    pooled_numel, pooled_size = pooled.numel(), pooled.shape[-2:]
+    return torch.autograd.graph.saved_tensors_hooks(pack, unpack)
 
 
 def upsample(x: Tensor, size: tuple[int, int] | None = None, mode: str = "nearest") -> Tensor:
@@ -51,7 +106,7 @@ def upsample(x: Tensor, size: tuple[int, int] | None = None, mode: str = "neares
         mode: ``nearest`` (the paper's) or ``linear``.
     """
     if mode == "nearest":
-        y = per_image(lambda z: F.interpolate(z, scale_factor=2.0, mode="nearest"), x)
+        y = _repeat(x)
     else:
         y = per_image(lambda z: F.interpolate(z, scale_factor=2.0, mode="bilinear", align_corners=False), x)
     return y if size is None else crop(y, size)
@@ -68,10 +123,35 @@ def add_upsampled(y: Tensor, z: Tensor, mode: str = "nearest") -> Tensor:
     height, width = y.shape[-2:]
     if mode != "nearest" or height % 2 or width % 2:
         return y + upsample(z, (height, width), mode)
+    return _AddRepeated.apply(y, z) if _needs_gradient(y) or _needs_gradient(z) else _add_repeated(y, z)
+
+
+def _repeat(x: Tensor) -> Tensor:
+    return per_image(lambda y: F.interpolate(y, scale_factor=2.0, mode="nearest"), x)
+
+
+def _add_repeated(y: Tensor, z: Tensor) -> Tensor:
     pairs = y.movedim(1, -1).unflatten(-3, (-1, 2)).unflatten(-2, (-1, 2))  # (..., H/2, 2, W/2, 2, C)
     repeated = z.movedim(1, -1).unsqueeze(-2).unsqueeze(-4)  # (..., H/2, 1, W/2, 1, C)
-    pairs = pairs + repeated
-    return pairs.flatten(-3, -2).flatten(-4, -3).movedim(-1, 1)
+    return (pairs + repeated).flatten(-3, -2).flatten(-4, -3).movedim(-1, 1)
+
+
+class _AddRepeated(torch.autograd.Function):
+    """``_add_repeated`` with the gradient of ``z`` by the pooling kernel: summing over the repeats is slow on CPUs."""
+
+    generate_vmap_rule = True
+
+    @staticmethod
+    def forward(y: Tensor, z: Tensor) -> Tensor:
+        return _add_repeated(y, z)
+
+    @staticmethod
+    def setup_context(ctx: Any, inputs: tuple[Tensor, Tensor], output: Tensor) -> None:
+        pass
+
+    @staticmethod
+    def backward(ctx: Any, grad: Tensor) -> tuple[Tensor, Tensor]:  # type: ignore[override]
+        return grad, _average(grad) * 4
 
 
 def crop(x: Tensor, size: tuple[int, int]) -> Tensor:

@@ -1,17 +1,22 @@
+import weakref
+
 import pytest
 import torch
+import torch.nn.functional as F
 from torch import nn
 
+import octvideo.layers.conv
 from octvideo.layers import (
     ChannelSplit,
     Octave,
     OctaveActivation,
     OctaveBatchNorm3d,
+    OctaveConv3d,
     OctavePool,
     split_channels,
 )
 from octvideo.layers.channelwise import merge
-from octvideo.layers.resample import downsample, upsample
+from octvideo.layers.resample import add_upsampled, downsample, upsample
 
 
 @pytest.mark.parametrize(
@@ -114,3 +119,50 @@ def test_pooled_low_is_half_of_pooled_high(pool, side):
     assert y.low.shape == (1, 2, y.high.shape[2], wanted, wanted) if pool.stride != 1 else True
     inside = pool(low)[..., : y.low.shape[-2], : y.low.shape[-1]]
     assert torch.equal(y.low[..., : inside.shape[-2], : inside.shape[-1]], inside)
+
+
+@pytest.mark.parametrize("side", [6, 7])
+@pytest.mark.parametrize("memory_format", [torch.contiguous_format, torch.channels_last_3d], ids=str)
+def test_gradients_of_resampling_equal_torchs(side, memory_format):
+    torch.manual_seed(0)
+
+    def gradients(pool, add):
+        torch.manual_seed(1)
+        y = torch.randn(2, 3, 2, side, side, dtype=torch.float64).to(memory_format=memory_format)
+        y.requires_grad_()
+        pooled = pool(y)
+        z = torch.randn(pooled.shape, dtype=torch.float64, requires_grad=True)
+        loss = (pooled**3).sum() + (add(y, z) ** 3).sum()
+        first = torch.autograd.grad(loss, (y, z), create_graph=True)
+        return [*first, *torch.autograd.grad(sum((g**2).sum() for g in first), (y, z))]
+
+    def plain_pool(x):
+        return F.avg_pool3d(x, (1, 2, 2), ceil_mode=True, count_include_pad=False)
+
+    def plain_add(y, z):
+        return y + F.interpolate(z, scale_factor=(1, 2, 2))[..., :side, :side]
+
+    for found, expected in zip(
+        gradients(downsample, add_upsampled), gradients(plain_pool, plain_add), strict=True
+    ):
+        torch.testing.assert_close(found, expected)
+
+
+def test_the_pooled_map_is_not_kept_for_the_gradient(monkeypatch):
+    """What a layer's gradient needs beside its inputs and weight is made again; see also the gradient tests."""
+    pooled = []
+
+    def remembered(x):
+        y = downsample(x)
+        pooled.append(weakref.ref(y))
+        return y
+
+    monkeypatch.setattr(octvideo.layers.conv, "downsample", remembered)
+    layer = OctaveConv3d(8, 8, 1, bias=False, alpha_in=0.5, alpha_out=0.5)
+    high = torch.randn(1, 4, 2, 8, 8, requires_grad=True)
+    y = layer(Octave(high, torch.randn(1, 4, 2, 4, 4)))
+    assert len(pooled) == 1
+    assert pooled[0]() is None
+    found = torch.autograd.grad(y.low.sum(), high)[0]
+    weight = layer.weight[4:, :4].sum((0, 2, 3, 4)) / 4  # each high pixel is a quarter of one low pixel
+    torch.testing.assert_close(found, weight.view(1, 4, 1, 1, 1).expand_as(high))
