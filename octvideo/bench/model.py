@@ -2,9 +2,11 @@
 
 import copy
 import json
+import logging
 import platform
+import time
 import warnings
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import asdict, dataclass
 from datetime import UTC, datetime
 from pathlib import Path
@@ -14,8 +16,10 @@ import torch
 from torch import Tensor, nn
 
 import octvideo
-from octvideo.bench.timing import Ratio, Timing, interleave, ratio
+from octvideo.bench.plain import plain
+from octvideo.bench.timing import Ratio, interleave, ratio
 from octvideo.models import count_macs, create_model, get_spec, optimize
+from octvideo.models.optimize import Frozen
 
 PRECISIONS = {"fp32": torch.float32, "bf16": torch.bfloat16}
 TASKS = ("inference", "training")
@@ -24,14 +28,22 @@ MODES = ("eager", "compiled")
 
 @dataclass(frozen=True)
 class Row:
-    """One alpha in one setting, beside the dense network in the same setting and the same rounds."""
+    """One alpha in one setting, beside the dense network in the same setting and the same rounds.
+
+    Args:
+        layer: ``fast``, or ``plain`` for the layer as it is usually written.
+        first_seconds: of the first call, which compiles and lays out weights; no part of the other times.
+        time_ratio, memory_ratio: to the fast dense network.
+    """
 
     task: str
     mode: str
     precision: str
+    layer: str
     alpha: float
     seconds: float
     clips_per_second: float
+    first_seconds: float
     time_ratio: Ratio
     flop_ratio: float
     memory_ratio: float | None
@@ -108,54 +120,72 @@ def measure(
     mode: str,
     precision: str,
     models: dict[float, nn.Module],
+    with_plain: bool = False,
     advance: Callable[[], object] | None = None,
 ) -> list[Row]:
-    """Time the dense network and its twins, all run the same way, round by round."""
+    """Time the dense network and its twins, all run the same way, round by round.
+
+    ``advance`` is called once for each candidate's first call, and once a run.
+    """
     dtype = PRECISIONS[precision]
     x = torch.randn(setting.shape, device=setting.device).to(memory_format=torch.channels_last_3d)
+    candidates = {("fast", alpha): model for alpha, model in models.items()}
+    # CPUs have no bfloat16 kernel for 3D average pooling, which the plain layer needs.
+    if with_plain and not (precision == "bf16" and setting.device == "cpu"):
+        candidates |= {("plain", alpha): plain(model) for alpha, model in models.items()}
     runs: dict[str, Callable[[], object]] = {}
-    memory: dict[float, float] = {}
-    for alpha, model in models.items():
+    first: dict[str, float] = {}
+    memory: dict[str, float] = {}
+    for (layer, alpha), model in candidates.items():
+        name = f"{layer} {alpha}"
         if task == "inference":
-            runs[str(alpha)] = _inference(model, x.to(dtype), mode == "compiled")
+            run = _inference(model, x.to(dtype), mode == "compiled", layer == "fast")
         else:
-            runs[str(alpha)] = _training(model, x, dtype, mode == "compiled", setting.device)
-            memory[alpha] = _training_memory(runs[str(alpha)], setting.device)
+            student = copy.deepcopy(model).train()
+            run = _training(student, x, dtype, mode == "compiled", setting.device)
+        runs[name] = run
+        start = time.perf_counter()
+        run()
+        first[name] = time.perf_counter() - start
+        if task == "training":
+            memory[name] = _training_memory(run, student.parameters(), setting.device)
+        if advance is not None:
+            advance()
     timings = interleave(runs, rounds=setting.rounds, warmup=1, device=setting.device, advance=advance)
     macs = {alpha: count_macs(model, setting.shape) for alpha, model in models.items()}
-    return [_row(setting, task, mode, precision, alpha, timings, macs, memory) for alpha in models]
+    reference = timings["fast 0.0"]
+    rows = []
+    for layer, alpha in candidates:
+        name = f"{layer} {alpha}"
+        timing = timings[name]
+        rows.append(
+            Row(
+                task=task,
+                mode=mode,
+                precision=precision,
+                layer=layer,
+                alpha=alpha,
+                seconds=timing.median,
+                clips_per_second=setting.batch_size / timing.median,
+                first_seconds=first[name],
+                time_ratio=ratio(timing, reference),
+                flop_ratio=macs[alpha] / macs[0.0],
+                memory_ratio=memory[name] / memory["fast 0.0"] if memory else None,
+            )
+        )
+    return rows
 
 
-def _row(
-    setting: Setting,
-    task: str,
-    mode: str,
-    precision: str,
-    alpha: float,
-    timings: dict[str, Timing],
-    macs: dict[float, int],
-    memory: dict[float, float],
-) -> Row:
-    timing = timings[str(alpha)]
-    return Row(
-        task=task,
-        mode=mode,
-        precision=precision,
-        alpha=alpha,
-        seconds=timing.median,
-        clips_per_second=setting.batch_size / timing.median,
-        time_ratio=ratio(timing, timings["0.0"]),
-        flop_ratio=macs[alpha] / macs[0.0],
-        memory_ratio=memory[alpha] / memory[0.0] if memory else None,
-    )
-
-
-def _inference(model: nn.Module, x: Tensor, compiled: bool) -> Callable[[], object]:
-    fast = optimize(model, compile=compiled).to(x.dtype)
+def _inference(model: nn.Module, x: Tensor, compiled: bool, optimized: bool) -> Callable[[], object]:
+    if optimized:
+        network = optimize(model, compile=compiled).to(x.dtype)
+    else:
+        network = copy.deepcopy(model).to(x.dtype)
+        network = Frozen(network) if compiled else network
 
     @torch.no_grad()
     def run() -> object:
-        return fast(x)
+        return network(x)
 
     return run
 
@@ -164,10 +194,9 @@ def _training(
     model: nn.Module, x: Tensor, dtype: torch.dtype, compiled: bool, device: str
 ) -> Callable[[], object]:
     """One step: forward, backward and SGD, in autocast for bfloat16."""
-    model = copy.deepcopy(model).train()
     optimizer = torch.optim.SGD(model.parameters(), lr=0.0, momentum=0.9)
     labels = torch.zeros(len(x), dtype=torch.long, device=x.device)
-    forward = cast(nn.Module, torch.compile(model)) if compiled else model
+    forward = cast(nn.Module, torch.compile(model, dynamic=False)) if compiled else model
 
     def run() -> object:
         optimizer.zero_grad(set_to_none=True)
@@ -180,8 +209,8 @@ def _training(
     return run
 
 
-def _training_memory(run: Callable[[], object], device: str) -> float:
-    """Bytes of a training step: the GPU allocator's peak, or what autograd saves on the CPU."""
+def _training_memory(run: Callable[[], object], parameters: Iterable[Tensor], device: str) -> float:
+    """Bytes of a training step: the GPU allocator's peak, or what autograd saves beside the weights on the CPU."""
     run()  # compile, and let the optimiser make its state
     if device == "cuda":
         torch.cuda.reset_peak_memory_stats()
@@ -196,6 +225,8 @@ def _training_memory(run: Callable[[], object], device: str) -> float:
 
     with torch.autograd.graph.saved_tensors_hooks(pack, lambda tensor: tensor):
         run()
+    for parameter in parameters:
+        saved.pop(parameter.untyped_storage().data_ptr(), None)
     return float(sum(saved.values()))
 
 
@@ -218,9 +249,10 @@ def report(setting: Setting, rows: Sequence[Row]) -> dict[str, Any]:
 
 
 def write(folder: Path, setting: Setting, rows: Sequence[Row]) -> list[Path]:
-    """Write ``NAME.json`` and ``NAME.png`` (time ratio against FLOP ratio) into ``folder``."""
+    """Write ``NAME_DEVICE_TASKS.json`` and ``.png`` (time ratio against FLOP ratio) into ``folder``."""
     folder.mkdir(parents=True, exist_ok=True)
-    data = folder / f"{setting.name}_{setting.device}.json"
+    tasks = "_".join(dict.fromkeys(row.task for row in rows))
+    data = folder / f"{setting.name}_{setting.device}_{tasks}.json"
     data.write_text(json.dumps(report(setting, rows), indent=1) + "\n")
     picture = data.with_suffix(".png")
     plot(rows, f"{setting.name}, {'x'.join(map(str, setting.shape))}, {setting.device}").savefig(
@@ -235,9 +267,11 @@ def plot(rows: Sequence[Row], title: str) -> Any:
 
     figure = Figure(figsize=(6, 5), layout="constrained")
     axes = figure.add_subplot()
-    settings = sorted({(row.task, row.mode, row.precision) for row in rows})
+    settings = sorted({(row.task, row.mode, row.precision, row.layer) for row in rows})
     for key in settings:
-        own = sorted((r for r in rows if (r.task, r.mode, r.precision) == key), key=lambda r: r.flop_ratio)
+        own = sorted(
+            (r for r in rows if (r.task, r.mode, r.precision, r.layer) == key), key=lambda r: r.flop_ratio
+        )
         middle = [r.time_ratio.median for r in own]
         spread = [
             [m - r.time_ratio.low for m, r in zip(middle, own, strict=True)],
@@ -255,3 +289,4 @@ def plot(rows: Sequence[Row], title: str) -> Any:
 def hush_torch() -> None:
     """torch's own notes on compiling are not this command's output."""
     warnings.filterwarnings("ignore", module="torch")
+    logging.getLogger("torch").setLevel(logging.ERROR)

@@ -133,6 +133,11 @@ def _model(args: list[str]) -> int:
     parser.add_argument("--mode", choices=MODES, nargs="+", default=["eager"])
     parser.add_argument("--precision", choices=sorted(PRECISIONS), nargs="+", default=["fp32"])
     parser.add_argument("--rounds", type=int, default=7, help="timed runs of each network")
+    parser.add_argument(
+        "--plain",
+        action="store_true",
+        help="time the layer as it is usually written too (ungrouped networks)",
+    )
     parser.add_argument("--out", type=Path, help="folder for the JSON and the PNG")
     options = parser.parse_args(args)
 
@@ -148,33 +153,38 @@ def _model(args: list[str]) -> int:
         options.rounds,
     )  # fmt: skip
     hush_torch()
-    console = Console()
+    console = Console() if Console().is_terminal else Console(width=110)
     models = networks(setting)
     kinds = [(t, m, p) for t in options.task for m in options.mode for p in options.precision]
     rows = []
     columns = (TextColumn("{task.description}"), BarColumn(), TimeElapsedColumn())
     with Progress(*columns, console=Console(stderr=True)) as progress:
-        bar = progress.add_task("bench", total=len(kinds) * len(models) * (options.rounds + 1))
+        bar = progress.add_task(
+            "bench", total=len(kinds) * len(models) * (1 + options.plain) * (options.rounds + 2)
+        )
         for task, mode, precision in kinds:
             progress.update(bar, description=f"{task}, {mode}, {precision}")
             rows += measure(
                 setting, task=task, mode=mode, precision=precision, models=models,
-                advance=lambda: progress.advance(bar),
+                with_plain=options.plain, advance=lambda: progress.advance(bar),
             )  # fmt: skip
     shape = "x".join(map(str, setting.shape))
     table = Table(
         title=f"{setting.name}, {shape}, {options.device}, {options.rounds} rounds", box=SIMPLE_HEAD
     )
-    for column in ("", "alpha", "ms", "time", "FLOPs", "memory"):
+    for column in ("", "alpha", "ms", "time", "FLOPs", "memory", "first call, s"):
         table.add_column(column, justify="left" if not column else "right", no_wrap=True)
     for row in rows:
         table.add_row(
-            f"{row.task}, {row.mode}, {row.precision}",
+            ", ".join(
+                (row.task, row.mode, row.precision, *(["plain layer"] if row.layer == "plain" else []))
+            ),
             f"{row.alpha:g}",
             f"{1000 * row.seconds:.0f}",
             str(row.time_ratio),
             f"{row.flop_ratio:.2f}",
             "" if row.memory_ratio is None else f"{row.memory_ratio:.2f}",
+            f"{row.first_seconds:.1f}",
         )
     console.print(table)
     console.print(

@@ -39,10 +39,10 @@ def optimize(model: nn.Module, *, compile: bool = False) -> nn.Module:
     _fold_norms(model)
     fuse(model)
     model = model.to(memory_format=layout).requires_grad_(False)  # type: ignore[call-overload]
-    return _Frozen(model) if compile else model
+    return Frozen(model) if compile else model
 
 
-class _Frozen(nn.Module):
+class Frozen(nn.Module):
     """A compiled network whose weights are constants, laid out once for the kernels that read them.
 
     torch reads this setting when it compiles, at the first call with a shape, and from nowhere but here:
