@@ -1,0 +1,60 @@
+import json
+
+import pytest
+import torch
+from torch import nn
+
+from octvideo.bench.model import Setting, _training_memory, measure, networks, write
+from octvideo.bench.plain import PlainOctaveConv3d, plain
+from octvideo.models import create_model
+from tests.models.networks import randomise_norms
+
+
+@pytest.mark.parametrize("side", [64, 48])
+def test_outputs_and_gradients_equal_the_plain_layers(side):
+    """The layers' fast paths against four 3D convolutions, pooling and upsampling, through a whole network."""
+    torch.manual_seed(0)
+    fast = create_model("i3d_tiny", alpha=0.25, num_classes=5)
+    randomise_norms(fast)
+    slow = plain(fast)
+    assert sum(isinstance(m, PlainOctaveConv3d) for m in slow.modules()) > 5
+    x = torch.randn(2, 3, 4, side, side).to(memory_format=torch.channels_last_3d)
+    for train in (False, True):
+        outputs, gradients = [], []
+        for model in (fast, slow):
+            y = model.train(train)(x)
+            model.zero_grad()
+            (y**2).sum().backward()
+            outputs.append(y.detach())
+            gradients.append([p.grad for p in model.parameters()])
+        torch.testing.assert_close(*outputs, atol=1e-4, rtol=1e-4)
+        for found, expected in zip(*gradients, strict=True):
+            largest = expected.abs().max()
+            torch.testing.assert_close(found / largest, expected / largest, atol=2e-3, rtol=0)
+
+
+def test_measures_each_candidate_and_writes_it(tmp_path):
+    setting = Setting("i3d_tiny", [0.5], 1, 2, 32, "cpu", rounds=2)
+    calls = []
+    rows = measure(
+        setting, task="training", mode="eager", precision="fp32", models=networks(setting), with_plain=True,
+        advance=lambda: calls.append(1),
+    )  # fmt: skip
+    assert [(row.layer, row.alpha) for row in rows] == [
+        ("fast", 0.0), ("fast", 0.5), ("plain", 0.0), ("plain", 0.5),
+    ]  # fmt: skip
+    assert len(calls) == 4 * (1 + 1 + 2)  # first call, warm-up, rounds
+    dense, octave, plain_dense, _ = rows
+    assert dense.memory_ratio == plain_dense.memory_ratio == dense.time_ratio.median == 1
+    assert octave.memory_ratio < 1
+    data, picture = write(tmp_path, setting, rows)
+    assert [row["alpha"] for row in json.loads(data.read_text())["rows"]] == [0.0, 0.5, 0.0, 0.5]
+    assert data.name == "i3d_tiny_cpu_training.json"
+    assert picture.read_bytes().startswith(b"\x89PNG")
+
+
+def test_memory_is_what_autograd_keeps_beside_the_weights():
+    layer = nn.Linear(3, 5)
+    x = torch.randn(7, 3)
+    kept = _training_memory(lambda: (layer(x) ** 2).sum().backward(), layer.parameters(), "cpu")
+    assert kept == 4 * (7 * 3 + 7 * 5)  # the input for the weight's gradient, the output for the square's
