@@ -5,7 +5,7 @@ BIN := .venv/bin
 # One stamp a set of packages: reinstalled only when what is asked for has changed.
 STAMP = .venv/.installed-$(1)
 
-.PHONY: demo test lint gpu-check clean
+.PHONY: demo test lint docs gpu-check clean
 
 demo: $(call STAMP,prep)
 	$(BIN)/python -m benchmarks.demo
@@ -18,6 +18,11 @@ lint: $(call STAMP,test)
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
 
+# Into site/; a warning, such as a dead link, is an error.
+docs: $(call STAMP,docs)
+	NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs build --strict --quiet
+	@echo $(CURDIR)/site/index.html
+
 # On a machine with a CUDA GPU and these packages; needs no network. Uses .venv where there is one.
 gpu-check:
 	OCTVIDEO_REQUIRE_GPU=1 $(or $(wildcard $(BIN)/python),$(PYTHON)) -m pytest -q -m gpu
@@ -28,7 +33,7 @@ gpu-check:
 	$(PYTHON) -c 'import sys; sys.exit("octvideo needs Python 3.11 or newer, this is " + sys.version.split()[0]) if sys.version_info < (3, 11) else None'
 	$(PYTHON) -m venv .venv
 
-# `test` holds everything that `prep` holds.
+# `test` holds everything that `prep` and `docs` hold.
 .venv/.installed-%: setup.cfg pyproject.toml constraints.txt | .venv/bin/python
 	$(BIN)/python -m pip install --disable-pip-version-check --constraint constraints.txt --editable '.[$*]'
 	touch $@

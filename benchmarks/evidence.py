@@ -72,9 +72,10 @@ class Run:
 
 
 def plan(epochs: int, seeds: int) -> Iterator[Run]:
-    """Every run, a seed at a time, so that whatever has finished can be compared."""
+    """Every run: first those from scratch, a seed at a time, so that whatever has finished can be compared."""
     for seed in range(seeds):
         yield from (Run("scratch", alpha, seed, epochs) for alpha in ALPHAS)
+    for seed in range(seeds):
         yield from (Run("twin", alpha, seed, 0, of=epochs) for alpha in ALPHAS if alpha)
         for short in SHORT:
             yield Run("tuned", TUNED_ALPHA, seed, short, of=epochs)

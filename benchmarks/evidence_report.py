@@ -31,12 +31,11 @@ def select(report: dict[str, Any], **wanted: Any) -> list[dict[str, Any]]:
 
 
 def spread(values: Iterable[float]) -> str:
-    """Mean and sample standard deviation of accuracies, in percent."""
+    """Mean and sample standard deviation of accuracies, in percent; says so where there is one alone."""
     values = [100 * value for value in values]
     if not values:
         return "-"
-    deviation = f" ± {stdev(values):.1f}" if len(values) > 1 else ""
-    return f"{mean(values):.1f}{deviation}"
+    return f"{mean(values):.1f} ± {stdev(values):.1f}" if len(values) > 1 else f"{values[0]:.1f} (one seed)"
 
 
 def scratch_table(report: dict[str, Any]) -> list[str]:

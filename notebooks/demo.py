@@ -2,28 +2,44 @@
 
 `make demo` leaves a trained checkpoint in runs/demo. Where it is absent the notebooks run all the same, on one that
 is trained here for about a minute and kept in runs/notebooks; the pictures then show less, since it has learnt less.
+With OCTVIDEO_NOTEBOOKS=small in the environment everything is a few videos and steps: to see that the cells run.
 """
 
 import logging
+import os
 import sys
 import tempfile
 import warnings
 from pathlib import Path
+from typing import Any
 
 warnings.filterwarnings("ignore", message=".*torch.jit.script.*")  # pytorchvideo, when it is imported
 
 import torch  # noqa: E402
 from lightning.pytorch import Trainer, seed_everything  # noqa: E402
+from torch import Tensor  # noqa: E402
 
 from octvideo import VideoClassifier  # noqa: E402
 from octvideo.data import KineticsDataModule  # noqa: E402
+from octvideo.viz import read_clip  # noqa: E402
 
 CHECKOUT = Path(__file__).resolve().parents[1]
 sys.path.insert(0, str(CHECKOUT))  # for data_prep, which is not installed
 
 from data_prep.motions.dataset import Plan, render, write_video  # noqa: E402
 
-__all__ = ["CHECKOUT", "demo_checkpoint", "demo_data", "demo_videos", "quiet_trainer", "write_video"]
+__all__ = [
+    "RUNS",
+    "demo_checkpoint",
+    "demo_data",
+    "demo_videos",
+    "middle_clips",
+    "quiet_trainer",
+    "write_video",
+]
+
+SMALL = os.environ.get("OCTVIDEO_NOTEBOOKS") == "small"
+RUNS = CHECKOUT / "runs" / ("notebooks_small" if SMALL else "notebooks")
 
 # The clips of configs/demo.yaml.
 CLIPS = {
@@ -50,7 +66,10 @@ torch.set_num_threads(2)
 def demo_videos(*, num_train: int = 16, num_val: int = 8, num_test: int = 16, seed: int = 0) -> Path:
     """Renders demo videos into a new temporary folder, and returns it."""
     folder = Path(tempfile.mkdtemp(prefix="octvideo-")) / "motions"
-    render(folder, Plan(num_train=num_train, num_val=num_val, num_test=num_test, seed=seed), jobs=1)
+    counts = {"num_train": num_train, "num_val": num_val, "num_test": num_test}
+    if SMALL:
+        counts = {name: min(count, 16) for name, count in counts.items()}
+    render(folder, Plan(**counts, seed=seed), jobs=1 if SMALL else 2)
     return folder
 
 
@@ -66,7 +85,7 @@ def demo_data(folder: Path, **changes: object) -> KineticsDataModule:
     return KineticsDataModule(**arguments)
 
 
-def quiet_trainer(**arguments: object) -> Trainer:
+def quiet_trainer(**arguments: Any) -> Trainer:
     """A Trainer that writes no files and prints nothing."""
     silent = {
         "logger": False,
@@ -75,21 +94,33 @@ def quiet_trainer(**arguments: object) -> Trainer:
         "enable_model_summary": False,
         "num_sanity_val_steps": 0,
     }
+    if SMALL:
+        silent["max_steps"] = 2
     return Trainer(accelerator="cpu", devices=1, **{**silent, **arguments})
 
 
-def demo_checkpoint() -> Path:
-    """The checkpoint of `make demo`, or else a stand-in that is trained now."""
-    made = CHECKOUT / "runs" / "demo" / "checkpoints" / "best.ckpt"
-    stand_in = CHECKOUT / "runs" / "notebooks" / "stand_in.ckpt"
-    for path in (made, stand_in):
+def middle_clips(data: KineticsDataModule, split: str = "test") -> tuple[Tensor, Tensor]:
+    """The middle clip of every video, `float (N, 3, T, H, W)`, and the labels `(N,)`."""
+    clips = [read_clip(path, data.preprocessing)[0] for path in data.paths(split)]
+    return torch.stack(clips), torch.as_tensor(data.manifest(split).labels)
+
+
+def demo_checkpoint(alpha: float = 0.25) -> Path:
+    """A checkpoint of the demo's octave network, or with alpha 0 of its dense twin.
+
+    That of `make demo` or of `python -m benchmarks.evidence`, if it is there; else one that is trained now, shortly,
+    and kept in runs/notebooks.
+    """
+    runs = CHECKOUT / "runs"
+    made = "demo/checkpoints/best.ckpt" if alpha else "evidence/scratch_a0_e*_s0/checkpoints/last.ckpt"
+    kept = RUNS / ("octave.ckpt" if alpha else "dense.ckpt")
+    for path in (*sorted(runs.glob(made)), kept):
         if path.is_file():
             return path
     seed_everything(0, verbose=False)
-    data = demo_data(demo_videos(num_train=128, num_val=8, num_test=8))
-    classifier = VideoClassifier("i3d_tiny", alpha=0.25, num_classes=8, lr=0.05, warmup_epochs=1)
-    trainer = quiet_trainer(max_epochs=4, limit_val_batches=0)
+    data = demo_data(demo_videos(num_train=320), batch_size=8)
+    classifier = VideoClassifier("i3d_tiny", alpha=alpha, num_classes=8, lr=0.05, warmup_epochs=0.5)
+    trainer = quiet_trainer(max_epochs=8, limit_val_batches=0)
     trainer.fit(classifier, data)
-    stand_in.parent.mkdir(parents=True, exist_ok=True)
-    trainer.save_checkpoint(stand_in)
-    return stand_in
+    trainer.save_checkpoint(kept)
+    return kept

@@ -61,6 +61,9 @@ class Manifest:
 def read_class_list(path: str | os.PathLike[str]) -> tuple[str, ...]:
     """Class names in the order of their numbers, one a line.
 
+    Args:
+        path: of the text file, UTF-8.
+
     Raises:
         ManifestError: no such file, an empty line among the names, or a name twice.
     """

@@ -26,7 +26,14 @@ class Run:
 
 @dataclass(frozen=True)
 class Difference:
-    """Top-1 of a run minus that of another, on the videos that both scored; fractions."""
+    """Top-1 of a run minus that of another, on the videos that both scored; fractions.
+
+    Attributes:
+        value: the difference.
+        low: lower end of its bootstrap interval.
+        high: upper end.
+        num_videos: that both scored.
+    """
 
     value: float
     low: float

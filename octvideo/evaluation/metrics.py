@@ -6,7 +6,11 @@ from octvideo.evaluation.scores import VideoScores
 
 
 def confusion_matrix(scores: VideoScores) -> np.ndarray:
-    """`int64 (num_classes, num_classes)`: rows are labels, columns the most probable class."""
+    """`int64 (C, C)`: rows are labels, columns the most probable class.
+
+    Args:
+        scores: of a test; videos without a label are left out.
+    """
     num_classes = scores.probabilities.shape[1]
     matrix = np.zeros((num_classes, num_classes), dtype=np.int64)
     known = scores.labels >= 0
@@ -21,7 +25,7 @@ def class_accuracy(matrix: np.ndarray) -> np.ndarray:
 
 
 def mean_class_accuracy(matrix: np.ndarray) -> float:
-    """The mean of the classes' top-1, over classes that have videos; NaN if none has."""
+    """The mean of the classes' top-1 in a confusion matrix, over classes that have videos; NaN if none has."""
     accuracy = class_accuracy(matrix)
     return float(np.nanmean(accuracy)) if np.isfinite(accuracy).any() else float("nan")
 
@@ -30,6 +34,10 @@ def calibration_error(scores: VideoScores, num_bins: int = 15) -> float:
     """Expected calibration error of the top-1 probability, equal-width bins (Guo et al., arXiv 1706.04599).
 
     The mean over videos of |accuracy - confidence| of their bin; NaN without labelled videos.
+
+    Args:
+        scores: of a test.
+        num_bins: of the confidence, over 0 to 1.
     """
     known = scores.labels >= 0
     if not known.any():
@@ -46,7 +54,12 @@ def calibration_error(scores: VideoScores, num_bins: int = 15) -> float:
 
 
 def most_confused(matrix: np.ndarray, count: int = 10) -> list[tuple[int, int, int]]:
-    """`(label, predicted, videos)` of the largest off-diagonal entries, most videos first."""
+    """`(label, predicted, videos)` of the largest off-diagonal entries, most videos first.
+
+    Args:
+        matrix: `int (C, C)`, rows are labels.
+        count: pairs at most; those without a video are left out.
+    """
     off = matrix.copy()
     np.fill_diagonal(off, 0)
     order = np.argsort(-off, axis=None, kind="stable")[:count]

@@ -34,7 +34,11 @@ def _save(figure, path: str | Path) -> None:
 
 
 def read_curves(metrics_csv: str | Path) -> dict[str, tuple[np.ndarray, np.ndarray]]:
-    """`{name: (steps, values)}` of the columns of a metrics.csv that hold numbers."""
+    """`{name: (steps, values)}` of the columns that hold numbers.
+
+    Args:
+        metrics_csv: of a run folder.
+    """
     points: dict[str, list[tuple[float, float]]] = {}
     with Path(metrics_csv).open(newline="") as file:
         for row in csv.DictReader(file):
@@ -54,6 +58,10 @@ def _smooth(values: np.ndarray, span: int) -> np.ndarray:
 
 def plot_curves(metrics_csv: str | Path, png: str | Path) -> bool:
     """Loss, top-1 and learning rate over the steps of a training, into a file.
+
+    Args:
+        metrics_csv: of a run folder.
+        png: the file to write.
 
     Returns:
         Whether there was anything to draw; without it no file is written.
@@ -104,6 +112,9 @@ def cluster_order(matrix: np.ndarray) -> np.ndarray:
     """An order of the classes that puts confused ones side by side, greedily: O(C^2), C classes.
 
     Starts from the class with the most mistakes; the next one is the one most confused with those just placed.
+
+    Args:
+        matrix: `int (C, C)`, rows are labels.
     """
     affinity = matrix + matrix.T
     affinity = affinity - np.diag(np.diag(affinity))
@@ -122,7 +133,13 @@ def cluster_order(matrix: np.ndarray) -> np.ndarray:
 
 
 def plot_confusion(matrix: np.ndarray, class_names: Sequence[str] | None, png: str | Path) -> None:
-    """Draws a confusion matrix into a file; the rest as `draw_confusion`."""
+    """Draws a confusion matrix into a file.
+
+    Args:
+        matrix: `int (C, C)`, rows are labels.
+        class_names: C names; None numbers them.
+        png: the file to write.
+    """
     _save(draw_confusion(matrix, class_names), png)
 
 

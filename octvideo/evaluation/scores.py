@@ -51,7 +51,11 @@ class VideoScores:
 
 
 class ScoreCollector:
-    """Collects the videos of one process; `gather` joins all processes."""
+    """Collects the videos of one process; `gather` joins all processes.
+
+    Args:
+        num_classes: of every video's probabilities.
+    """
 
     def __init__(self, num_classes: int) -> None:
         self.num_classes = num_classes
@@ -96,7 +100,9 @@ class ScoreCollector:
 def accuracy_at(scores: VideoScores, k: int) -> float:
     """Share of labelled videos whose label is among the k most probable classes; NaN without labelled videos.
 
-    `k` is capped at the number of classes.
+    Args:
+        scores: of an evaluation.
+        k: capped at the number of classes.
     """
     from torchmetrics.functional.classification import multiclass_accuracy
 

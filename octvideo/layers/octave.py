@@ -69,6 +69,7 @@ class ChannelSplit:
 
     @classmethod
     def high_first(cls, num_high: int, num_low: int) -> "ChannelSplit":
+        """The paper's order: all high channels, then all low ones."""
         return cls(tuple(range(num_high)), tuple(range(num_high, num_high + num_low)))
 
     @classmethod

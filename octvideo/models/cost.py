@@ -24,5 +24,9 @@ def count_macs(model: nn.Module, shape: Sequence[int]) -> int:
 
 
 def count_parameters(model: nn.Module) -> int:
-    """Numbers that training changes."""
+    """Numbers that training changes.
+
+    Args:
+        model: any network; frozen parameters are not counted.
+    """
     return sum(p.numel() for p in model.parameters() if p.requires_grad)

@@ -1,5 +1,6 @@
 """Pictures of octave layers, data sets and results: functions that return a matplotlib `Figure`."""
 
+from octvideo.viz.channels import channel_detail, plot_channel_detail
 from octvideo.viz.clips import clip_times, plot_augmentation, plot_clips, plot_frames, plot_views, read_clip
 from octvideo.viz.dataset import Survey, plot_class_counts, plot_overview, survey
 from octvideo.viz.frequency import (
@@ -44,6 +45,7 @@ __all__ = [
     "Saliency",
     "Survey",
     "animate",
+    "channel_detail",
     "class_timeline",
     "clip_times",
     "confident_mistakes",
@@ -55,6 +57,7 @@ __all__ = [
     "overlay",
     "paths_of",
     "plot_augmentation",
+    "plot_channel_detail",
     "plot_choices",
     "plot_class_accuracy",
     "plot_class_counts",

@@ -17,7 +17,13 @@ from octvideo.viz._figure import BLUE, GREY, ORANGE, new_figure, picture, plain
 
 
 def clip_times(pts_seconds: Sequence[float] | np.ndarray, spec: ClipSpec, start: float) -> np.ndarray:
-    """Times of the frames that a clip takes, `float64 (T,)` seconds; `start` is seconds after the first frame."""
+    """Times of the frames that a clip takes, `float64 (T,)` seconds.
+
+    Args:
+        pts_seconds: the video's frame times.
+        spec: what a clip is.
+        start: seconds after the first frame.
+    """
     pts = np.asarray(pts_seconds, dtype=np.float64)
     indices = frames_of_clip(
         pts, start, num_frames=spec.num_frames, frame_stride=spec.frame_stride, fps=spec.fps
@@ -47,7 +53,12 @@ def plot_clips(pts_seconds: Sequence[float] | np.ndarray, spec: ClipSpec, starts
 
 
 def plot_frames(frames: Tensor, title: str = "") -> Figure:
-    """The frames of a clip in a row; `uint8 (T, H, W, 3)`."""
+    """The frames of a clip in a row.
+
+    Args:
+        frames: `uint8 (T, H, W, 3)`.
+        title: above the first.
+    """
     figure = new_figure(1.2 * len(frames), 1.5)
     for number, (axes, frame) in enumerate(zip(figure.subplots(1, len(frames)), frames, strict=True)):
         picture(axes, frame, title if number == 0 else "")

@@ -25,7 +25,11 @@ class Survey:
 
 
 def survey(paths: Sequence[str]) -> Survey:
-    """Decodes every video once, from front to back."""
+    """Decodes every video once, from front to back.
+
+    Args:
+        paths: of video files; one that cannot be read is reported, not raised.
+    """
     found = Survey()
     for path in paths:
         try:
@@ -56,7 +60,11 @@ def plot_class_counts(labels: Sequence[int], class_names: Sequence[str] | None =
 
 
 def plot_overview(found: Survey) -> Figure:
-    """Durations, frame rates and frame sizes of the videos that decode."""
+    """Durations (seconds), frame rates and frame sizes (pixels) of the videos that decode.
+
+    Args:
+        found: what `survey` gave.
+    """
     scans = list(found.scans.values())
     figure = new_figure(10, 3)
     durations, rates, sizes = figure.subplots(1, 3)

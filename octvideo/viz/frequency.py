@@ -107,7 +107,13 @@ def power_spectrum(maps: Tensor, pixel: float = 1.0) -> tuple[np.ndarray, np.nda
 
 
 def share_above(maps: Tensor, frequency: float, pixel: float = 1.0) -> float:
-    """Share of the maps' variance at frequencies above this one, cycles a pixel of size 1."""
+    """Share of the maps' variance that is finer than a frequency.
+
+    Args:
+        maps: `(..., H, W)`.
+        frequency: cycles a pixel of size 1.
+        pixel: size of the maps' pixels.
+    """
     frequencies, shares = power_spectrum(maps, pixel)
     return float(shares[frequencies > frequency].sum())
 
@@ -159,7 +165,11 @@ def plot_spectra(outputs: Mapping[str, Octave], columns: int = 4) -> Figure:
 
 
 def plot_detail(outputs: Mapping[str, Octave]) -> Figure:
-    """The share of each group's power that is too fine for maps of half its own size, layer by layer."""
+    """The share of each group's power that is too fine for maps of half its own size, layer by layer.
+
+    Args:
+        outputs: as `octave_outputs` gives them.
+    """
     figure = new_figure(8, 3.2)
     axes = figure.subplots()
     groups = (("high", BLUE), ("low", ORANGE))

@@ -117,6 +117,9 @@ def receptive_field(layers: nn.Module, channels: tuple[int, int], side: int, fre
 
     Returns:
         `(side, side)`: absolute gradients at full resolution, at most 1.
+
+    Raises:
+        ValueError: `frequency` is neither "high" nor "low".
     """
     if frequency not in ("high", "low"):
         raise ValueError(f"frequency is {frequency!r}; it must be 'high' or 'low'")
@@ -139,13 +142,19 @@ def receptive_field(layers: nn.Module, channels: tuple[int, int], side: int, fre
 
 
 def field_width(gradient: Tensor) -> int:
-    """Width in pixels of the box around everything that is not 0."""
+    """Width in pixels of the box around everything that is not 0 in a `gradient (H, W)`."""
     columns = gradient.ne(0).any(dim=0).nonzero().flatten()
     return int(columns[-1] - columns[0] + 1) if len(columns) else 0
 
 
 def plot_receptive_fields(layers: nn.Module, channels: tuple[int, int], side: int = 32) -> Figure:
-    """The receptive fields of the high and of the low group side by side; arguments as `receptive_field`."""
+    """The receptive fields of the high and of the low group side by side.
+
+    Args:
+        layers: octave layers that take and give both groups, in 3D.
+        channels: (high, low) of the input.
+        side: height and width of the input in pixels, a multiple of 4.
+    """
     figure = new_figure(6.5, 3.5)
     for axes, frequency in zip(figure.subplots(1, 2), ("high", "low"), strict=True):
         gradient = receptive_field(layers, channels, side, frequency)
@@ -180,7 +189,11 @@ def layer_cost(
 
 
 def plot_cost(alphas: Sequence[float] = PAPER_ALPHAS) -> Figure:
-    """Work and memory of one layer against alpha, computed, beside Table 1 of the paper."""
+    """Work and memory of one layer against alpha, computed, beside Table 1 of the paper.
+
+    Args:
+        alphas: octave ratios of the computed lines, ascending.
+    """
     figure = new_figure(6, 3.6)
     axes = figure.subplots()
     costs = [layer_cost(alpha) for alpha in alphas]

@@ -24,7 +24,14 @@ from octvideo.viz.clips import read_clip
 
 
 class Mistake(NamedTuple):
-    """A video whose most probable class is not its label."""
+    """A video whose most probable class is not its label.
+
+    Attributes:
+        video: its row in the manifest.
+        label: its class.
+        predicted: the most probable class.
+        probability: of that class, 0 to 1.
+    """
 
     video: int
     label: int
@@ -33,7 +40,12 @@ class Mistake(NamedTuple):
 
 
 def confident_mistakes(scores: VideoScores, count: int = 5) -> list[Mistake]:
-    """The labelled videos that are wrong, the most probable wrong class first."""
+    """The labelled videos that are wrong, the most probable wrong class first.
+
+    Args:
+        scores: of a test.
+        count: at most.
+    """
     predicted = scores.probabilities.argmax(axis=1)
     confidence = scores.probabilities.max(axis=1)
     wrong = np.flatnonzero((predicted != scores.labels) & (scores.labels >= 0))
@@ -70,7 +82,7 @@ def plot_mistakes(
             f"{class_names[mistake.label]}, taken for {class_names[mistake.predicted]} ({mistake.probability:.0%})",
             fontsize=9,
             loc="left",
-        )
+        ).set_in_layout(False)  # it is wider than its frame
     return figure
 
 
@@ -130,7 +142,13 @@ def plot_class_timeline(
 
 
 class Saliency(NamedTuple):
-    """Grad-CAM of a clip, each `float (T, H, W)`, on one scale from 0 to 1; `low` is 0 in a dense layer."""
+    """Grad-CAM of a clip on one scale from 0 to 1.
+
+    Attributes:
+        both: the two frequencies together, `float (T, H, W)`.
+        high: the high group alone, the same shape.
+        low: the low group alone, the same shape; 0 in a dense layer.
+    """
 
     both: Tensor
     high: Tensor

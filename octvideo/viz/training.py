@@ -134,15 +134,14 @@ def plot_choices(choices: Mapping[str, tuple[float, float]], *, dense: tuple[flo
         choices: `{name: (multiply-adds, accuracy from 0 to 1)}`.
         dense: the same two of the dense network.
     """
-    figure = new_figure(7, 4)
+    figure = new_figure(8.5, 4)
     axes = figure.subplots()
     macs, accuracy = dense
-    for name, (cost, share) in choices.items():
-        x, y = 100 * (1 - cost / macs), 100 * share
-        axes.plot([x], [y], "o", color=BLUE)
-        axes.annotate(name, (x, y), xytext=(5, 4), textcoords="offset points", fontsize=8)
+    for number, (name, (cost, share)) in enumerate(choices.items()):
+        marker = "os^Dv"[number // 10 % 5]  # the colours repeat after ten
+        axes.plot([100 * (1 - cost / macs)], [100 * share], marker, color=f"C{number % 10}", label=name)
     axes.axhline(100 * accuracy, color=GREY, linestyle=":", label="dense")
-    axes.margins(x=0.2, y=0.15)
+    axes.margins(x=0.1, y=0.15)
     plain(axes, "multiply-adds saved, %", "accuracy, %")
-    axes.legend(frameon=False)
+    axes.legend(frameon=False, fontsize=8, loc="upper left", bbox_to_anchor=(1, 1))
     return figure

@@ -91,5 +91,5 @@ def test_choices_are_placed_by_what_they_save() -> None:
     axes = figure.axes[0]
     assert [float(line.get_xdata()[0]) for line in axes.lines[:2]] == [25.0, 60.0]
     assert [float(line.get_ydata()[0]) for line in axes.lines] == [50.0, 25.0, 90.0]
-    assert [text.get_text() for text in axes.texts] == ["stage 2", "all"]
+    assert [text.get_text() for text in axes.get_legend().get_texts()] == ["stage 2", "all", "dense"]
     assert axes.get_xlabel() == "multiply-adds saved, %"

@@ -1,0 +1,124 @@
+"""Every command of the README and the documentation is run, in small; what cannot run is parsed by its real parser."""
+
+import argparse
+import importlib
+import re
+import subprocess
+from collections.abc import Callable
+from importlib.util import find_spec
+from pathlib import Path
+
+import pytest
+from setuptools.config.setupcfg import read_configuration
+
+from octvideo.cli import COMMANDS, main
+from tests.docs.commands import CHECKOUT, Command, collect, mentioned, typed
+from tests.docs.stage import build, shrunk
+
+TYPED = collect(typed)
+TARGETS = re.findall(r"^([a-z-]+):", (CHECKOUT / "Makefile").read_text(), re.MULTILINE)
+# Takes minutes, a GPU, or has nothing to show here: their own tests run them.
+ONLY_PARSED = ("bench", "compare", "doctor", "models")
+
+
+class Parsed(Exception):
+    """The arguments were accepted; nothing was run."""
+
+
+@pytest.fixture(scope="module")
+def stage(tmp_path_factory, make_video) -> Path:
+    return build(tmp_path_factory.mktemp("stage"), make_video)
+
+
+def only_parse(run: Callable[[], int], monkeypatch: pytest.MonkeyPatch) -> None:
+    """Lets `run` parse its arguments with its own parser, and stops it there."""
+    parse = argparse.ArgumentParser.parse_args
+
+    def stop(self: argparse.ArgumentParser, *args, **kwargs) -> None:
+        parse(self, *args, **kwargs)
+        raise Parsed
+
+    monkeypatch.setattr(argparse.ArgumentParser, "parse_args", stop)
+    monkeypatch.setenv("OCTVIDEO_TRACEBACK", "1")
+    with pytest.raises(Parsed):
+        run()
+
+
+def run_octvideo(words: list[str], stage: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    assert words[0] in (*COMMANDS, "--help", "--version")
+    if words[0] in ONLY_PARSED:
+        only_parse(lambda: main(words), monkeypatch)
+        return
+    if words[0] in ("fit", "validate", "test", "predict"):
+        words = ["i3d_tiny" if word == "i3d_r50" else word for word in words]
+        words += shrunk(words, stage / "runs" / "demo" / "data")
+    assert main(words) == 0
+
+
+def run_module(words: list[str], monkeypatch: pytest.MonkeyPatch) -> None:
+    name, arguments = words[0], words[1:]
+    package = importlib.import_module(name)
+    module = importlib.import_module(f"{name}.__main__") if hasattr(package, "__path__") else package
+    if "--help" in arguments:
+        with pytest.raises(SystemExit, match="0"):
+            module.main(arguments)
+    elif name.startswith("benchmarks."):
+        only_parse(lambda: module.main(arguments), monkeypatch)
+    elif name == "data_prep.motions":
+        small = ["--num-train", "2", "--num-val", "1", "--num-test", "1", "--jobs", "1"]
+        assert module.main(["rendered", *arguments[1:], *small]) == 0  # its folder holds the stand-ins
+    else:
+        assert module.main(["2" if word == "16" else word for word in arguments]) == 0  # jobs
+
+
+def run_install(words: list[str]) -> None:
+    extras = set(read_configuration(CHECKOUT / "setup.cfg")["options"]["extras_require"])
+    asked = re.fullmatch(r"(?:\.|octvideo)\[([\w,]+)\]", words[-1])
+    assert words[:-1] in (["install", "-e"], ["install"])
+    assert asked
+    assert set(asked[1].split(",")) <= extras
+
+
+def run_sbatch(words: list[str], monkeypatch: pytest.MonkeyPatch, capsys) -> None:
+    """The script is sound, and what follows it is what `octvideo fit` takes."""
+    subprocess.run(["bash", "-n", words[0]], check=True)
+    config, options = words[1], words[2:]
+    assert main(["fit", "--config", config, *options, "--print_config"]) == 0
+    assert "num_classes:" in capsys.readouterr().out
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("command", TYPED, ids=str)
+def test_a_typed_command_works(command: Command, stage: Path, monkeypatch, capsys) -> None:
+    monkeypatch.chdir(stage)
+    program, *words = command.words
+    if program == "octvideo":
+        run_octvideo(words, stage, monkeypatch)
+    elif (program, words[0]) == ("python", "-m"):
+        run_module(words[1:], monkeypatch)
+    elif program == "make":
+        subprocess.run(["make", "--dry-run", *words], cwd=CHECKOUT, check=True, capture_output=True)
+    elif program == "pip":
+        run_install(words)
+    elif program == "sbatch":
+        run_sbatch(words, monkeypatch, capsys)
+    else:
+        assert command.words == ("source", ".venv/bin/activate"), f"no test knows this command: {command}"
+
+
+@pytest.mark.parametrize("command", collect(mentioned), ids=str)
+def test_a_mentioned_command_exists(command: Command) -> None:
+    program, *words = command.words
+    if program == "octvideo":
+        assert words[0] in (*COMMANDS, "--help", "--version", "COMMAND")
+    elif program == "make":
+        assert words[0] in TARGETS
+    else:
+        assert find_spec(words[1]), f"no module {words[1]}"
+
+
+def test_commands_are_found_and_joined() -> None:
+    text = "a\n```bash\nmake demo   # why\noctvideo fit \\\n    --config 'a b.yaml'\n```\nand `octvideo models` too\n"
+    assert typed(text) == [("make", "demo"), ("octvideo", "fit", "--config", "a b.yaml")]
+    assert mentioned(text) == [("octvideo", "models")]
+    assert len(TYPED) > 20
