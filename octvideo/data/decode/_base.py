@@ -7,10 +7,13 @@ from abc import ABC, abstractmethod
 from collections.abc import Sequence
 from pathlib import Path
 from types import TracebackType
-from typing import Self
+from typing import TYPE_CHECKING, Self
 
 import numpy as np
 import torch
+
+if TYPE_CHECKING:
+    from octvideo.data.decode._packets import PacketTable
 
 
 class VideoDecodeError(Exception):
@@ -87,6 +90,26 @@ class VideoReader(ABC):
     @abstractmethod
     def _decode(self, indices: np.ndarray) -> torch.Tensor:
         """Frames at sorted, distinct, valid indices."""
+
+    def _take_times(self, packets: "PacketTable", num_frames: int, fps: float) -> None:
+        """Sets frame count, times and rate from the packet table, so that all backends count alike.
+
+        Args:
+            num_frames: the backend's own count.
+            fps: the backend's own rate, for a container that states none.
+
+        Raises:
+            VideoDecodeError: the table does not tell the frames, or tells another number of them.
+        """
+        frame_pts = packets.frame_pts
+        if frame_pts is None:
+            raise VideoDecodeError(self.path, "its time stamps do not tell its frames")
+        if num_frames != len(frame_pts):
+            reason = f"{self.decoder} counts {num_frames} frames, the container has {len(frame_pts)}"
+            raise VideoDecodeError(self.path, reason)
+        self.num_frames = num_frames
+        self.pts_seconds = frame_pts * packets.time_base
+        self.fps = packets.average_fps or fps
 
     @abstractmethod
     def close(self) -> None:

@@ -69,19 +69,13 @@ class DecordReader(VideoReader):
         self._device = device
         self._on_failure = on_failure
         self._other: VideoReader | None = None
-        frame_pts = packets.frame_pts
-        if frame_pts is None:
-            raise VideoDecodeError(path, f"decord can't read it: {distrust(packets, device)}")
         self._reader = self._open()
-        self.num_frames = len(self._reader)
-        if self.num_frames != len(frame_pts):
-            # Not left to the error's traceback: a reader that is freed in a forked worker hangs it.
+        try:
+            self._take_times(packets, len(self._reader), float(self._reader.get_avg_fps()))
+        except VideoDecodeError:
+            # Not left to the error's traceback: a reader that a forked worker inherits hangs it.
             self._reader = None
-            raise VideoDecodeError(
-                path, f"decord counts {self.num_frames} frames, the container has {len(frame_pts)}"
-            )
-        self.pts_seconds = frame_pts * packets.time_base
-        self.fps = packets.average_fps or float(self._reader.get_avg_fps())
+            raise
 
     def _open(self) -> Any:
         import decord  # after torch, and in the process that decodes

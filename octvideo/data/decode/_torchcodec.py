@@ -50,22 +50,14 @@ class TorchcodecReader(VideoReader):
         self.path = path
         self._device = device
         self._on_cpu_fallback = on_cpu_fallback
-        frame_pts = packets.frame_pts
-        if frame_pts is None:
-            raise VideoDecodeError(path, f"torchcodec can't read it: {distrust(packets)}")
         try:
             self._decoder: Any = VideoDecoder(
                 path, dimension_order="NHWC", num_ffmpeg_threads=1, device=device, seek_mode="exact"
             )
-            self.num_frames = int(self._decoder.metadata.num_frames or 0)
+            about = self._decoder.metadata
         except (RuntimeError, ValueError, TypeError) as error:
             raise VideoDecodeError(path, _plain(error)) from None
-        if self.num_frames != len(frame_pts):
-            raise VideoDecodeError(
-                path, f"torchcodec counts {self.num_frames} frames, the container has {len(frame_pts)}"
-            )
-        self.pts_seconds = frame_pts * packets.time_base
-        self.fps = packets.average_fps or float(self._decoder.metadata.average_fps or 0)
+        self._take_times(packets, int(about.num_frames or 0), float(about.average_fps or 0))
 
     @property
     def rotation(self) -> int:
