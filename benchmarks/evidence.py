@@ -30,7 +30,7 @@ from data_prep.motions.__main__ import main as render_motions
 
 CHECKOUT = Path(__file__).resolve().parents[1]
 CONFIG, DATA = "configs/demo.yaml", "runs/demo/data"
-RUNS = Path("runs/evidence")
+RUNS, RECORD = Path("runs/evidence"), "evidence.json"
 EPOCHS, SEEDS = 14, 3  # the recipe's epochs
 ALPHAS = (0.0, 0.125, 0.25, 0.5)
 TUNED_ALPHA, SHORT = 0.25, (1, 5)  # fine-tuning: the octave ratio, and after how many epochs
@@ -111,7 +111,7 @@ def test_arguments(run: Run) -> list[str]:
 
 def execute(run: Run, way: Way) -> dict[str, Any]:
     """Trains and tests it, or reads what was found before."""
-    record = run.folder / "evidence.json"
+    record = run.folder / RECORD
     if record.is_file():
         return json.loads(record.read_text())
     wall = cpu = 0.0
@@ -161,24 +161,32 @@ def main(argv: Sequence[str] | None = None) -> int:
     parser.add_argument(
         "--prefix", default="", help="a command put before each training and test, such as srun"
     )
+    parser.add_argument("--report-only", action="store_true", help="run nothing; write what is known")
     arguments = parser.parse_args(argv)
     way = Way(arguments.threads, arguments.workers, tuple(shlex.split(arguments.prefix)))
     os.chdir(CHECKOUT)  # the configuration's paths start there
-    if code := render_motions([DATA]):
+    if not arguments.report_only and (code := render_motions([DATA])):
         return code
     runs = list(plan(arguments.epochs, arguments.seeds))
-    found = []
-    for number, run in enumerate(runs, start=1):
+    for number, run in enumerate([] if arguments.report_only else runs, start=1):
         print(f"[{number}/{len(runs)}] {run.name} {time.strftime('%H:%M:%S')}", flush=True)
         try:
-            found.append(execute(run, way))
+            execute(run, way)
         except (subprocess.CalledProcessError, OSError) as error:
             print(f"benchmarks.evidence: {error}", file=sys.stderr)
             return 1
-        settings = {"epochs": arguments.epochs, "seeds": arguments.seeds}
-        machine = f"{platform.machine()}, {os.cpu_count()} cores, torch with {way.threads} thread(s)"
-        write_report(CHECKOUT, {**settings, "machine": machine, "runs": found})
+        report(arguments, runs, way)
+    report(arguments, runs, way)
     return 0
+
+
+def report(arguments: argparse.Namespace, runs: Sequence[Run], way: Way) -> None:
+    """Writes what the finished runs found."""
+    found = [execute(run, way) for run in runs if (run.folder / RECORD).is_file()]
+    settings = {"epochs": arguments.epochs, "seeds": arguments.seeds, "planned": len(runs)}
+    machine = f"{platform.machine()}, {os.cpu_count()} cores, torch with {way.threads} thread(s)"
+    if found:
+        write_report(CHECKOUT, {**settings, "machine": machine, "runs": found})
 
 
 if __name__ == "__main__":
