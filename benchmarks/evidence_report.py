@@ -110,8 +110,8 @@ def page(report: dict[str, Any]) -> str:
             "```",
             "",
             f"Everything on this page is written by that command. Seeds: {seeds}; the recipe of",
-            f"`configs/demo.yaml` over {report['epochs']} epochs (the demo has 14), the same for all; no validation chooses a "
-            "checkpoint, the last one is",
+            f"`configs/demo.yaml` over {report['epochs']} epochs (the demo has 14), the same for all;",
+            "no validation chooses a checkpoint, the last one is",
             f"tested, on {tests} of photographs that training never showed, 5 views each. ± is the sample "
             "standard deviation",
             "over the seeds. Chance is 12.5 %.",

@@ -5,6 +5,7 @@ import json
 import re
 import subprocess
 import sys
+from importlib import import_module
 from pathlib import Path
 
 import pytest
@@ -39,4 +40,7 @@ def test_builds_without_a_warning(tmp_path: Path) -> None:
     (cell,) = (cell for cell in cells if cell["id"] == "paths")
     kept = base64.b64decode("".join(cell["outputs"][-1]["data"]["image/png"]))
     assert (tmp_path / "figures" / "01_octave_convolution" / "paths.png").read_bytes() == kept
-    assert "create_model" in (tmp_path / "api" / "models" / "index.html").read_text()
+    for package in ("layers", "models", "data", "viz"):
+        shown = (tmp_path / "api" / package / "index.html").read_text()
+        names = import_module(f"octvideo.{package}").__all__
+        assert not [name for name in names if f">{name}<" not in shown]
