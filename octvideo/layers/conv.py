@@ -11,11 +11,12 @@ B batch, C channels, T frames, H height, W width.
 
 import itertools
 from collections.abc import Sequence
-from typing import cast
+from typing import Any, cast
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
+from torch.autograd.function import once_differentiable
 
 from octvideo.layers.octave import ChannelSplit, Octave, check_alpha, split_channels
 from octvideo.layers.resample import (
@@ -24,7 +25,8 @@ from octvideo.layers.resample import (
     add_upsampled,
     downsample,
     is_channels_last,
-    remake,
+    needs_gradient,
+    spread,
     upsample,
 )
 
@@ -191,13 +193,13 @@ class _OctaveConv(nn.modules.conv._ConvNd):
         high, low = self._frequencies(x)
         weights, biases = self.weights(), self.biases()
 
-        def path(x: Tensor, out: str, into: str, stride: int) -> Tensor:
+        def path(x: Tensor, out: str, into: str, stride: int, run: Any = convolve) -> Tensor:
             # Every output has its bias from one path: the one from high, where it has one.
             has_bias = into == "high" or (out != "both" and (out, "high") not in self.paths)
             bias = biases[out] if has_bias else None
             groups = x.shape[1] if self.depthwise else self.groups
             sizes = (*self.stride[:-2], stride, stride), self.padding, self.dilation
-            return convolve(x, weights[out, into], bias, *sizes, groups)  # type: ignore[arg-type]
+            return run(x, weights[out, into], bias, *sizes, groups)
 
         pools = self.resample_down == "avg_pool"
         stride = 1 if pools else self.spatial_stride
@@ -211,9 +213,7 @@ class _OctaveConv(nn.modules.conv._ConvNd):
                 high_out = path(near_high, "high", "high", stride)
             if ("low", "high") in self.paths:
                 if pools:
-                    pooled = downsample(near_high)
-                    with remake(pooled, near_high):
-                        low_out = path(pooled, "low", "high", 1)
+                    low_out = path(near_high, "low", "high", 1, convolve_averages)
                 else:
                     low_out = path(near_high, "low", "high", 2 * stride)
         if low is not None:
@@ -279,6 +279,57 @@ def convolve(
         return as_clip(F.conv2d(as_images(x, kind), weight, bias, stride, padding, dilation, groups), kind, x)
     conv = F.conv2d if x.dim() == 4 else F.conv3d
     return conv(x, weight, bias, stride, padding, dilation, groups)
+
+
+def convolve_averages(
+    x: Tensor,
+    weight: Tensor,
+    bias: Tensor | None,
+    stride: Sequence[int],
+    padding: Sequence[int],
+    dilation: Sequence[int],
+    groups: int,
+) -> Tensor:
+    """``convolve`` of the 2x2 averages of ``x``.
+
+    For the gradient it keeps ``x``, which another path keeps anyway, and averages again. torch.compile decides on
+    its own what it computes again.
+    """
+    sizes = (tuple(stride), tuple(padding), tuple(dilation), groups)
+    odd = x.shape[-2] % 2 or x.shape[-1] % 2
+    if odd or torch.compiler.is_compiling() or not (needs_gradient(x) or needs_gradient(weight)):
+        return convolve(downsample(x), weight, bias, *sizes)
+    return _ConvolveAverages.apply(x, weight, bias, *sizes)
+
+
+class _ConvolveAverages(torch.autograd.Function):
+    @staticmethod
+    def forward(ctx: Any, x: Tensor, weight: Tensor, bias: Tensor | None, *sizes: Any) -> Tensor:  # type: ignore[override]
+        ctx.save_for_backward(x, weight)
+        ctx.sizes = sizes
+        ctx.bias_sizes = None if bias is None else list(bias.shape)
+        return convolve(downsample(x), weight, bias, *sizes)
+
+    @staticmethod
+    @once_differentiable
+    def backward(ctx: Any, grad: Tensor) -> tuple[Tensor | None, ...]:  # type: ignore[override]
+        x, weight = ctx.saved_tensors
+        stride, padding, dilation, groups = ctx.sizes
+        averages = downsample(x).to(grad.dtype)  # autocast ran the convolution in the output's type
+        kind = flat_kind(averages, weight.shape, stride, padding)
+        flat, stride, padding, dilation = flat_sizes(weight.to(grad.dtype), stride, padding, dilation, kind)
+        images, image_grad = averages, grad
+        if kind is not None:
+            images, image_grad = as_images(averages, kind), as_images(grad, kind)
+        to_x, to_weight, to_bias = torch.ops.aten.convolution_backward(
+            image_grad, images, flat, ctx.bias_sizes, stride, padding, dilation, False, [0] * len(stride), groups,
+            (*ctx.needs_input_grad[:2], ctx.needs_input_grad[2] and ctx.bias_sizes is not None),
+        )  # fmt: skip
+        if to_x is not None:
+            to_x = spread(to_x if kind is None else as_clip(to_x, kind, averages)).to(x.dtype)
+        if to_weight is not None:
+            to_weight = to_weight.view(weight.shape).to(weight.dtype)
+        return to_x, to_weight, to_bias, None, None, None, None
 
 
 def flat_kind(

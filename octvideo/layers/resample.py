@@ -5,7 +5,6 @@ copy: those are faster, and CPUs have no bfloat16 kernel for 3D average pooling.
 """
 
 from collections.abc import Callable
-from contextlib import AbstractContextManager, nullcontext
 from typing import Any
 
 import torch
@@ -42,7 +41,7 @@ def downsample(x: Tensor) -> Tensor:
     """
     if x.shape[-2] % 2 or x.shape[-1] % 2:
         return per_image(lambda y: F.avg_pool2d(y, 2, ceil_mode=True, count_include_pad=False), x)
-    return _Average.apply(x) if _needs_gradient(x) else _average(x)
+    return _Average.apply(x) if needs_gradient(x) else _average(x)
 
 
 def _average(x: Tensor) -> Tensor:
@@ -64,37 +63,17 @@ class _Average(torch.autograd.Function):
 
     @staticmethod
     def backward(ctx: Any, grad: Tensor) -> Tensor:  # type: ignore[override]
-        return _repeat(grad) * 0.25
+        return spread(grad)
 
 
-def _needs_gradient(x: Tensor) -> bool:
+def spread(grad: Tensor) -> Tensor:
+    """The gradient of 2x2 averages: a quarter of each to its four pixels."""
+    return _repeat(grad) * 0.25
+
+
+def needs_gradient(x: Tensor) -> bool:
+    """Whether a gradient of one's own is of use: one is asked for, and nothing exports the operations."""
     return torch.is_grad_enabled() and x.requires_grad and not torch.compiler.is_exporting()
-
-
-def remake(pooled: Tensor, x: Tensor) -> AbstractContextManager[None]:
-    """A context in which autograd keeps ``x`` instead of ``pooled``, and pools it again when the gradient needs it.
-
-    ``x`` is kept for another path anyway, so the pooled map costs no memory. torch.compile decides on its own what
-    it computes again.
-    """
-    if not torch.is_grad_enabled() or torch.compiler.is_compiling():
-        return nullcontext()
-    memory = pooled.data_ptr()
-
-    def pack(saved: Tensor) -> Tensor | tuple[torch.Size, tuple[int, ...]]:
-        is_pooled = saved.data_ptr() == memory and saved.numel() == pooled_numel
-        return (saved.shape, saved.stride()) if is_pooled else saved
-
-    def unpack(kept: Tensor | tuple[torch.Size, tuple[int, ...]]) -> Tensor:
-        if isinstance(kept, Tensor):
-            return kept
-        again = x.detach()
-        while again.shape[-2:] != pooled_size:
-            again = downsample(again)
-        return again.as_strided(*kept)
-
-    pooled_numel, pooled_size = pooled.numel(), pooled.shape[-2:]
-    return torch.autograd.graph.saved_tensors_hooks(pack, unpack)
 
 
 def upsample(x: Tensor, size: tuple[int, int] | None = None, mode: str = "nearest") -> Tensor:
@@ -123,7 +102,7 @@ def add_upsampled(y: Tensor, z: Tensor, mode: str = "nearest") -> Tensor:
     height, width = y.shape[-2:]
     if mode != "nearest" or height % 2 or width % 2:
         return y + upsample(z, (height, width), mode)
-    return _AddRepeated.apply(y, z) if _needs_gradient(y) or _needs_gradient(z) else _add_repeated(y, z)
+    return _AddRepeated.apply(y, z) if needs_gradient(y) or needs_gradient(z) else _add_repeated(y, z)
 
 
 def _repeat(x: Tensor) -> Tensor:
