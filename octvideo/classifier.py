@@ -16,8 +16,8 @@ import octvideo
 from octvideo.evaluation.partial import PartialScores
 from octvideo.evaluation.scores import ScoreCollector, VideoScores, accuracy_at, mean_over_views
 from octvideo.models import create_model
-from octvideo.models.card import CARD_KEY, card_of, check_checkpoint, check_class_names
-from octvideo.models.checkpoints import CheckpointError, load_weights, read_checkpoint
+from octvideo.models.card import REORDERED, card_of, check_checkpoint, class_order, reorder_classes
+from octvideo.models.checkpoints import CARD_KEY, CheckpointError, load_weights, read_checkpoint
 from octvideo.models.inflate import inflate_file
 from octvideo.training.module import TrainedModule, check_range, check_settings
 from octvideo.training.optimizer import freeze_backbone, unset_zero_init
@@ -148,8 +148,12 @@ class VideoClassifier(TrainedModule):
 
         `view_batch_size` views at a time; the result does not depend on how videos were batched.
         """
-        logits = [self(views) for views in clip.split(self.view_batch_size)]
+        logits = [self(self._normalised(views)) for views in clip.split(self.view_batch_size)]
         return mean_over_views(torch.cat(logits))
+
+    def _normalised(self, views: Tensor) -> Tensor:
+        """Views as the network takes them, `uint8` or ready ones `(N, 3, T, H, W)`."""
+        return views if views.is_floating_point() else self.trainer.datamodule.normalise(views)  # type: ignore[attr-defined]
 
     def on_validation_epoch_start(self) -> None:
         self._collector = ScoreCollector(self.num_classes)
@@ -161,7 +165,10 @@ class VideoClassifier(TrainedModule):
         clip, label = batch["clip"], batch["label"]
         num_videos, num_views = clip.shape[:2]
         logits = torch.cat(
-            [self(views) for views in clip.flatten(0, 1).split(max(num_videos, self.view_batch_size))]
+            [
+                self(self._normalised(views))
+                for views in clip.flatten(0, 1).split(max(num_videos, self.view_batch_size))
+            ]
         )
         logits = logits.float().unflatten(0, (num_videos, num_views))
         probabilities = logits.softmax(dim=-1).mean(dim=1)
@@ -194,17 +201,18 @@ class VideoClassifier(TrainedModule):
         self._batch_end_seconds = time.perf_counter()
 
     def on_test_epoch_start(self) -> None:
-        self._collector = ScoreCollector(self.num_classes)
+        self._start_scoring()
         self.test_result = None
+
+    def _start_scoring(self) -> None:
+        """A new collection, of what an interrupted run has scored."""
+        self._collector = ScoreCollector(self.num_classes)
         for video, label, scores, num_views in self.partial.read() if self.partial else ():
             self._collector.add(video, label, torch.from_numpy(scores), num_views)
 
     def test_step(self, batch: dict[str, Any], batch_idx: int) -> None:
         self._collector.add_errors(batch.get("errors", []))
-        for video, label, probabilities, num_views in self._score_batch(batch):
-            self._collector.add(video, label, probabilities, num_views)
-            if self.partial:
-                self.partial.append(video, label, probabilities.numpy(), num_views)
+        self._score_batch(batch)
 
     def on_test_epoch_end(self) -> None:
         self.test_result = self._collector.gather()
@@ -212,7 +220,7 @@ class VideoClassifier(TrainedModule):
         self.log("test/top5", accuracy_at(self.test_result, 5))
 
     def on_predict_epoch_start(self) -> None:
-        self._collector = ScoreCollector(self.num_classes)
+        self._start_scoring()
         self.predict_result = None
 
     def on_predict_epoch_end(self) -> None:
@@ -222,25 +230,27 @@ class VideoClassifier(TrainedModule):
         """`{"video": list[int], "probabilities": float64 (B, C), "errors": list[(video, text)]}`."""
         scored = self._score_batch(batch)
         self._collector.add_errors(batch.get("errors", []))
-        for video, label, probabilities, num_views in scored:
-            self._collector.add(video, label, probabilities, num_views)
         empty = torch.zeros(0, self.num_classes, dtype=torch.float64)
         return {
-            "video": [video for video, _, _, _ in scored],
-            "probabilities": torch.stack([one for _, _, one, _ in scored]) if scored else empty,
+            "video": [video for video, _ in scored],
+            "probabilities": torch.stack([one for _, one in scored]) if scored else empty,
             "errors": list(batch.get("errors", [])),
         }
 
-    def _score_batch(self, batch: dict[str, Any]) -> list[tuple[int, int, Tensor, int]]:
-        """`(video, label, probabilities, views)` of every readable video."""
+    def _score_batch(self, batch: dict[str, Any]) -> list[tuple[int, Tensor]]:
+        """`(video, probabilities)` of every readable video, which are also collected and kept on the disk."""
         if "clip" not in batch:
             return []
-        return [
-            (video, label, self.view_probabilities(clip), len(clip))
-            for clip, label, video in zip(
-                batch["clip"], batch["label"].tolist(), batch["video"].tolist(), strict=True
-            )
-        ]
+        scored = []
+        for clip, label, video in zip(
+            batch["clip"], batch["label"].tolist(), batch["video"].tolist(), strict=True
+        ):
+            probabilities = self.view_probabilities(clip)
+            self._collector.add(video, label, probabilities, len(clip))
+            if self.partial:
+                self.partial.append(video, label, probabilities.numpy(), len(clip))
+            scored.append((video, probabilities))
+        return scored
 
     # Checkpoints
 
@@ -256,10 +266,20 @@ class VideoClassifier(TrainedModule):
         path = self._trainer.ckpt_path if self._trainer else None
         file = str(Path(path).absolute()) if path else "checkpoint"
         check_checkpoint(checkpoint, self, file, name=self.name, num_classes=self.num_classes)
-        card = card_of(checkpoint)
+        self.card = card_of(checkpoint)
         data = getattr(self._trainer, "datamodule", None) if self._trainer else None
-        check_class_names(card, getattr(data, "class_names", None), path or "checkpoint")
-        self.card = card
+        names = getattr(data, "class_names", None)
+        order = class_order(self.card.get("class_names"), names, file)
+        if order is None:
+            return
+        if self._trainer and self._trainer.state.fn == "fit":
+            raise CheckpointError(
+                f"{file}: the data's class list is in another order than the checkpoint's; a training goes on with "
+                "its own (model.checkpoint starts a new one from these weights)"
+            )
+        self.print(REORDERED)
+        checkpoint["state_dict"] = reorder_classes(checkpoint["state_dict"], order)
+        self.card = {**self.card, "class_names": list(names or [])}
 
 
 def load_classifier(path: str | Path, **changes: Any) -> VideoClassifier:

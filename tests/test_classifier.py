@@ -12,7 +12,8 @@ from torch.utils.data import DataLoader
 
 from octvideo import VideoClassifier
 from octvideo.classifier import load_classifier
-from octvideo.models.card import check_class_names
+from octvideo.models import create_model
+from octvideo.models.card import class_order, reorder_classes
 from octvideo.models.checkpoints import CheckpointError, read_checkpoint
 from octvideo.training.checkpoint import RunCheckpoint
 from octvideo.training.module import NonFiniteLossError
@@ -389,17 +390,29 @@ def test_checkpoint_with_other_tensors(checkpoint: Path, tmp_path) -> None:
         load_classifier(tmp_path / "changed.ckpt")
 
 
-def test_class_names_in_another_order() -> None:
-    card = {"class_names": ["a", "b", "c"]}
-    check_class_names(card, ("a", "b", "c"), "x.ckpt")
-    check_class_names(card, None, "x.ckpt")
-    check_class_names({}, ("a", "b"), "x.ckpt")
-    with pytest.raises(CheckpointError, match=r"in another order .* class 1 is 'c', was 'b'"):
-        check_class_names(card, ("a", "c", "b"), "x.ckpt")
-    with pytest.raises(CheckpointError, match=r"other classes .* class 2 is 'd'"):
-        check_class_names(card, ("a", "b", "d"), "x.ckpt")
-    with pytest.raises(CheckpointError, match="knows 3 classes, the data's class list has 2"):
-        check_class_names(card, ("a", "b"), "x.ckpt")
+def test_class_lists_are_matched_by_name() -> None:
+    theirs = ["a", "b", "c"]
+    assert class_order(theirs, ("a", "b", "c"), "x.ckpt") is None
+    assert class_order(theirs, None, "x.ckpt") is None
+    assert class_order(None, ("a", "b"), "x.ckpt") is None
+    assert class_order(theirs, ("c", "a", "b"), "x.ckpt") == [2, 0, 1]
+    with pytest.raises(CheckpointError, match=r"x\.ckpt: .* other classes .* first 'd'"):
+        class_order(theirs, ("a", "b", "d"), "x.ckpt")
+    with pytest.raises(CheckpointError, match=r"x\.ckpt knows 3 classes, the data's class list has 2"):
+        class_order(theirs, ("a", "b"), "x.ckpt")
+
+
+@pytest.mark.parametrize("name", ["i3d_tiny", "x3d_s", "mc3_18"])
+def test_a_reordered_head_gives_the_same_scores_by_name(name) -> None:
+    model = create_model(name, num_classes=3).eval()
+    state = {key: value.clone() for key, value in model.state_dict().items()}
+    clip = torch.randn(1, 3, 8, 64, 64, generator=torch.Generator().manual_seed(0))
+    with torch.no_grad():
+        before = model(clip)
+        model.load_state_dict(reorder_classes(state, [2, 0, 1]))
+        torch.testing.assert_close(model(clip), before[:, [2, 0, 1]])
+    changed = [key for key, value in model.state_dict().items() if not torch.equal(value, state[key])]
+    assert len(changed) == 2  # weight and bias of the head
 
 
 class Unsafe:

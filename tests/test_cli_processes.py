@@ -29,6 +29,16 @@ def octvideo(*arguments: str, **options) -> subprocess.Popen:
     return subprocess.Popen(command, env=ENVIRONMENT, **pipes, **options)
 
 
+def _hears_ctrl_c() -> None:
+    """A shell's background job would ignore the signal, and so would its children."""
+    signal.signal(signal.SIGINT, signal.default_int_handler)
+
+
+def _no_room() -> None:
+    """Files may not grow past 8,000 bytes, which programs meet as they meet a full disk."""
+    resource.setrlimit(resource.RLIMIT_FSIZE, (8_000, resource.RLIM_INFINITY))
+
+
 def finished(process: subprocess.Popen) -> str:
     output, _ = process.communicate(timeout=300)
     assert process.returncode == 0, output
@@ -98,7 +108,8 @@ def test_predict_on_two_processes_names_every_video(run: Path, dataset: Path, tm
         assert output.count(row["path"]) == 1
 
 
-def test_a_killed_test_goes_on_from_what_it_scored(run: Path, dataset: Path, tmp_path) -> None:
+@pytest.mark.parametrize("how", [signal.SIGKILL, signal.SIGINT])
+def test_a_stopped_test_goes_on_from_what_it_scored(run: Path, dataset: Path, tmp_path, how) -> None:
     for i in range(60):  # a few files under many names, with many views
         (tmp_path / f"{i}.mp4").hardlink_to(dataset / f"video_{i % 5}.mp4")
     (tmp_path / "list.csv").write_text("".join(f"{i}.mp4 {i % 2}\n" for i in range(60)))
@@ -112,14 +123,18 @@ def test_a_killed_test_goes_on_from_what_it_scored(run: Path, dataset: Path, tmp
     finished(octvideo("test", checkpoint, *shrink(dataset, tmp_path / "whole"), *base))
 
     folder = tmp_path / "killed"
-    process = octvideo("test", checkpoint, *shrink(dataset, folder), *base)
+    process = octvideo("test", checkpoint, *shrink(dataset, folder), *base, preexec_fn=_hears_ctrl_c)
     deadline = time.monotonic() + 200
     while not any(file.stat().st_size > 500 for file in folder.glob("partial-*.bin")):
         assert time.monotonic() < deadline
         assert process.poll() is None, process.communicate()
         time.sleep(0.02)
-    process.kill()
-    process.communicate()
+    process.send_signal(how)
+    output, _ = process.communicate()
+    if how == signal.SIGINT:
+        assert process.returncode == 130, output
+        assert "octvideo: interrupted" in output
+        assert "Traceback" not in output
     assert not (folder / "metrics.json").exists()
 
     output = finished(octvideo("test", checkpoint, *shrink(dataset, folder), *base))
@@ -131,12 +146,28 @@ def test_a_killed_test_goes_on_from_what_it_scored(run: Path, dataset: Path, tmp
     np.testing.assert_array_equal(whole, continued)
 
 
+def test_a_full_disk_loses_no_score(run: Path, dataset: Path, tmp_path) -> None:
+    checkpoint = str(run / "checkpoints" / "last.ckpt")
+    command = ["test", checkpoint, *shrink(dataset, tmp_path), *TINY]
+    finished(octvideo(*command))
+    kept = {file.name: file.read_bytes() for file in tmp_path.iterdir()}
+    base = ["--data.num_clips=3"]  # another test in the same folder
+    process = octvideo(*command, *base, preexec_fn=_no_room)
+    output, _ = process.communicate(timeout=200)
+    assert process.returncode == 2, output
+    assert f"octvideo: error: File too large: {tmp_path}" in output
+    assert "Traceback" not in output
+    for name in ("report.html", "confusion.png"):
+        assert (tmp_path / name).read_bytes() == kept[name]  # the old one, whole
+    assert not [file for file in tmp_path.iterdir() if ".tmp" in file.name]
+    output = finished(octvideo(*command, *base))
+    assert "continuing: 5 of 5 videos were scored before" in output
+    assert json.loads((tmp_path / "metrics.json").read_text())["num_views"] == 3
+
+
 def start_training(options: list[str], last: Path) -> subprocess.Popen:
     """A training that has written its first checkpoint and goes on."""
-    # A shell's background job would ignore Ctrl-C's signal, and so would its children.
-    process = octvideo(
-        "fit", *options, preexec_fn=lambda: signal.signal(signal.SIGINT, signal.default_int_handler)
-    )
+    process = octvideo("fit", *options, preexec_fn=_hears_ctrl_c)
     deadline = time.monotonic() + 200
     while not last.is_file():
         assert time.monotonic() < deadline

@@ -20,6 +20,8 @@ commands:
   test       score with many views:  octvideo test --config RUN.yaml --ckpt_path best
                                      octvideo test FILE.ckpt --data.test_csv LIST.csv
   predict    name the actions:       octvideo predict FILE.ckpt VIDEO FOLDER 'GLOB' ...
+                                     octvideo predict --exported FILE.onnx VIDEO ...
+  export     write ONNX or .pt2:     octvideo export FILE.ckpt OUT.onnx
   compare    several tests side by side: octvideo compare RUN_FOLDER RUN_FOLDER ...
   models     list the models, with parameters and GFLOPs
   bench      time a model and its octave twins here:  octvideo bench model i3d_r50
@@ -35,7 +37,7 @@ OCTVIDEO_TRACEBACK=1 shows the stack trace of an error.
 """
 
 ENGINE_COMMANDS = ("fit", "validate", "test", "predict")
-COMMANDS = (*ENGINE_COMMANDS, "compare", "models", "bench", "doctor")
+COMMANDS = (*ENGINE_COMMANDS, "export", "compare", "models", "bench", "doctor")
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -82,6 +84,10 @@ def _run(args: list[str]) -> int:
         from octvideo.cli.models_table import models_command
 
         return models_command(args[1:])
+    if command == "export":
+        from octvideo.cli.export import export_command
+
+        return export_command(args[1:])
     if command == "compare":
         from octvideo.cli.compare import compare_command
 

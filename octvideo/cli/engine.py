@@ -6,8 +6,7 @@ holds everything a run writes, and results are printed and written by `octvideo.
 
 import inspect
 import time
-from collections.abc import Callable
-from functools import partial
+from collections.abc import Sequence
 from itertools import pairwise
 from pathlib import Path
 from typing import Any
@@ -18,17 +17,19 @@ from lightning.pytorch import Callback, LightningModule, Trainer
 from lightning.pytorch.cli import LightningArgumentParser, LightningCLI, SaveConfigCallback
 from lightning.pytorch.utilities import rank_zero_only
 from rich.console import Console
-from torch.utils.data import DataLoader, Subset
+from torch import nn
 
 from octvideo.classifier import VideoClassifier
-from octvideo.cli import results
+from octvideo.cli import predictions, results
 from octvideo.cli.errors import UsageError
 from octvideo.cli.run_folder import RunLogger, tensorboard
 from octvideo.data import KineticsDataModule, read_class_list
+from octvideo.data.windows import Window, plan_windows
 from octvideo.evaluation.partial import PartialScores, fingerprint
-from octvideo.models import MODELS
-from octvideo.models.card import card_of
-from octvideo.models.checkpoints import CheckpointError, read_checkpoint
+from octvideo.models import MODELS, kinetics400_names, model_card
+from octvideo.models.card import REORDERED, card_of, class_order, reorder_classes
+from octvideo.models.checkpoints import CheckpointError, LoadReport, read_checkpoint
+from octvideo.models.exported import Reordered, load_exported
 from octvideo.training.checkpoint import AtomicCheckpointIO, RunCheckpoint
 
 # What a checkpoint's card may fill in of the data's settings: everything that changes the pixels of an evaluation.
@@ -44,6 +45,24 @@ CARD_TO_DATA = (
     "num_crops",
 )
 
+_EXPORTED = ("exported", str | None, None, "a network that octvideo export wrote, instead of a checkpoint")
+
+# What a command has beside the trainer's, the model's and the data's options: name, type, default, help.
+OPTIONS: dict[str, tuple[tuple[str, Any, Any, str], ...]] = {
+    "test": (_EXPORTED,),
+    "predict": (
+        _EXPORTED,
+        (
+            "window_s",
+            float | None,
+            10.0,
+            "long videos are scored in windows of so many seconds; null: as a whole",
+        ),
+        ("hop_s", float | None, None, "from one window's start to the next's, seconds; null: half a window"),
+        ("save_video", bool, False, "also write every video with its top labels drawn on it, without sound"),
+    ),
+}
+
 
 def run_engine(command: str, args: list[str]) -> None:
     """Runs one command to its end.
@@ -53,6 +72,8 @@ def run_engine(command: str, args: list[str]) -> None:
     """
 
     class OneCommand(EngineCLI):
+        COMMAND = command
+
         @staticmethod
         def subcommands() -> dict[str, set[str]]:
             # One parser instead of four: each takes a second to build.
@@ -67,10 +88,14 @@ def run_engine(command: str, args: list[str]) -> None:
 class EngineCLI(LightningCLI):
     """Lightning's CLI for VideoClassifier and KineticsDataModule."""
 
+    COMMAND = ""
+
     def __init__(self, args: list[str]) -> None:
         self.console = Console()
         self.checkpoint_file: Path | None = None
         self.checkpoint_card: dict[str, Any] = {}
+        self.exported: nn.Module | None = None
+        self.exported_file: Path | None = None
         quiet = {"exit_on_error": False}
         super().__init__(
             VideoClassifier,
@@ -96,6 +121,8 @@ class EngineCLI(LightningCLI):
         }
 
     def add_arguments_to_parser(self, parser: LightningArgumentParser) -> None:
+        for name, kind, default, text in OPTIONS.get(self.COMMAND, ()):
+            parser.add_argument(f"--{name}", type=kind, default=default, help=text)
         parser.add_lightning_class_args(RunCheckpoint, "checkpoint")
 
     def parse_arguments(self, parser: LightningArgumentParser, args: Any) -> None:
@@ -109,7 +136,10 @@ class EngineCLI(LightningCLI):
         command = self.config.subcommand
         section = self.config[command]
         self._choose_run_folder(section)
-        self._find_checkpoint(command, section)
+        if section.get("exported"):
+            self._find_exported(section)
+        else:
+            self._find_checkpoint(command, section)
         self._choose_classes(section)
         self._choose_recipe(section)
         if section.trainer.get("default_root_dir") is None:
@@ -156,6 +186,24 @@ class EngineCLI(LightningCLI):
             self._take_from("model", section.model, checkpoint.get("hyper_parameters") or {})
             self._take_from("data", section.data, {k: self.checkpoint_card.get(k) for k in CARD_TO_DATA})
 
+    def _find_exported(self, section: Any) -> None:
+        """The card of an exported network says what it is and what it takes; options can't change the former."""
+        self.exported, self.checkpoint_card = load_exported(section.exported)
+        self.exported_file = Path(section.exported).expanduser().absolute()
+        for key in ("name", "alpha", "num_classes"):
+            if self._is_given(f"model.{key}") and section.model[key] != self.checkpoint_card[key]:
+                theirs = self.checkpoint_card[key]
+                raise UsageError(
+                    f"model.{key} is {section.model[key]}, {self.exported_file} was exported with {theirs}"
+                )
+            section.model[key] = self.checkpoint_card[key]
+        self._take_from("data", section.data, {k: self.checkpoint_card.get(k) for k in CARD_TO_DATA})
+        for key in ("num_frames", "test_crop"):
+            if section.data[key] != self.checkpoint_card[key]:
+                raise UsageError(
+                    f"data.{key} is {section.data[key]}, {self.exported_file} takes {self.checkpoint_card[key]} alone"
+                )
+
     def _take_from(self, group: str, settings: Any, stored: dict[str, Any]) -> None:
         """Settings not given come from the checkpoint; those given win, and are said aloud where they differ."""
         for key, value in stored.items():
@@ -168,7 +216,7 @@ class EngineCLI(LightningCLI):
 
     def _choose_classes(self, section: Any) -> None:
         """One number of classes: the one given, else the class list's, else the checkpoint's or the default."""
-        if not self._is_given("model.num_classes"):
+        if not self._is_given("model.num_classes") and not section.get("exported"):
             if section.data.get("class_list"):
                 section.model.num_classes = len(read_class_list(section.data.class_list))
             elif self._is_given("data.num_classes"):
@@ -226,7 +274,18 @@ class EngineCLI(LightningCLI):
         return bool(getattr(self.trainer, "fast_dev_run", False))  # absent from the trainer's type hints
 
     def after_instantiate_classes(self) -> None:
+        if self.exported is not None:
+            order = class_order(
+                self.checkpoint_card.get("class_names"), self.datamodule.class_names, str(self.exported_file)
+            )
+            self.model.network = Reordered(self.exported, order) if order else self.exported
+            self.model.card = dict(self.checkpoint_card)
+            self._say(f"{self.exported_file}: {self.model.name}, alpha {self.model.alpha:g}")
+            if order:
+                self._say(REORDERED)
         report = self.model.load_report
+        if report:
+            self._match_classes(report)
         if report and report.replaced and self.subcommand != "fit":
             raise CheckpointError(
                 f"{report.file} has another number of classes than model.num_classes, {self.model.num_classes}"
@@ -234,7 +293,27 @@ class EngineCLI(LightningCLI):
         if self.model.start_report:
             self._say(self.model.start_report)
 
+    def _match_classes(self, report: LoadReport) -> None:
+        """Weights of other projects: their head's classes are the file's, or Kinetics-400's in the published order."""
+        ours, theirs = self.datamodule.class_names, report.class_names
+        published = MODELS[self.model.name].published and self.model.num_classes == 400
+        if theirs is None and published and (not ours or set(ours) == set(kinetics400_names())):
+            theirs = kinetics400_names()
+        if report.replaced or theirs is None:
+            return
+        if ours and set(ours) != set(theirs) and self.subcommand == "fit":
+            self._say("the head's classes have other names: it starts as it is, and learns the new ones")
+            return
+        order = class_order(theirs, ours, report.file)
+        if order:
+            self.model.network.load_state_dict(reorder_classes(self.model.network.state_dict(), order))
+            self._say(REORDERED)
+        card = {} if report.class_names else model_card(self.model.name, alpha=self.model.alpha)
+        self.model.card = {**card, "class_names": list(ours or theirs)}
+
     def _weights_file(self) -> Path | None:
+        if self.checkpoint_file or self.exported_file:
+            return self.checkpoint_file or self.exported_file
         return Path(self.model.load_report.file) if self.model.load_report else None
 
     def _say(self, text: str) -> None:
@@ -257,7 +336,7 @@ class EngineCLI(LightningCLI):
 
     def test(self, **kwargs: Any) -> None:
         start = time.perf_counter()
-        self._continue_test()
+        self._continue("test")
         self.trainer.test(**kwargs)
         if self.trainer.is_global_zero:
             results.after_test(
@@ -265,20 +344,21 @@ class EngineCLI(LightningCLI):
                 self.model,
                 self.datamodule,
                 self.console,
-                checkpoint=self.checkpoint_file or self._weights_file(),
+                checkpoint=self._weights_file(),
                 wall_seconds=time.perf_counter() - start,
             )
             if self.model.partial:
                 self.model.partial.remove()
 
-    def _continue_test(self) -> None:
-        """Scores are kept as they come; videos that an interrupted run of the same test has scored are left out."""
-        file = self.checkpoint_file or self._weights_file()
+    def _continue(self, stage: str, windows: Sequence[Window] | None = None) -> None:
+        """Scores are kept as they come; what an interrupted run of the same command has scored is left out."""
+        file = self._weights_file()
         if file is None or self._is_smoke_test():
             return
-        manifest, data = self.datamodule.manifest("test"), self.datamodule
+        manifest, data = self.datamodule.manifest(stage), self.datamodule
         settings = {
             "videos": [list(manifest.paths), list(map(int, manifest.labels))],
+            "windows": [list(window) for window in windows or ()],
             "data": {
                 **data.preprocessing,
                 "repeat_first_frame": data.repeat_first_frame,
@@ -289,33 +369,38 @@ class EngineCLI(LightningCLI):
         self.model.partial = PartialScores(
             self.run_folder, fingerprint(file, settings), self.model.num_classes
         )
+        rows = len(windows or manifest.paths)
         scored = {video for video, *_ in self.model.partial.read()}
         if scored:
-            self._say(f"continuing: {len(scored)} of {len(manifest.paths)} videos were scored before")
+            self._say(
+                f"continuing: {len(scored)} of {rows} {'windows' if windows else 'videos'} were scored before"
+            )
             # At least one, since the trainer passes over an empty loader without a word.
-            left = [v for v in range(len(manifest.paths)) if v not in scored] or [len(manifest.paths) - 1]
-            data.test_dataloader = partial(_some_videos, data.test_dataloader, left)
+            data.only = [row for row in range(rows) if row not in scored] or [rows - 1]
 
     def predict(self, **kwargs: Any) -> None:
+        section = self.config.predict
+        data, paths = self.datamodule, self.datamodule.paths("predict")
+        if section.window_s is not None:
+            hop = section.window_s / 2 if section.hop_s is None else section.hop_s
+            data.windows = plan_windows(paths, section.window_s, hop)
+        self._continue("predict", data.windows)
         kwargs["return_predictions"] = False  # they are in predict_result, of all processes
         self.trainer.predict(**kwargs)
         if self.trainer.is_global_zero:
-            names = self.datamodule.class_names or self.checkpoint_card.get("class_names")
-            scores, paths = self.model.predict_result, self.datamodule.paths("predict")
-            results.after_predict(self.run_folder, scores, paths, names, self.console)
-
-
-def _some_videos(loader: Callable[[], DataLoader], videos: list[int]) -> DataLoader:
-    """A loader like another one, of some of its videos."""
-    full = loader()
-    return DataLoader(
-        Subset(full.dataset, videos),
-        batch_size=full.batch_size,
-        num_workers=full.num_workers,
-        collate_fn=full.collate_fn,
-        pin_memory=full.pin_memory,
-        worker_init_fn=full.worker_init_fn,
-    )
+            names = data.class_names or self.model.card.get("class_names")
+            windows = data.windows or [Window(video) for video in range(len(paths))]
+            predictions.after_predict(
+                self.run_folder,
+                self.model.predict_result,
+                paths,
+                windows,
+                names,
+                self.console,
+                save_video=section.save_video,
+            )
+            if self.model.partial:
+                self.model.partial.remove()
 
 
 # Settings that change a result; a different value than the checkpoint's is worth a line.

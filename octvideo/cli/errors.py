@@ -66,7 +66,9 @@ def _is_user_mistake(error: BaseException) -> bool:
         return True
     if type(error).__name__ == "MisconfigurationException":
         return True
-    return isinstance(error, ValueError) and _raised_by(error, ("octvideo", "lightning", "jsonargparse"))
+    return isinstance(error, ValueError | ImportError) and _raised_by(
+        error, ("octvideo", "lightning", "jsonargparse")
+    )
 
 
 def _raised_by(error: BaseException, packages: tuple[str, ...]) -> bool:

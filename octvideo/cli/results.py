@@ -3,7 +3,6 @@
 import hashlib
 import json
 import platform
-from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -14,13 +13,12 @@ from rich.console import Console
 from rich.table import Table
 
 from octvideo.classifier import VideoClassifier
-from octvideo.data import KineticsDataModule, VideoDecodeError, open_video
+from octvideo.data import KineticsDataModule, open_video
 from octvideo.evaluation import plots
 from octvideo.evaluation.metrics import confusion_matrix
 from octvideo.evaluation.report import write_report
-from octvideo.evaluation.results import class_name, top_classes, write_predictions, write_results
-from octvideo.evaluation.scores import VideoScores
-from octvideo.models import count_macs, count_parameters, create_model
+from octvideo.evaluation.results import write_results
+from octvideo.models import MODELS, count_macs, count_parameters, create_model
 
 
 def cost(classifier: VideoClassifier, num_frames: int, crop: int) -> dict[str, Any]:
@@ -102,7 +100,8 @@ def after_test(
         ),  # waiting for videos to be decoded
         "manifest_sha256": hashlib.sha256(json.dumps(listed).encode()).hexdigest(),
         "videos_per_second": round(scores.num_listed / wall_seconds, 3),
-        "model_card": {**card, "class_names": list(names) if names else None},
+        "model_card": {**card, "colour": "RGB", "class_names": list(names) if names else None},
+        "published": classifier.card.get("published"),
         "versions": {**versions(), "python": platform.python_version()},
     }
     metrics = write_results(folder, scores, paths=data.paths("test"), class_names=names, extra=extra)
@@ -133,6 +132,9 @@ def after_test(
         views if scores.num_views != 1 else "1 (quick, not the published protocol)",
     )
     console.print(table)
+    console.print(_recipe_line(card), soft_wrap=True, highlight=False)
+    if metrics["published"]:
+        console.print(_published_line(classifier.name, metrics["published"]), soft_wrap=True, highlight=False)
     if scores.errors:
         console.print(f"{len(scores.errors)} unreadable, not in the numbers above:")
         for item in metrics["unreadable"]:
@@ -152,30 +154,21 @@ def _frames_of(path: str, count: int) -> np.ndarray:
         return np.asarray(reader.frames_at([round(last * (i + 0.5) / count) for i in range(count)]))
 
 
-def after_predict(
-    folder: Path, scores: VideoScores, paths: Sequence[str], names: Sequence[str] | None, console: Console
-) -> None:
-    """Prints the most probable classes of every video and writes predict.json and predict.csv."""
-    probabilities = dict(zip(scores.videos.tolist(), scores.probabilities, strict=True))
-    errors = dict(scores.errors)
-    rows: list[dict[str, Any]] = []
-    for video, path in enumerate(paths):
-        if video in probabilities:
-            rows.append({"path": path, "probabilities": probabilities[video]})
-            console.print(path, soft_wrap=True, highlight=False, markup=False)
-            for index in top_classes(probabilities[video]):
-                line = f"  {probabilities[video][index]:7.2%}  {class_name(names, index)}"
-                console.print(line, soft_wrap=True, highlight=False, markup=False)
-        elif video in errors:
-            rows.append({"path": path, "error": errors[video]})
-            console.print(f"{path}: {errors[video]}", soft_wrap=True, highlight=False, markup=False)
-    write_predictions(folder, rows, names)
-    console.print(f"predict.json, predict.csv in {folder.absolute()}", soft_wrap=True, highlight=False)
-    if errors:
-        first = min(errors)
-        raise VideoDecodeError(
-            f"{len(errors)} of {len(paths)} videos could not be read, first {errors[first]}"
-        )
+def _recipe_line(card: dict[str, Any]) -> str:
+    """Everything about the pixels that could move the numbers."""
+    return (
+        f"{card['num_frames']} frames x {card['frame_stride']} at {card['fps']:g} fps, short side "
+        f"{card['test_short_side']}, crop {card['test_crop']}, {card['num_clips']} clips x {card['num_crops']} crops, "
+        f"RGB, mean {card['mean']}, std {card['std']}"
+    )
+
+
+def _published_line(name: str, published: dict[str, Any]) -> str:
+    spec = MODELS[name]
+    return (
+        f"published by {published['source']}: {published['top1']:.2f} / {published['top5']:.2f} % on Kinetics-400 with "
+        f"{spec.num_clips} x {spec.num_crops} views"
+    )
 
 
 def _percent(value: float | None) -> str:

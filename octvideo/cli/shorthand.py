@@ -17,6 +17,10 @@ def expand(command: str, args: list[str]) -> list[str]:
     Raises:
         UsageError: too many arguments, or a pattern without a match.
     """
+    if args[:1] == ["--exported"] and len(args) > 1:
+        # An exported network stands where the checkpoint would.
+        options = expand(command, args[1:])
+        return [option if option != "--ckpt_path" else "--exported" for option in options]
     count = next((i for i, arg in enumerate(args) if arg.startswith("-")), len(args))
     words, options = args[:count], args[count:]
     if not words:

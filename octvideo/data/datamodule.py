@@ -6,7 +6,7 @@ from typing import Any
 
 import torch
 from lightning.pytorch import LightningDataModule
-from torch.utils.data import Dataset, DistributedSampler, Sampler, SequentialSampler
+from torch.utils.data import Dataset, DistributedSampler, Sampler, SequentialSampler, Subset
 
 from octvideo.data.augment import Augmentation, batch_seed
 from octvideo.data.dataset import (
@@ -22,6 +22,7 @@ from octvideo.data.loaders import Collate, Loader, make_loader
 from octvideo.data.manifest import MISSING, Manifest, find_videos, read_class_list, read_manifest
 from octvideo.data.transforms import EvalTransform, TrainTransform
 from octvideo.data.unreadable import Unreadable
+from octvideo.data.windows import Window, WindowDataset
 
 _STAGES = ("train", "val", "test", "predict")
 
@@ -29,7 +30,7 @@ _STAGES = ("train", "val", "test", "predict")
 class KineticsDataModule(LightningDataModule):
     """Videos listed in manifests, as clips.
 
-    A clip is `num_frames` frames, `frame_stride / fps` seconds apart, at whatever rate the file has.
+    A clip is `num_frames` frames, evenly over `num_frames * frame_stride / fps` seconds, at whatever rate the file has.
     Training takes one random clip a video and epoch; validation one clip and one crop, both in the middle;
     test and predict `num_clips` clips spread evenly over the video times `num_crops` crops along its long side.
 
@@ -162,6 +163,8 @@ class KineticsDataModule(LightningDataModule):
         self.seconds_a_video = seconds_a_video
         self.max_unreadable = max_unreadable
         self.repeat_first_frame = repeat_first_frame
+        self.windows: list[Window] | None = None  # of the videos to predict; None is each one whole
+        self.only: list[int] | None = None  # rows to evaluate, of videos or windows; None is all
         self.manifests: dict[str, Manifest] = {}
         self._unreadable = Unreadable()
         self._num_seen = 0  # videos that this process has had of the epoch that it resumes
@@ -275,7 +278,7 @@ class KineticsDataModule(LightningDataModule):
         return self._eval_loader("predict", self.test_transform, self.num_clips)
 
     def _eval_loader(self, name: str, transform: EvalTransform, num_clips: int) -> Loader:
-        dataset = EvalDataset(
+        videos = EvalDataset(
             self.manifest(name),
             self.spec,
             transform,
@@ -283,6 +286,9 @@ class KineticsDataModule(LightningDataModule):
             repeat_first_frame=self.repeat_first_frame,
             **self._decoding(),
         )
+        if name == "predict" and self.windows is not None:
+            videos = WindowDataset(videos, self.windows)
+        dataset = videos if self.only is None else Subset(videos, self.only)
         world_size, rank = self._world()
         # Every process gets as many videos, so the first may come twice; their number tells.
         sampler: Sampler = (
@@ -325,12 +331,16 @@ class KineticsDataModule(LightningDataModule):
     # Batches
 
     def on_after_batch_transfer(self, batch: Any, dataloader_idx: int) -> Any:
-        """Normalises `clip`, uint8 `(B, 3, T, H, W)` or `(B, V, 3, T, H, W)`, on its device."""
+        """Normalises training clips, uint8 `(B, 3, T, H, W)`, on their device.
+
+        The views of an evaluation, uint8 `(B, V, 3, T, H, W)`, stay as they are: 30 of them would be four times as
+        large as floats. The classifier normalises those that it is about to score.
+        """
         if not isinstance(batch, dict):
             return batch
         self._count(batch.pop("replaced", []))
         clip = batch.get("clip")
-        if clip is not None and clip.dtype == torch.uint8:
+        if clip is not None and clip.dtype == torch.uint8 and clip.dim() == 5:
             training = self.trainer is not None and self.trainer.training
             batch = self._augmented(batch) if training else {**batch, "clip": self.normalise(clip)}
         return batch

@@ -31,7 +31,7 @@ MAX_ATTEMPTS = 10
 
 @dataclass(frozen=True)
 class ClipSpec:
-    """What a clip is: `num_frames` moments, `frame_stride / fps` seconds apart."""
+    """What a clip is: `num_frames` moments, evenly over `num_frames * frame_stride / fps` seconds."""
 
     num_frames: int = 8
     frame_stride: int = 8
@@ -48,8 +48,12 @@ class ClipSpec:
 
     def frames(self, video: VideoReader, start: float) -> list[int]:
         """Frame indices of the clip that starts `start` seconds into the video."""
+        return self.indices(video.pts_seconds, start)
+
+    def indices(self, pts_seconds: np.ndarray, start: float) -> list[int]:
+        """Indices of the frames, shown at `pts_seconds`, of the clip that starts `start` seconds after the first."""
         return frames_of_clip(
-            video.pts_seconds,
+            pts_seconds,
             start,
             num_frames=self.num_frames,
             frame_stride=self.frame_stride,
@@ -202,20 +206,30 @@ class EvalDataset(Dataset):
             return {"video": index, "error": str(error)}
         return {"clip": views, "label": self.manifest.labels[index], "video": index}
 
+    def _times(self, reader: VideoReader, index: int) -> tuple[np.ndarray, int]:
+        """Times of the frames that the views are taken from, and the number of the first of them."""
+        return reader.pts_seconds, 0
+
     def _views(self, video: int) -> torch.Tensor:
         path = self.manifest.paths[video]
         with (
             self.watchdog.busy(video, path) if self.watchdog else nullcontext(),
             open_video(path, decoder=self.decoder, device=self.device) as reader,
         ):
-            starts = uniform_starts(video_seconds(reader.pts_seconds), self.spec.seconds, self.num_clips)
-            wanted = np.asarray([self.spec.frames(reader, start) for start in starts])  # (num_clips, T)
+            pts, first = self._times(reader, video)
+            starts = uniform_starts(video_seconds(pts), self.spec.seconds, self.num_clips)
+            wanted = first + np.asarray([self.spec.indices(pts, start) for start in starts])  # (num_clips, T)
             if self.repeat_first_frame:
                 wanted = np.repeat(wanted[:, :1], self.spec.num_frames, axis=1)
             indices, place = np.unique(wanted, return_inverse=True)
             scaled = self.transform.scale(reader.frames_at(indices))
         clips = torch.from_numpy(place.reshape(wanted.shape)).to(scaled.device)
-        return torch.stack([crop for clip in clips for crop in self.transform.crops(scaled[clip])])
+        side, num_crops = self.transform.crop, self.transform.num_crops
+        views = scaled.new_empty(len(clips), num_crops, 3, wanted.shape[1], side, side)
+        for clip, places in zip(views, clips, strict=True):
+            for view, crop in zip(clip, self.transform.crops(scaled[places]), strict=True):
+                view.copy_(crop)
+        return views.flatten(0, 1)
 
 
 def collate_train(items: list[dict[str, Any]]) -> dict[str, Any]:

@@ -1,21 +1,16 @@
 """Which frames make a clip, and where its crops lie: pure arithmetic, no I/O.
 
-A clip is `num_frames` moments, `frame_stride / fps` seconds apart, where `fps` is the model's and not the
-file's: files of 25, 30 or 60 frames a second, or of a variable rate, give the same moments. At each moment
-the frame that a viewer would see is taken: the last one presented at or before it.
+The rules are PySlowFast's (`datasets/decoder.py`, `datasets/transform.py`), with which the published weights were
+trained and measured, written in seconds, so that they hold for any frame rate, a variable one too:
 
-A clip lasts `num_frames * frame_stride / fps` seconds, as in PySlowFast (`datasets/decoder.py`). In a video
-shorter than that, the clip starts with the video and the last frame stands in for all moments after its end,
-as PySlowFast clamps its indices.
+- a clip lasts `num_frames * frame_stride / fps` seconds, where `fps` is the model's and not the file's;
+- its moments lie evenly from its first frame to its last, so a little further apart than `frame_stride / fps`;
+- at each moment the frame that a viewer would see is taken: the last one presented at or before it;
+- in a video shorter than the clip, the clip starts with the video and the last frame stands in for all moments
+  after its end.
 
-Within the clip, moments are exactly `frame_stride / fps` apart. PySlowFast's `temporal_sampling` and pytorchvideo's
-`uniform_temporal_subsample` spread the frames from the clip's first to its last instead, (64 - 1) / 7 = 9 frames apart
-for 8 frames at stride 8 (0, 9, 18, …, 63 and not 0, 8, 16, …, 56); their published networks were trained so. Here the
-stride is the one that the recipe and the paper name; `frame_stride` may be 9 to repeat theirs, and the clip is then
-72/30 s long.
-
-Worked example: 8 frames at stride 8 and 30 fps are 64/30 = 2.13 s of video, moments 0, 8/30, …, 56/30 s
-after the clip's start. In a 60 fps file that is every 16th frame.
+Worked example: 8 frames at stride 8 and 30 fps are 64/30 = 2.13 s of video. In a 30 fps file these are frames 0 to
+63 of it, of which 0, 9, 18, 27, 36, 45, 54 and 63 are taken.
 """
 
 import math
@@ -24,7 +19,8 @@ from collections.abc import Sequence
 import numpy as np
 
 # Containers round times to their tick, Matroska and FLV to 1 ms.
-_TICK_SECONDS = 1e-3
+_TICK_SECONDS = 1.1e-3
+_ROUNDING = 1e-6  # of the sums here, in frames
 
 
 def clip_seconds(*, num_frames: int, frame_stride: float, fps: float) -> float:
@@ -37,7 +33,23 @@ def video_seconds(pts_seconds: Sequence[float] | np.ndarray) -> float:
     pts = np.asarray(pts_seconds, dtype=np.float64)
     if len(pts) < 2:
         return 0.0
-    return float(pts[-1] - pts[0] + np.median(np.diff(pts)))
+    rate = constant_rate(pts)
+    return len(pts) / rate if rate else float(pts[-1] - pts[0] + np.median(np.diff(pts)))
+
+
+def constant_rate(pts_seconds: Sequence[float] | np.ndarray) -> float | None:
+    """Frames a second where all times are an even grid's, up to a container's rounding; None for other files.
+
+    The rates are whole numbers, halves, and a thousandth less than a whole one (29.97 is 30 / 1.001).
+    """
+    pts = np.asarray(pts_seconds, dtype=np.float64)
+    if len(pts) < 2:
+        return None
+    measured = (len(pts) - 1) / (pts[-1] - pts[0])
+    for rate in (round(measured), round(2 * measured) / 2, round(1.001 * measured) / 1.001):
+        if rate and np.abs(pts - pts[0] - np.arange(len(pts)) / rate).max() < _TICK_SECONDS:
+            return float(rate)
+    return None
 
 
 def random_start(video: float, clip: float, rng: np.random.Generator) -> float:
@@ -46,17 +58,36 @@ def random_start(video: float, clip: float, rng: np.random.Generator) -> float:
 
 
 def uniform_starts(video: float, clip: float, num_clips: int) -> list[float]:
-    """`num_clips` starts, evenly spread from the first at which the clip fits to the last; one is centred.
+    """`num_clips` starts in equal steps, the first at 0; a single one is centred.
 
-    >>> uniform_starts(10.0, 2.0, 3)
-    [0.0, 4.0, 8.0]
+    As PySlowFast's: the steps are a `num_clips`-th of the room, so that the last clip ends before the video does.
+
+    >>> uniform_starts(10.0, 2.0, 4)
+    [0.0, 2.0, 4.0, 6.0]
     >>> uniform_starts(10.0, 2.0, 1)
     [4.0]
     """
-    last = max(video - clip, 0.0)
+    room = max(video - clip, 0.0)
     if num_clips == 1:
-        return [last / 2]
-    return [last * clip_index / (num_clips - 1) for clip_index in range(num_clips)]
+        return [room / 2]
+    return [room * clip_index / num_clips for clip_index in range(num_clips)]
+
+
+def window_starts(video: float, window: float, hop: float) -> list[float]:
+    """Starts of the windows that cover a video, seconds; one, the whole video, unless a second window fits a hop on.
+
+    The last window ends with the video, so it may start less than a hop after the one before it.
+
+    >>> window_starts(26.0, 10.0, 5.0)
+    [0.0, 5.0, 10.0, 15.0, 16.0]
+    >>> window_starts(14.0, 10.0, 5.0)
+    [0.0]
+    """
+    if video < window + hop - _TICK_SECONDS:
+        return [0.0]
+    starts = [hop * index for index in range(math.floor((video - window + _TICK_SECONDS) / hop) + 1)]
+    last = video - window
+    return [*starts, last] if last - starts[-1] > _TICK_SECONDS else starts
 
 
 def frames_of_clip(
@@ -72,12 +103,20 @@ def frames_of_clip(
     Args:
         pts_seconds: the video's frame times, increasing.
 
-    >>> frames_of_clip([i / 25 for i in range(50)], 0.0, num_frames=4, frame_stride=5, fps=10)
-    [0, 12, 25, 37]
+    >>> frames_of_clip([i / 30 for i in range(50)], 0.0, num_frames=4, frame_stride=5, fps=15)
+    [0, 13, 26, 39]
     """
     pts = np.asarray(pts_seconds, dtype=np.float64)
-    moments = pts[0] + start + np.arange(num_frames) * (frame_stride / fps)
-    indices = np.searchsorted(pts, moments + _TICK_SECONDS, side="right") - 1
+    length = clip_seconds(num_frames=num_frames, frame_stride=frame_stride, fps=fps)
+    rate = constant_rate(pts)
+    if rate:  # frames are counted, as PySlowFast does, so that no rounding of times shows
+        indices = np.floor(
+            start * rate + np.linspace(0.0, max(length * rate - 1, 0.0), num_frames) + _ROUNDING
+        )
+    else:
+        one_frame = float(np.median(np.diff(pts))) if len(pts) > 1 else 0.0
+        moments = pts[0] + start + np.linspace(0.0, max(length - one_frame, 0.0), num_frames)
+        indices = np.searchsorted(pts, moments + _TICK_SECONDS, side="right") - 1
     return [int(index) for index in np.clip(indices, 0, len(pts) - 1)]
 
 
@@ -89,18 +128,20 @@ def scaled_size(height: int, width: int, short_side: int) -> tuple[int, int]:
 
 
 def crop_boxes(height: int, width: int, crop: int, num_crops: int) -> list[tuple[int, int]]:
-    """(top, left) of `num_crops` square crops: the centre, or evenly spread along the long side.
+    """(top, left) of `num_crops` square crops: the centre, or evenly spread along the long side; halves round up.
 
     >>> crop_boxes(256, 340, 256, 3)
     [(0, 0), (0, 42), (0, 84)]
     >>> crop_boxes(256, 340, 224, 1)
     [(16, 58)]
+    >>> crop_boxes(256, 341, 256, 3)
+    [(0, 0), (0, 43), (0, 85)]
     """
     if crop > min(height, width):
         raise ValueError(f"crop is {crop}, allowed is at most the short side, {min(height, width)}")
-    top, left = (height - crop) // 2, (width - crop) // 2
+    top, left = math.ceil((height - crop) / 2), math.ceil((width - crop) / 2)
     if num_crops == 1:
         return [(top, left)]
     if width >= height:
-        return [(top, (width - crop) * part // (num_crops - 1)) for part in range(num_crops)]
-    return [((height - crop) * part // (num_crops - 1), left) for part in range(num_crops)]
+        return [(top, math.ceil((width - crop) * part / (num_crops - 1))) for part in range(num_crops)]
+    return [(math.ceil((height - crop) * part / (num_crops - 1)), left) for part in range(num_crops)]

@@ -1,12 +1,13 @@
 """Pictures of a run: training curves and confusion matrices, drawn without a display."""
 
 import csv
-import os
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 import numpy as np
+
+from octvideo.evaluation.files import replacing
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
@@ -26,11 +27,8 @@ def _figure(width: float, height: float, dpi: int = 120):
 
 
 def _save(figure, path: str | Path) -> None:
-    path = Path(path)
-    path.parent.mkdir(parents=True, exist_ok=True)
-    temporary = path.with_suffix(".tmp.png")
-    figure.savefig(temporary, bbox_inches="tight", pad_inches=0.1)
-    os.replace(temporary, path)
+    with replacing(path) as temporary:
+        figure.savefig(temporary, bbox_inches="tight", pad_inches=0.1)
 
 
 def read_curves(metrics_csv: str | Path) -> dict[str, tuple[np.ndarray, np.ndarray]]:

@@ -10,8 +10,9 @@ from typing import Any
 
 import numpy as np
 
+from octvideo.evaluation.files import replace_file
 from octvideo.evaluation.metrics import class_accuracy, confusion_matrix, most_confused
-from octvideo.evaluation.results import class_name, replace_file, top_classes
+from octvideo.evaluation.results import class_name, top_classes
 from octvideo.evaluation.scores import VideoScores
 
 NUM_PAIRS = 20

@@ -3,13 +3,13 @@
 import csv
 import json
 import math
-import os
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, TextIO
 
 import numpy as np
 
+from octvideo.evaluation.files import replace_file, replacing
 from octvideo.evaluation.metrics import (
     calibration_error,
     class_accuracy,
@@ -94,51 +94,11 @@ def write_results(
     replace_file(folder / "metrics.json", lambda file: json.dump(metrics, file, indent=2))
     replace_file(folder / "predictions.csv", predictions)
     replace_file(folder / "per_class.csv", per_class)
-    temporary = folder / "scores.tmp.npz"
-    np.savez_compressed(
-        temporary,
-        videos=scores.videos,
-        labels=scores.labels,
-        probabilities=scores.probabilities.astype(np.float32),
-    )
-    os.replace(temporary, folder / "scores.npz")
+    with replacing(folder / "scores.npz") as temporary:
+        np.savez_compressed(
+            temporary,
+            videos=scores.videos,
+            labels=scores.labels,
+            probabilities=scores.probabilities.astype(np.float32),
+        )
     return metrics
-
-
-def write_predictions(
-    folder: str | Path, rows: list[dict[str, Any]], class_names: Sequence[str] | None
-) -> None:
-    """predict.json (every class) and predict.csv (the most probable ones), rows `{"path", "probabilities"}`."""
-    folder = Path(folder)
-    folder.mkdir(parents=True, exist_ok=True)
-    content = [
-        {
-            "path": row["path"],
-            "probabilities": {
-                class_name(class_names, i): float(p) for i, p in enumerate(row["probabilities"])
-            },
-        }
-        if "probabilities" in row
-        else row
-        for row in rows
-    ]
-    scored = [row for row in rows if "probabilities" in row]
-
-    def table(file: TextIO) -> None:
-        writer = csv.writer(file)
-        writer.writerow(["path", "rank", "class", "probability"])
-        for row in scored:
-            for rank, index in enumerate(top_classes(row["probabilities"]), start=1):
-                name = class_name(class_names, index)
-                writer.writerow([row["path"], rank, name, f"{row['probabilities'][index]:.6f}"])
-
-    replace_file(folder / "predict.json", lambda file: json.dump(content, file, indent=2))
-    replace_file(folder / "predict.csv", table)
-
-
-def replace_file(path: Path, write: Callable[[TextIO], object]) -> None:
-    """Writes beside the file, then renames: a full disk leaves the old file whole."""
-    temporary = path.with_name(path.name + ".tmp")
-    with temporary.open("w", newline="", encoding="utf-8") as file:
-        write(file)
-    temporary.replace(path)

@@ -6,7 +6,7 @@ from octvideo.models.inflate import inflate
 from octvideo.models.octavize import octavize
 from octvideo.models.optimize import optimize
 from octvideo.models.recipe import ModelSpec, Published, kinetics400_names
-from octvideo.models.table import MODELS, create_model, get_spec
+from octvideo.models.table import MODELS, create_model, get_spec, model_card
 
 __all__ = [
     "MODELS",
@@ -21,6 +21,7 @@ __all__ = [
     "inflate",
     "kinetics400_names",
     "layer_costs",
+    "model_card",
     "octavize",
     "optimize",
 ]

@@ -6,9 +6,7 @@ from typing import Any
 
 from torch import nn
 
-from octvideo.models.checkpoints import CheckpointError
-
-CARD_KEY = "octvideo"  # in a checkpoint: {"version": str, "card": preprocessing and class names}
+from octvideo.models.checkpoints import CARD_KEY, HEAD, CheckpointError
 
 
 def card_of(checkpoint: Mapping[str, Any]) -> dict[str, Any]:
@@ -47,19 +45,36 @@ def check_checkpoint(
         raise CheckpointError(f"{path} does not fit: it has {unexpected[0]} too" + _and_more(unexpected))
 
 
-def check_class_names(card: Mapping[str, Any], class_names: Sequence[str] | None, path: str | Path) -> None:
-    """Raises CheckpointError if the data's classes are not the checkpoint's, in its order."""
-    theirs = list(card.get("class_names") or [])
-    ours = list(class_names or [])
-    if not theirs or not ours or theirs == ours:
-        return
+def class_order(
+    theirs: Sequence[str] | None, ours: Sequence[str] | None, path: str | Path
+) -> list[int] | None:
+    """Where each of our classes is among a checkpoint's; None where nothing has to move, or one side has no names.
+
+    Raises:
+        CheckpointError: the names are not the same ones.
+    """
+    if not theirs or not ours or list(theirs) == list(ours):
+        return None
     if len(theirs) != len(ours):
         raise CheckpointError(f"{path} knows {len(theirs)} classes, the data's class list has {len(ours)}")
-    row = next(i for i, (a, b) in enumerate(zip(theirs, ours, strict=True)) if a != b)
-    what = "has them in another order" if sorted(theirs) == sorted(ours) else "has other classes"
-    raise CheckpointError(
-        f"{path}: the data's class list {what} than the checkpoint: class {row} is {ours[row]!r}, was {theirs[row]!r}"
-    )
+    place = {name: row for row, name in enumerate(theirs)}
+    strange = next((name for name in ours if name not in place), None)
+    if strange is not None or len(place) != len(theirs):
+        raise CheckpointError(
+            f"{path}: the data's class list has other classes than the checkpoint, first {strange!r}"
+        )
+    return [place[name] for name in ours]
+
+
+def reorder_classes(state_dict: Mapping[str, Any], order: Sequence[int]) -> dict[str, Any]:
+    """A state dict whose classifier gives class `order[i]` as class i; nothing else changes."""
+    heads = {key for key, value in state_dict.items() if HEAD.search(key) and len(value) == len(order)}
+    if not heads:
+        raise CheckpointError("the classes are in another order, and no layer is known as the classifier")
+    return {key: value[list(order)] if key in heads else value for key, value in state_dict.items()}
+
+
+REORDERED = "the class list is in another order than the checkpoint's: classes are matched by name"
 
 
 def _and_more(keys: list[str]) -> str:

@@ -19,7 +19,9 @@ import torch
 from torch import Tensor, nn
 
 # The outermost layer that maps features to classes, by the ends of its keys.
-_HEAD = re.compile(r"(^|\.)(proj|fc|head|classifier(\.\d+)?)\.(weight|bias)$")
+HEAD = re.compile(r"(^|\.)(proj|fc|head|classifier(\.\d+)?)\.(weight|bias)$")
+
+CARD_KEY = "octvideo"  # what this toolkit adds: {"version": str, "card": preprocessing and class names}
 
 # Where files of several kinds keep their tensors.
 _NESTED = ("model_state", "state_dict", "model_state_dict", "model")
@@ -39,6 +41,7 @@ class LoadReport:
         loaded: names of the network's tensors that came from the file.
         replaced: the head's names, left at random since the number of classes differs.
         left_out: the file's names that are no part of the network (another module's, a prefix apart).
+        class_names: in the file's order, where it says them.
     """
 
     file: str
@@ -46,6 +49,7 @@ class LoadReport:
     loaded: list[str]
     replaced: list[str] = field(default_factory=list)
     left_out: list[str] = field(default_factory=list)
+    class_names: list[str] | None = None
 
     def __str__(self) -> str:
         lines = [f"{self.file} ({self.kind}): {len(self.loaded)} tensors loaded"]
@@ -114,7 +118,8 @@ def load_weights(model: nn.Module, path: str | Path) -> LoadReport:
         CheckpointError: it cannot be read safely, or does not fit.
     """
     file = Path(path).expanduser().absolute()
-    tensors, kind = _tensors(read_checkpoint(file), file)
+    content = read_checkpoint(file)
+    tensors, kind = _tensors(content, file)
     target = model.state_dict()
     if any(key.startswith("s1.pathway0_stem.") for key in tensors):
         tensors, kind = _from_pyslowfast(tensors, target), "PySlowFast"
@@ -126,7 +131,7 @@ def load_weights(model: nn.Module, path: str | Path) -> LoadReport:
     missing = [key for key in target if key not in source and not key.endswith("num_batches_tracked")]
     unexpected = [key for key in source if key not in target]
     reshaped = [key for key in target if key in source and source[key].shape != target[key].shape]
-    replaced = [key for key in reshaped if _HEAD.search(key)]
+    replaced = [key for key in reshaped if HEAD.search(key)]
     reshaped = [key for key in reshaped if key not in replaced]
     if not any(key in target for key in source):
         raise CheckpointError(
@@ -144,7 +149,9 @@ def load_weights(model: nn.Module, path: str | Path) -> LoadReport:
         raise CheckpointError(f"{file} ({kind}) does not fit: it also has {_some(unexpected)}")
     loaded = {key: value for key, value in source.items() if key not in replaced}
     model.load_state_dict({**target, **loaded})
-    return LoadReport(str(file), kind, list(loaded), replaced, left_out)
+    card = (content.get(CARD_KEY) or {}).get("card") if isinstance(content.get(CARD_KEY), dict) else None
+    names = (card or {}).get("class_names") if isinstance(card, dict) else None
+    return LoadReport(str(file), kind, list(loaded), replaced, left_out, names)
 
 
 def _tensors(content: Mapping[str, Any], file: Path) -> tuple[dict[str, Tensor], str]:

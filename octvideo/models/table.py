@@ -2,6 +2,7 @@
 
 import warnings
 from collections.abc import Callable
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
@@ -15,7 +16,7 @@ from octvideo.models.checkpoints import load_weights
 from octvideo.models.nonlocal_i3d import i3d_nl_r50
 from octvideo.models.octavize import octavize
 from octvideo.models.pathways import SlowFastNet, VideoNet, any_crop
-from octvideo.models.recipe import ModelSpec, Published
+from octvideo.models.recipe import ModelSpec, Published, kinetics400_names
 from octvideo.models.repair import repair
 from octvideo.models.tiny import i3d_tiny
 
@@ -134,3 +135,17 @@ def create_model(
         if report.replaced:
             warnings.warn(str(report), stacklevel=2)
     return model
+
+
+def model_card(name: str, *, alpha: float = 0.0, num_classes: int = 400) -> dict[str, Any]:
+    """What belongs to the published weights of a network: the recipe, class names and result, plain values.
+
+    The names are Kinetics-400's in their published order, for 400 classes; the result is the dense network's.
+    """
+    spec = get_spec(name)
+    card: dict[str, Any] = {**spec.recipe, "colour": "RGB"}
+    if num_classes == 400 and spec.published:
+        card["class_names"] = kinetics400_names()
+        if not alpha:
+            card["published"] = asdict(spec.published)
+    return card

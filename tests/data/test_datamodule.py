@@ -57,11 +57,12 @@ def test_test_views(videos):
     assert first["clip"].dtype == torch.uint8
     assert first["label"].tolist() == first["video"].tolist() == [0, 1]
     assert first["errors"] == second["errors"] == []
-    # 25 frames hold a clip of 20: it starts at frame 0, 2 (2.5 rounded down) and 5; twice each for 2 crops.
-    expected = [[0, 5, 10, 15]] * 2 + [[2, 7, 12, 17]] * 2 + [[5, 10, 15, 20]] * 2
+    # 25 frames hold a clip of 20 with 5 to spare: clips start at 0, 1 2/3 and 3 1/3, and their frames are 6 1/3
+    # apart, rounded down; twice each for 2 crops.
+    expected = [[0, 6, 12, 19]] * 2 + [[1, 8, 14, 20]] * 2 + [[3, 9, 16, 22]] * 2
     assert numbers(first["clip"])[0].tolist() == expected
-    # The same moments of 60 fps: twice the numbers, the middle clip half a frame later. 25 numbers are a cycle.
-    fast = [[0, 10, 20, 30]] * 2 + [[5, 15, 25, 35]] * 2 + [[10, 20, 30, 40]] * 2
+    # 60 fps: a clip of 40 of 50 frames, its frames 13 apart. 25 numbers are a cycle.
+    fast = [[0, 13, 26, 39]] * 2 + [[3, 16, 29, 42]] * 2 + [[6, 19, 32, 45]] * 2
     assert numbers(second["clip"])[1].tolist() == [[number % 25 for number in clip] for clip in fast]
 
 
@@ -69,13 +70,13 @@ def test_validation_is_one_centre_view(videos):
     data = KineticsDataModule(val_csv=str(videos / "train.csv"), **SMALL)
     batches = list(data.val_dataloader())
     assert [tuple(batch["clip"].shape) for batch in batches] == [(1, 1, 3, 4, 32, 32)] * 4
-    assert numbers(batches[0]["clip"]).tolist() == [[[2, 7, 12, 17]]]
+    assert numbers(batches[0]["clip"]).tolist() == [[[2, 8, 15, 21]]]
 
 
 def test_repeat_first_frame(videos):
     data = KineticsDataModule(test_csv=str(videos / "train.csv"), repeat_first_frame=True, **SMALL)
     clip = next(iter(data.test_dataloader()))["clip"]
-    assert numbers(clip)[0].tolist() == [[0] * 4] * 2 + [[2] * 4] * 2 + [[5] * 4] * 2
+    assert numbers(clip)[0].tolist() == [[0] * 4] * 2 + [[1] * 4] * 2 + [[3] * 4] * 2
 
 
 def test_each_video_is_opened_once_and_each_frame_decoded_once(videos, monkeypatch):
@@ -93,7 +94,7 @@ def test_each_video_is_opened_once_and_each_frame_decoded_once(videos, monkeypat
     monkeypatch.setattr(dataset, "open_video", counting)
     data = KineticsDataModule(test_csv=str(videos / "train.csv"), **SMALL)
     next(iter(data.test_dataloader()))
-    assert asked == [[0, 2, 5, 7, 10, 12, 15, 17, 20]]
+    assert asked == [[0, 1, 3, 6, 8, 9, 12, 14, 16, 19, 20, 22]]
 
 
 def test_training_clips(videos):
@@ -109,7 +110,9 @@ def test_training_clips(videos):
     for video in range(3):
         start = seen[video][0]
         assert 0 <= start <= 5
-        assert seen[video] == [start, start + 5, start + 10, start + 15]
+        # 19 frames from the first to the last, the others at thirds of it, rounded down.
+        second, third, last = (number - start for number in seen[video][1:])
+        assert (second in (6, 7), third in (12, 13), last) == (True, True, 19)
 
 
 def train_epochs(videos, num_workers, epochs=2):
@@ -195,7 +198,11 @@ def test_with_a_trainer(videos, tmp_path):
         values = (clip.numpy() / 255 - mean[:, None, None, None]) / std[:, None, None, None]
         assert np.allclose(by_epoch[key].numpy(), values, atol=1e-5)
     assert model.eval_batches[0]["clip"].shape == (1, 1, 3, 4, 32, 32)
-    assert model.eval_batches[0]["clip"].dtype == torch.float32
+    # Views are normalised by the classifier, those that it is about to score.
+    views = model.eval_batches[0]["clip"]
+    assert views.dtype == torch.uint8
+    values = (views[0, 0].numpy() / 255 - mean[:, None, None, None]) / std[:, None, None, None]
+    assert np.allclose(data.normalise(views)[0, 0].numpy(), values, atol=1e-5)
     assert model.paths[:4] == [str(videos / f"{number}.mp4") for number in range(4)]
 
 

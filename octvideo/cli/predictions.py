@@ -1,0 +1,132 @@
+"""What `octvideo predict` prints and writes when the trainer is done."""
+
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+
+import numpy as np
+from rich.console import Console
+from rich.progress import track
+
+from octvideo.data import VideoDecodeError, open_video
+from octvideo.data.windows import Window
+from octvideo.evaluation.labelled_video import write_labelled_video
+from octvideo.evaluation.predictions import VideoPrediction, write_predictions
+from octvideo.evaluation.results import class_name, top_classes
+from octvideo.evaluation.scores import VideoScores
+from octvideo.evaluation.timeline import Timeline, plot_timeline
+
+FRAMES_AT_ONCE = 32  # in memory, while a labelled video is written
+
+
+def after_predict(
+    folder: Path,
+    scores: VideoScores,
+    paths: Sequence[str],
+    windows: Sequence[Window],
+    names: Sequence[str] | None,
+    console: Console,
+    *,
+    save_video: bool = False,
+) -> None:
+    """Prints the most probable classes of every video; writes predict.json, predict.csv, and what is drawn.
+
+    Args:
+        folder: the run folder.
+        scores: of the windows, `video` being the window's number.
+        paths: the videos' files.
+        windows: all of them, those of a video in order.
+        names: the classes; None numbers them.
+        console: to print on.
+        save_video: whether to write labelled copies of the videos.
+
+    Raises:
+        VideoDecodeError: a video could not be read; everything else is written by then.
+    """
+    videos = join_windows(scores, paths, windows)
+    for video in videos:
+        _print(video, names, console)
+    write_predictions(folder, videos, names)
+    drawn = _draw_all(folder / "videos", videos, names, save_video)
+    listed = ", ".join(["predict.json", "predict.csv", *drawn])
+    console.print(f"{listed} in {folder.absolute()}", soft_wrap=True, highlight=False)
+    errors = [video.error for video in videos if video.error]
+    if errors:
+        raise VideoDecodeError(f"{len(errors)} of {len(paths)} videos could not be read, first {errors[0]}")
+
+
+def join_windows(
+    scores: VideoScores, paths: Sequence[str], windows: Sequence[Window]
+) -> list[VideoPrediction]:
+    """The windows' scores, by video; a video's own are the mean of its windows'."""
+    found = dict(zip(scores.videos.tolist(), scores.probabilities, strict=True))
+    errors = dict(scores.errors)
+    videos = [VideoPrediction(path) for path in paths]
+    for number, window in enumerate(windows):
+        video = videos[window.video]
+        if number in errors:
+            video.error = video.error or errors[number]
+        elif number in found and window.end is None:
+            video.probabilities = found[number]
+        elif number in found:
+            video.windows.append((window.start, float(window.end or 0.0), found[number]))
+    for video in videos:
+        if video.windows:
+            video.probabilities = np.mean([probabilities for _, _, probabilities in video.windows], axis=0)
+    return videos
+
+
+def _print(video: VideoPrediction, names: Sequence[str] | None, console: Console) -> None:
+    def say(text: str) -> None:
+        console.print(text, soft_wrap=True, highlight=False, markup=False)
+
+    if video.error is not None:
+        say(video.error if video.error.startswith(video.path) else f"{video.path}: {video.error}")
+    if video.probabilities is None:
+        return
+    say(video.path)
+    for index in top_classes(video.probabilities):
+        say(f"  {video.probabilities[index]:7.2%}  {class_name(names, index)}")
+    for start, end, scores in video.windows:
+        best = top_classes(scores, 1)[0]
+        say(f"  {_clock(start)} to {_clock(end)}  {scores[best]:7.2%}  {class_name(names, best)}")
+
+
+def _clock(seconds: float) -> str:
+    minutes, rest = divmod(seconds, 60)
+    return f"{int(minutes):d}:{rest:04.1f}"
+
+
+def _draw_all(
+    folder: Path, videos: Sequence[VideoPrediction], names: Sequence[str] | None, save_video: bool
+) -> list[str]:
+    """Timelines of long videos and labelled copies; what was written, relative to the run folder."""
+    written = []
+    todo = [(n, v) for n, v in enumerate(videos) if v.probabilities is not None and (v.windows or save_video)]
+    for number, video in track(todo, "drawing", transient=True, disable=not todo):
+        spans = [(start, end) for start, end, _ in video.windows] or [(0.0, 1.0)]
+        rows = [scores for _, _, scores in video.windows] or [np.asarray(video.probabilities)]
+        timeline = Timeline(spans, np.stack(rows))
+        stem = f"{number:04d}_{Path(video.path).stem[:80]}"
+        if video.windows:
+            plot_timeline(timeline, names, folder / f"{stem}.png", title=Path(video.path).name)
+            written.append(f"{folder.name}/{stem}.png")
+        if save_video:
+            _save_video(folder / f"{stem}.mp4", video.path, timeline, names)
+            written.append(f"{folder.name}/{stem}.mp4")
+    return written if len(written) <= 4 else [f"{len(written)} files in {folder.name}/"]
+
+
+def _save_video(mp4: Path, path: str, timeline: Timeline, names: Sequence[str] | None) -> None:
+    def labels_at(seconds: float) -> list[tuple[str, float]]:
+        scores = timeline.at(seconds)
+        return [(class_name(names, index), float(scores[index])) for index in top_classes(scores, 3)]
+
+    with open_video(path) as reader:
+
+        def frames() -> Iterator[tuple[float, np.ndarray]]:
+            for first in range(0, reader.num_frames, FRAMES_AT_ONCE):
+                indices = range(first, min(first + FRAMES_AT_ONCE, reader.num_frames))
+                for index, frame in zip(indices, reader.frames_at(list(indices)), strict=True):
+                    yield float(reader.pts_seconds[index]), frame.numpy()
+
+        write_labelled_video(mp4, frames(), labels_at, fps=reader.fps)

@@ -1,0 +1,89 @@
+"""Long videos, scored window by window: every window is a video of its own, with its own views.
+
+A window is a row of the data set, so windows are spread over workers and processes as videos are, and a video of any
+length needs the memory of one window. Its file is opened again for each; that costs the reading of its packet table.
+"""
+
+from collections.abc import Sequence
+from typing import NamedTuple
+
+import av
+import numpy as np
+
+from octvideo.data.dataset import EvalDataset
+from octvideo.data.decode import VideoDecodeError, VideoReader, open_video
+from octvideo.data.manifest import Manifest
+from octvideo.data.sampling import video_seconds, window_starts
+
+
+class Window(NamedTuple):
+    """A stretch of a video, seconds after its first frame; `end` is None for a whole video."""
+
+    video: int
+    start: float = 0.0
+    end: float | None = None
+
+
+def plan_windows(paths: Sequence[str], window: float, hop: float) -> list[Window]:
+    """The windows of all videos; a video in which no second window fits, or that can't be read, is one whole.
+
+    Args:
+        paths: the videos' files.
+        window: seconds.
+        hop: seconds from one window's start to the next's.
+
+    Raises:
+        ValueError: window or hop is not above 0, or the hop leaves gaps.
+    """
+    if not window > 0:
+        raise ValueError(f"window_s is {window:g}, allowed is more than 0")
+    if not 0 < hop <= window:
+        raise ValueError(f"hop_s is {hop:g}, allowed is more than 0 and at most window_s, {window:g}")
+    windows: list[Window] = []
+    for video, path in enumerate(paths):
+        seconds = _seconds(path) if _may_be_long(path, window + hop) else 0.0
+        starts = window_starts(seconds, window, hop)
+        windows += [Window(video, s, s + window) for s in starts] if len(starts) > 1 else [Window(video)]
+    return windows
+
+
+def _may_be_long(path: str, seconds: float) -> bool:
+    """Whether a file's header leaves it open that it is at least so long; reading all times takes longer."""
+    try:
+        with av.open(path) as container:
+            return container.duration is None or container.duration / 1e6 >= seconds - 1.0
+    except (OSError, ValueError):  # av's errors are of these; its item will say what is wrong with it
+        return False
+
+
+def _seconds(path: str) -> float:
+    try:
+        with open_video(path) as reader:
+            return video_seconds(reader.pts_seconds)
+    except VideoDecodeError:
+        return 0.0
+
+
+class WindowDataset(EvalDataset):
+    """The views of windows; items are an EvalDataset's, and `video` is the window's number.
+
+    Args:
+        whole: the data set of the whole videos, whose settings are taken.
+        windows: which stretches of them.
+    """
+
+    def __init__(self, whole: EvalDataset, windows: list[Window]) -> None:
+        self.__dict__.update(whole.__dict__)
+        self.windows = windows
+        source = whole.manifest
+        rows = [window.video for window in windows]
+        self.manifest = Manifest(
+            source.source, tuple(source.paths[row] for row in rows), tuple(source.labels[row] for row in rows)
+        )
+
+    def _times(self, reader: VideoReader, index: int) -> tuple[np.ndarray, int]:
+        window, pts = self.windows[index], reader.pts_seconds
+        if window.end is None:
+            return pts, 0
+        first, last = np.searchsorted(pts, pts[0] + np.array([window.start, window.end]) - 1e-6)
+        return pts[first : max(last, first + 1)], int(first)

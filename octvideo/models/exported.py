@@ -1,0 +1,194 @@
+"""Running an exported network: `.onnx` by onnxruntime, `.pt2` by torch.
+
+Nothing in a file is executed but a graph of known tensor operations. An ONNX file cannot hold anything else.
+`torch.export.load` could: it unpickles some payloads, evaluates size expressions and looks operators up by name
+(torch 2.14: `torch/export/pt2_archive/_package.py`, `torch/_export/serde/serialize.py`). So a .pt2 file is checked
+first, and refused unless it holds raw tensors, plain names and the operators below, as `octvideo export` writes it.
+"""
+
+import io
+import json
+import re
+import zipfile
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+from torch.export.passes import move_to_device_pass
+from torch.utils import _pytree as pytree
+
+from octvideo.models.checkpoints import CheckpointError
+
+FORMATS = (".onnx", ".pt2")
+CARD = "model_card.json"
+
+# All that the networks of `octvideo.models` are made of.
+_OPERATOR = re.compile(
+    r"torch\.ops\.aten\.(_assert_tensor_metadata|_to_copy|adaptive_avg_pool[23]d|add_?|alias|arange|avg_pool[23]d|batch_norm|bmm|cat|clone|contiguous"
+    r"|conv[23]d|detach_?|dropout|einsum|expand|flatten|index|index_select|lift_fresh_copy|linear|linspace|matmul"
+    r"|max_pool[23]d|mean|mul|permute|relu_?|reshape|select|sigmoid|silu_?|slice|softmax|squeeze|sym_size|to"
+    r"|transpose|unsqueeze|upsample_bilinear2d|upsample_nearest2d|view)\.\w+"
+)
+_SIZE = re.compile(r"-?\d+|s\d+|Symbol\('s\d+', positive=True, integer=True\)")
+_PLAIN = re.compile(r"[\w.+-]*")
+_FILE = re.compile(
+    r"[^/]+/(models/model\.json|extra/model_card\.json|archive_format|archive_version|byteorder|\.data/\w+"
+    r"|data/sample_inputs/model\.pt|data/weights/(model_weights_config\.json|weight_\d+)"
+    r"|data/constants/(model_constants_config\.json|tensor_\d+))"
+)
+
+
+def load_exported(path: str | Path) -> tuple[nn.Module, dict[str, Any]]:
+    """A network that `octvideo export` wrote, as a module from clips to logits, and its model card.
+
+    Raises:
+        FileNotFoundError: there is no such file.
+        CheckpointError: it is not such a file.
+        ImportError: onnxruntime is missing.
+    """
+    file = Path(path).expanduser().absolute()
+    if not file.is_file():
+        raise FileNotFoundError(f"no exported network {file}")
+    if file.suffix == ".onnx":
+        network: OnnxNetwork | TorchNetwork = OnnxNetwork(file)
+    elif file.suffix == ".pt2":
+        network = TorchNetwork(file)
+    else:
+        raise CheckpointError(f"{file}: not an exported network, whose name ends in {' or '.join(FORMATS)}")
+    try:
+        card = json.loads(network.card)
+    except ValueError:
+        card = None
+    if not isinstance(card, dict) or not {"name", "alpha", "num_classes"} <= card.keys():
+        raise CheckpointError(f"{file}: has no model card, octvideo export did not write it")
+    return network, card
+
+
+class OnnxNetwork(nn.Module):
+    """`float (B, 3, T, H, W)` to logits `(B, num_classes)` by onnxruntime on the CPU, wherever the clip is."""
+
+    def __init__(self, file: Path) -> None:
+        super().__init__()
+        try:
+            import onnxruntime
+        except ImportError:
+            raise ImportError(
+                f"{file}: running it needs onnxruntime: pip install 'octvideo[export]'"
+            ) from None
+        options = onnxruntime.SessionOptions()
+        options.intra_op_num_threads = torch.get_num_threads()
+        options.log_severity_level = 3
+        try:
+            # From memory: a file could name others beside it to read weights from.
+            self._session = onnxruntime.InferenceSession(
+                file.read_bytes(), options, providers=["CPUExecutionProvider"]
+            )
+        except OSError:
+            raise
+        except Exception as error:  # onnxruntime's own classes have no common base but this
+            raise CheckpointError(f"{file}: not an ONNX file that onnxruntime can run") from error
+        self.card = self._session.get_modelmeta().custom_metadata_map.get(Path(CARD).stem, "")
+
+    def forward(self, clip: Tensor) -> Tensor:
+        feed = {self._session.get_inputs()[0].name: clip.detach().float().cpu().contiguous().numpy()}
+        return torch.from_numpy(self._session.run(None, feed)[0]).to(clip.device)
+
+
+class TorchNetwork(nn.Module):
+    """`float (B, 3, T, H, W)` to logits `(B, num_classes)`, on the device that the clip is on."""
+
+    def __init__(self, file: Path) -> None:
+        super().__init__()
+        content = file.read_bytes()  # once: what is checked is what is loaded
+        check_pt2(content, file)
+        extra = {CARD: ""}
+        try:
+            self._program = torch.export.load(io.BytesIO(content), extra_files=extra)
+        except Exception as error:  # of another version of torch, say
+            raise CheckpointError(f"{file}: torch {torch.__version__} cannot load it") from error
+        self.card = extra[CARD]
+        self._device = torch.device("cpu")
+        # In a list, so that its weights are nobody's parameters.
+        self._module = [self._program.module()]
+
+    def forward(self, clip: Tensor) -> Tensor:
+        if clip.device != self._device:
+            self._program = move_to_device_pass(self._program, clip.device)
+            self._module, self._device = [self._program.module()], clip.device
+        return self._module[0](clip.float().contiguous())
+
+
+class Reordered(nn.Module):
+    """A network whose class i is another's class `order[i]`."""
+
+    def __init__(self, network: nn.Module, order: list[int]) -> None:
+        super().__init__()
+        self.network, self.order = network, order
+
+    def forward(self, clip: Tensor) -> Tensor:
+        return self.network(clip)[:, self.order]
+
+
+def check_pt2(content: bytes, file: Path) -> None:
+    """Raises CheckpointError unless a .pt2 archive holds raw tensors and a graph of known operators alone."""
+    try:
+        with zipfile.ZipFile(io.BytesIO(content)) as archive:
+            names = archive.namelist()
+            texts = {
+                name.partition("/")[2]: archive.read(name)
+                for name in names
+                if name.endswith((".json", ".pt"))
+            }
+        strange = next((name for name in names if not _FILE.fullmatch(name)), None)
+        if strange is not None or len(set(names)) != len(names):
+            raise CheckpointError(f"{file}: refused, it holds {strange or 'a file twice'}")
+        graph = json.loads(texts["models/model.json"])
+        weights = json.loads(texts["data/weights/model_weights_config.json"])
+        constants = json.loads(texts["data/constants/model_constants_config.json"])
+        # torch.export.load tries this first too, and only where it fails the unsafe way.
+        if texts["data/sample_inputs/model.pt"]:
+            torch.load(io.BytesIO(texts["data/sample_inputs/model.pt"]), weights_only=True)
+    except CheckpointError:
+        raise
+    except Exception as error:  # what zip, JSON and torch raise has nothing in common
+        raise CheckpointError(f"{file}: not a .pt2 file of octvideo export, or a truncated one") from error
+    for payload in (weights, constants):
+        for name, entry in payload["config"].items():
+            if entry["use_pickle"] is not False:
+                raise CheckpointError(
+                    f"{file}: refused, {name} is pickled, which loading would have to execute"
+                )
+    found = _unknown(graph)
+    if found is not None:
+        raise CheckpointError(f"{file}: refused, its graph holds {found[:80]!r}")
+
+
+def _unknown(value: Any, key: str = "") -> str | None:
+    """The first thing in a graph's JSON that is no number, no plain name and no known operator."""
+    if isinstance(value, dict):
+        if key == "metadata" and value:
+            return "metadata"
+        for name, part in value.items():
+            if not _PLAIN.fullmatch(name):
+                return name
+            if (found := _unknown(part, name)) is not None:
+                return found
+    elif isinstance(value, list):
+        if key == "guards_code" and value:
+            return str(value[0])
+        for part in value:
+            if (found := _unknown(part, key)) is not None:
+                return found
+    elif isinstance(value, str):
+        if key == "target":
+            return None if _OPERATOR.fullmatch(value) else value
+        if key in ("in_spec", "out_spec"):
+            return None if value in _SPECS else value
+        pattern = _SIZE if key == "expr_str" else _PLAIN
+        return None if pattern.fullmatch(value) else value
+    return None
+
+
+# One tensor in, one tensor out.
+_SPECS = {pytree.treespec_dumps(pytree.tree_structure(tree)) for tree in [((0,), {}), 0]}

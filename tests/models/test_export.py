@@ -1,0 +1,140 @@
+"""Exported files: their outputs against the network's, and what a doctored file may not do."""
+
+import io
+import json
+import zipfile
+from pathlib import Path
+
+import pytest
+import torch
+
+from octvideo.models import create_model
+from octvideo.models.checkpoints import CheckpointError
+from octvideo.models.export import ExportError, export_network
+from octvideo.models.exported import check_pt2, load_exported
+from tests.models.networks import randomise_norms
+
+CARD = {"name": "i3d_tiny", "alpha": 0.25, "num_classes": 3, "class_names": ["a", "é", "c"]}
+
+
+def network(name: str, alpha: float) -> torch.nn.Module:
+    torch.manual_seed(0)
+    model = create_model(name, alpha=alpha, num_classes=3)
+    randomise_norms(model)
+    return model.eval()
+
+
+@pytest.fixture(scope="module")
+def pt2(tmp_path_factory) -> Path:
+    file = tmp_path_factory.mktemp("export") / "net.pt2"
+    export_network(network("i3d_tiny", 0.25), file, input_shape=(4, 33, 33), card=CARD)
+    return file
+
+
+SLOW = [("slowfast_r50", 0.25), ("x3d_s", 0.25), ("i3d_nl_r50", 0.0), ("s3d", 0.1), ("r2plus1d_18", 0.1)]
+
+
+@pytest.mark.parametrize(
+    ("name", "alpha"), [("i3d_tiny", 0.25), *(pytest.param(*case, marks=pytest.mark.slow) for case in SLOW)]
+)
+def test_onnx_gives_the_networks_logits(tmp_path, name: str, alpha: float) -> None:
+    onnxruntime = pytest.importorskip("onnxruntime")
+    pytest.importorskip("onnxscript")
+    model, frames = network(name, alpha), 16 if name == "s3d" else 8
+    export_network(model, tmp_path / "net.onnx", input_shape=(frames, 64, 64), card=CARD)
+    assert [file.name for file in tmp_path.iterdir()] == ["net.onnx"]  # the weights are inside
+    session = onnxruntime.InferenceSession(tmp_path / "net.onnx", providers=["CPUExecutionProvider"])
+    (taken,) = session.get_inputs()  # one tensor, SlowFast's too
+    assert (taken.name, taken.shape[1:]) == ("clip", [3, frames, 64, 64])
+    assert json.loads(session.get_modelmeta().custom_metadata_map["model_card"]) == CARD
+    for size in (1, 2, 4):
+        clip = torch.randn(size, 3, frames, 64, 64)
+        with torch.no_grad():
+            expected = model(clip)
+        found = torch.from_numpy(session.run(None, {"clip": clip.numpy()})[0])
+        torch.testing.assert_close(found, expected, rtol=1e-3, atol=1e-4)
+
+
+def test_pt2_gives_the_networks_logits(pt2: Path) -> None:
+    exported, card = load_exported(pt2)
+    assert card == CARD
+    assert not list(exported.parameters())
+    for size in (1, 2, 4):
+        clip = torch.randn(size, 3, 4, 33, 33)
+        with torch.no_grad():
+            torch.testing.assert_close(exported(clip), network("i3d_tiny", 0.25)(clip), rtol=1e-4, atol=1e-5)
+
+
+def test_refusals(tmp_path) -> None:
+    model = network("i3d_tiny", 0.0)
+    with pytest.raises(ExportError, match=r"net\.bin: the name must end in \.onnx or \.pt2"):
+        export_network(model, tmp_path / "net.bin", input_shape=(4, 32, 32), card=CARD)
+    with pytest.raises(ExportError, match="cannot be exported"):
+        export_network(network("slowfast_r50", 0.0), tmp_path / "net.pt2", input_shape=(6, 32, 32), card=CARD)
+    assert list(tmp_path.iterdir()) == []
+
+
+def doctored(pt2: Path, change, where: str = "models/model.json") -> bytes:
+    """The archive with one of its files changed."""
+    buffer = io.BytesIO()
+    with zipfile.ZipFile(pt2) as old, zipfile.ZipFile(buffer, "w") as new:
+        for name in old.namelist():
+            content = old.read(name)
+            new.writestr(name, change(content) if name.endswith(where) else content)
+    return buffer.getvalue()
+
+
+def in_graph(old: str, new: str):
+    def change(content: bytes) -> bytes:
+        assert old in content.decode()
+        return content.decode().replace(old, new, 1).encode()
+
+    return change
+
+
+CODE = "__import__('os').system('touch /tmp/owned')"
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        in_graph("torch.ops.aten.relu.default", "torch.hub.load"),
+        in_graph("torch.ops.aten.relu.default", "torch.ops.aten.from_file.default"),
+        in_graph("Symbol('s", CODE + " + Symbol('s"),
+        in_graph('"guards_code": []', f'"guards_code": ["{CODE}"]'),
+        in_graph('"parameter_name": "blocks.0', f'"parameter_name": "a\\"), {CODE}, (\\"'),
+        in_graph("builtins.tuple", "os.system"),
+    ],
+)
+def test_a_pt2_file_with_more_than_a_graph_is_refused(pt2: Path, change) -> None:
+    content = doctored(pt2, change)
+    with pytest.raises(CheckpointError, match="refused") as caught:
+        check_pt2(content, pt2)
+    assert "\n" not in str(caught.value)
+
+
+def test_pickled_payloads_are_refused(pt2: Path, tmp_path) -> None:
+    where = "model_weights_config.json"
+    pickled = doctored(pt2, in_graph('"use_pickle": false', '"use_pickle": true'), where)
+    with pytest.raises(CheckpointError, match="is pickled, which loading would have to execute"):
+        check_pt2(pickled, pt2)
+    buffer = io.BytesIO()
+    torch.save(Path("/tmp"), buffer)  # a class that weights_only does not know
+    with pytest.raises(CheckpointError, match=r"not a \.pt2 file"):
+        check_pt2(doctored(pt2, lambda _: buffer.getvalue(), "sample_inputs/model.pt"), pt2)
+    with zipfile.ZipFile(tmp_path / "more.pt2", "w") as archive:
+        archive.writestr("more/data/constants/custom_obj_0", b"")
+    with pytest.raises(CheckpointError, match="refused, it holds more/data/constants/custom_obj_0"):
+        load_exported(tmp_path / "more.pt2")
+
+
+def test_truncated_and_foreign_files(pt2: Path, tmp_path) -> None:
+    (tmp_path / "short.pt2").write_bytes(pt2.read_bytes()[:-100])
+    with pytest.raises(CheckpointError, match=r"short\.pt2: not a \.pt2 file of octvideo export"):
+        load_exported(tmp_path / "short.pt2")
+    with pytest.raises(FileNotFoundError, match=r"gone\.pt2"):
+        load_exported(tmp_path / "gone.pt2")
+    program = torch.export.export(torch.nn.ReLU(), (torch.zeros(1),))
+    torch.export.save(program, tmp_path / "other.pt2")
+    with pytest.raises(CheckpointError, match=r"other\.pt2"):
+        load_exported(tmp_path / "other.pt2")
