@@ -6,13 +6,14 @@ from typing import Any
 
 import torch
 from lightning.pytorch import LightningDataModule
-from torch.utils.data import Dataset, DistributedSampler, Sampler, SequentialSampler, Subset
+from torch.utils.data import Dataset, DistributedSampler, Sampler, SequentialSampler
 
 from octvideo.data.augment import Augmentation, batch_seed
 from octvideo.data.dataset import (
     ClipSampler,
     ClipSpec,
     EvalDataset,
+    EvalRows,
     TrainDataset,
     collate_eval,
     collate_train,
@@ -288,7 +289,7 @@ class KineticsDataModule(LightningDataModule):
         )
         if name == "predict" and self.windows is not None:
             videos = WindowDataset(videos, self.windows)
-        dataset = videos if self.only is None else Subset(videos, self.only)
+        dataset = videos if self.only is None else EvalRows(videos, self.only)
         world_size, rank = self._world()
         # Every process gets as many videos, so the first may come twice; their number tells.
         sampler: Sampler = (

@@ -6,7 +6,7 @@ that decodes, and closed again.
 """
 
 import logging
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import nullcontext
 from dataclasses import dataclass
 from itertools import islice
@@ -15,7 +15,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 import torch
-from torch.utils.data import Dataset, DistributedSampler, default_collate
+from torch.utils.data import Dataset, DistributedSampler, Subset, default_collate
 
 from octvideo.data.decode import VideoDecodeError, VideoReader, open_video
 from octvideo.data.manifest import Manifest
@@ -230,6 +230,17 @@ class EvalDataset(Dataset):
             for view, crop in zip(clip, self.transform.crops(scaled[places]), strict=True):
                 view.copy_(crop)
         return views.flatten(0, 1)
+
+
+class EvalRows(Subset):
+    """Some rows of an EvalDataset, under their own numbers."""
+
+    def __init__(self, dataset: EvalDataset, rows: Sequence[int]) -> None:
+        super().__init__(dataset, rows)
+        self.watchdog, self.manifest = (
+            dataset.watchdog,
+            dataset.manifest,
+        )  # the loader's; items count these paths
 
 
 def collate_train(items: list[dict[str, Any]]) -> dict[str, Any]:
