@@ -313,10 +313,14 @@ def test_mistakes_with_a_checkpoint(run: Path, dataset: Path, tmp_path, capsys) 
     )
     assert "num_classes is 2, the model's is 5" in line
     (tmp_path / "swapped.txt").write_text("right\nleft\n")
+    (tmp_path / "others.txt").write_text("up\nleft\n")
     line = error_line(
-        capsys, *command, "--ckpt_path", checkpoint, f"--data.class_list={tmp_path / 'swapped.txt'}"
+        capsys, *command, "--ckpt_path", checkpoint, f"--data.class_list={tmp_path / 'others.txt'}"
     )
-    assert "another order" in line
+    assert "other classes than the checkpoint, first 'up'" in line
+    resume = ["fit", "--config", str(run / "config.yaml"), "--ckpt_path", checkpoint]
+    line = error_line(capsys, *resume, f"--data.class_list={tmp_path / 'swapped.txt'}")
+    assert "in another order than the checkpoint's; a training goes on with its own" in line
     (tmp_path / "text.ckpt").write_text("no checkpoint")
     line = error_line(capsys, *command, "--ckpt_path", str(tmp_path / "text.ckpt"))
     assert str(tmp_path / "text.ckpt") in line

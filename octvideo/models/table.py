@@ -25,8 +25,8 @@ def _ready(net: nn.Module) -> Any:
     return any_crop(flat_convs(repair(net)))
 
 
-def _single_path(builder: Callable[..., Net]) -> Callable[[int], nn.Module]:
-    return lambda num_classes: VideoNet(_ready(builder(model_num_class=num_classes)).blocks)
+def _single_path(builder: Callable[..., Net], **settings: Any) -> Callable[[int], nn.Module]:
+    return lambda num_classes: VideoNet(_ready(builder(model_num_class=num_classes, **settings)).blocks)
 
 
 def _slowfast(builder: Callable[..., Net]) -> Callable[[int], nn.Module]:
@@ -72,6 +72,8 @@ _RESNET_18: dict[str, Any] = {
 }
 _S3D: dict[str, Any] = {**_TORCHVISION, "short_side": (256, 256), "test_crop": 224, "num_clips": 1}
 _X3D_S: dict[str, Any] = {"crop": 160, "short_side": (182, 228), "test_short_side": 182, "test_crop": 182}
+# These would end with a softmax, which the loss and the evaluation have of their own.
+_LOGITS: dict[str, Any] = {"head_activation": None}
 _DEMO: dict[str, Any] = {"test_short_side": 72, "test_crop": 64, "num_clips": 5, "num_crops": 1}
 
 MODELS: dict[str, ModelSpec] = {
@@ -83,9 +85,9 @@ MODELS: dict[str, ModelSpec] = {
     "slowfast_r50": _kinetics(_slowfast(hub.slowfast_r50), 32, 2, 76.94, 92.69),
     "slowfast_r101": _kinetics(_slowfast(hub.slowfast_r101), 32, 2, 77.90, 93.27),
     "csn_r101": _kinetics(_single_path(hub.csn_r101), 32, 2, 77.00, 92.90),
-    "r2plus1d_r50": _kinetics(_single_path(hub.r2plus1d_r50), 16, 4, 76.01, 92.23),
-    "x3d_s": _kinetics(_single_path(hub.x3d_s), 13, 6, 73.33, 91.27, **_X3D_S),
-    "x3d_m": _kinetics(_single_path(hub.x3d_m), 16, 5, 75.94, 92.72),
+    "r2plus1d_r50": _kinetics(_single_path(hub.r2plus1d_r50, **_LOGITS), 16, 4, 76.01, 92.23),
+    "x3d_s": _kinetics(_single_path(hub.x3d_s, **_LOGITS), 13, 6, 73.33, 91.27, **_X3D_S),
+    "x3d_m": _kinetics(_single_path(hub.x3d_m, **_LOGITS), 16, 5, 75.94, 92.72),
     "r3d_18": _kinetics(_torchvision(video.r3d_18), 16, 1, 63.20, 83.48, **_RESNET_18),
     "mc3_18": _kinetics(_torchvision(video.mc3_18), 16, 1, 63.96, 84.13, **_RESNET_18),
     "r2plus1d_18": _kinetics(_torchvision(video.r2plus1d_18), 16, 1, 67.46, 86.18, **_RESNET_18),

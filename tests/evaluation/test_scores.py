@@ -14,7 +14,8 @@ from octvideo.evaluation.metrics import (
     mean_class_accuracy,
     most_confused,
 )
-from octvideo.evaluation.results import top_classes, write_predictions, write_results
+from octvideo.evaluation.predictions import VideoPrediction, write_predictions
+from octvideo.evaluation.results import top_classes, write_results
 from octvideo.evaluation.scores import ScoreCollector, VideoScores, accuracy_at, mean_over_views
 
 
@@ -118,12 +119,20 @@ def test_results_are_written_whole(tmp_path) -> None:
 
 
 def test_predictions_hold_every_class(tmp_path) -> None:
-    probabilities = random_scores(1, 12).probabilities[0]
-    write_predictions(tmp_path, [{"path": "/v.mp4", "probabilities": probabilities}], None)
-    (row,) = json.loads((tmp_path / "predict.json").read_text())
-    assert sum(row["probabilities"].values()) == pytest.approx(1)
-    assert len(row["probabilities"]) == 12
-    assert len((tmp_path / "predict.csv").read_text().splitlines()) == 1 + 5
+    whole, windows = random_scores(1, 12).probabilities[0], random_scores(2, 12).probabilities
+    videos = [
+        VideoPrediction("/v.mp4", whole),
+        VideoPrediction("/w.mp4", windows.mean(axis=0), [(0.0, 10.0, windows[0]), (5.0, 15.0, windows[1])]),
+        VideoPrediction("/x.mp4", error="/x.mp4: no such file"),
+    ]
+    write_predictions(tmp_path, videos, None)
+    short, long, bad = json.loads((tmp_path / "predict.json").read_text())
+    for scores in (short, long, *long["windows"]):
+        assert sum(scores["probabilities"].values()) == pytest.approx(1)
+        assert len(scores["probabilities"]) == 12
+    assert [(w["start_s"], w["end_s"]) for w in long["windows"]] == [(0, 10), (5, 15)]
+    assert bad == {"path": "/x.mp4", "error": "/x.mp4: no such file"}
+    assert len((tmp_path / "predict.csv").read_text().splitlines()) == 1 + 5 + 3 * 5
 
 
 def test_top_classes_break_ties_by_index() -> None:
