@@ -107,12 +107,17 @@ def _draw_all(
         rows = [scores for _, _, scores in video.windows] or [np.asarray(video.probabilities)]
         timeline = Timeline(spans, np.stack(rows))
         stem = f"{number:04d}_{Path(video.path).stem[:80]}"
+        picture, copy = folder / f"{stem}.png", folder / f"{stem}.mp4"
         if video.windows:
-            plot_timeline(timeline, names, folder / f"{stem}.png", title=Path(video.path).name)
-            written.append(f"{folder.name}/{stem}.png")
+            plot_timeline(timeline, names, picture, title=Path(video.path).name)
+            written.append(f"{folder.name}/{picture.name}")
         if save_video:
-            _save_video(folder / f"{stem}.mp4", video.path, timeline, names)
-            written.append(f"{folder.name}/{stem}.mp4")
+            try:
+                _save_video(copy, video.path, timeline, names)
+            except VideoDecodeError as error:  # broken further on than the scored frames
+                video.error = video.error or str(error)
+                continue
+            written.append(f"{folder.name}/{copy.name}")
     return written if len(written) <= 4 else [f"{len(written)} files in {folder.name}/"]
 
 

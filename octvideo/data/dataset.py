@@ -223,13 +223,7 @@ class EvalDataset(Dataset):
                 wanted = np.repeat(wanted[:, :1], self.spec.num_frames, axis=1)
             indices, place = np.unique(wanted, return_inverse=True)
             scaled = self.transform.scale(reader.frames_at(indices))
-        clips = torch.from_numpy(place.reshape(wanted.shape)).to(scaled.device)
-        side, num_crops = self.transform.crop, self.transform.num_crops
-        views = scaled.new_empty(len(clips), num_crops, 3, wanted.shape[1], side, side)
-        for clip, places in zip(views, clips, strict=True):
-            for view, crop in zip(clip, self.transform.crops(scaled[places]), strict=True):
-                view.copy_(crop)
-        return views.flatten(0, 1)
+        return self.transform.views(scaled, torch.from_numpy(place.reshape(wanted.shape)))
 
 
 class EvalRows(Subset):
@@ -260,4 +254,9 @@ def collate_eval(items: list[dict[str, Any]]) -> dict[str, Any]:
     """
     errors = [(item["video"], item["error"]) for item in items if "error" in item]
     good = [item for item in items if "error" not in item]
-    return {**(default_collate(good) if good else {}), "errors": errors}
+    if not good:
+        return {"errors": errors}
+    # Stacked as they lie in memory, channels last; one video, the usual batch, is not copied.
+    clips = [item.pop("clip").movedim(1, -1) for item in good]
+    clip = clips[0][None] if len(clips) == 1 else torch.stack(clips)
+    return {"clip": clip.movedim(-1, 2), **default_collate(good), "errors": errors}

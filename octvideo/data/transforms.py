@@ -79,6 +79,25 @@ class EvalTransform:
         size = scaled_size(frames.shape[1], frames.shape[2], self.short_side)
         return _resize(frames.permute(0, 3, 1, 2), size)
 
+    def views(self, scaled: torch.Tensor, clips: torch.Tensor) -> torch.Tensor:
+        """All views, clip-major: the crops of the frames that `clips`, `int (num_clips, T)`, names.
+
+        Args:
+            scaled: `uint8 (N, 3, h, w)`.
+
+        Returns:
+            `uint8 (V, 3, T, crop, crop)`, in memory V T H W C as the frames are: rows are copied whole, and the network
+            gets the channels-last layout that it wants.
+        """
+        frames, side = scaled.permute(0, 2, 3, 1), self.crop
+        boxes = crop_boxes(scaled.shape[-2], scaled.shape[-1], side, self.num_crops)
+        views = frames.new_empty(len(clips), len(boxes), clips.shape[1], side, side, 3)
+        for clip, places in zip(views, clips.tolist(), strict=True):
+            for view, (top, left) in zip(clip, boxes, strict=True):
+                for frame, place in zip(view, places, strict=True):
+                    frame.copy_(frames[place, top : top + side, left : left + side])
+        return views.flatten(0, 1).movedim(-1, 1)
+
     def crops(self, scaled: torch.Tensor) -> list[torch.Tensor]:
         """`uint8 (T, 3, h, w)` to `num_crops` of `uint8 (3, T, crop, crop)`."""
         boxes = crop_boxes(scaled.shape[-2], scaled.shape[-1], self.crop, self.num_crops)

@@ -10,6 +10,7 @@ from octvideo.evaluation.plots import _figure
 from octvideo.evaluation.results import class_name, top_classes
 
 NUM_ROWS = 8
+LEAST = 0.01  # a class below it everywhere gets no row
 
 
 class Timeline:
@@ -54,6 +55,7 @@ def plot_timeline(
     """
     peaks = timeline.segments.max(axis=0)
     rows = top_classes(peaks, min(NUM_ROWS, len(peaks)))
+    rows = [row for row in rows if peaks[row] >= LEAST] or rows[:1]
     figure = _figure(10, 1.3 + 0.32 * len(rows))
     axes = figure.subplots()
     names = [class_name(class_names, row) for row in rows]
