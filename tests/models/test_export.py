@@ -31,7 +31,7 @@ def pt2(tmp_path_factory) -> Path:
     return file
 
 
-SLOW = [("slowfast_r50", 0.25), ("x3d_s", 0.25), ("i3d_nl_r50", 0.0), ("s3d", 0.1), ("r2plus1d_18", 0.1)]
+SLOW = [("slowfast_r50", 0.0), ("x3d_s", 0.25), ("i3d_nl_r50", 0.0)]
 
 
 @pytest.mark.parametrize(
@@ -40,7 +40,7 @@ SLOW = [("slowfast_r50", 0.25), ("x3d_s", 0.25), ("i3d_nl_r50", 0.0), ("s3d", 0.
 def test_onnx_gives_the_networks_logits(tmp_path, name: str, alpha: float) -> None:
     onnxruntime = pytest.importorskip("onnxruntime")
     pytest.importorskip("onnxscript")
-    model, frames = network(name, alpha), 16 if name == "s3d" else 8
+    model, frames = network(name, alpha), 8
     export_network(model, tmp_path / "net.onnx", input_shape=(frames, 64, 64), card=CARD)
     assert [file.name for file in tmp_path.iterdir()] == ["net.onnx"]  # the weights are inside
     session = onnxruntime.InferenceSession(tmp_path / "net.onnx", providers=["CPUExecutionProvider"])
