@@ -11,6 +11,7 @@ import torch
 from lightning.pytorch import Trainer
 from rich.console import Console
 from rich.table import Table
+from torch import nn
 
 from octvideo.classifier import VideoClassifier
 from octvideo.data import KineticsDataModule, open_video
@@ -24,13 +25,19 @@ from octvideo.models import MODELS, count_macs, count_parameters, create_model
 def cost(classifier: VideoClassifier, num_frames: int, crop: int) -> dict[str, Any]:
     """Parameters, and GFLOPs (multiply-adds, 1e9) of one clip, beside the dense network's."""
     shape = (1, 3, num_frames, crop, crop)
-    gflops = dense_gflops = count_macs(classifier.network, shape) / 1e9
-    if classifier.alpha:
+    network = classifier.network
+
+    def built(alpha: float) -> nn.Module:
         with torch.device("meta"):  # shapes only
-            dense = create_model(classifier.name, alpha=0.0, num_classes=classifier.num_classes)
-        dense_gflops = count_macs(dense, shape) / 1e9
+            return create_model(classifier.name, alpha=alpha, num_classes=classifier.num_classes)
+
+    if next(network.parameters(), None) is None:  # an exported one, whose layers can't be seen
+        network = built(classifier.alpha)
+    gflops = dense_gflops = count_macs(network, shape) / 1e9
+    if classifier.alpha:
+        dense_gflops = count_macs(built(0.0), shape) / 1e9
     return {
-        "parameters": count_parameters(classifier.network),
+        "parameters": count_parameters(network),
         "gflops": gflops,
         "dense_gflops": dense_gflops,
     }

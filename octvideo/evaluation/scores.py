@@ -24,7 +24,7 @@ def mean_over_views(logits: Tensor) -> Tensor:
 
     The protocol of SlowFast (arXiv 1812.03982, section 4): "we average the softmax scores".
     """
-    return logits.float().softmax(dim=-1).cpu().double().mean(dim=0)
+    return logits.float().cpu().double().softmax(dim=-1).mean(dim=0)
 
 
 @dataclass(frozen=True)
