@@ -1,6 +1,6 @@
 """`octvideo bench data`: the training loader beside pytorchvideo's, on the same files.
 
-Each loader takes the same kind of clips (random start, frames `frame_stride / fps` apart, short side jittered,
+Each loader takes the same kind of clips (random start, frames evenly over the clip, short side jittered,
 random crop, flip; not normalised) in batches of 8, with the same number of worker processes, which are started
 before the clock. Rounds are interleaved and compared as ratios.
 """
