@@ -37,7 +37,7 @@ OCTVIDEO_TRACEBACK=1 shows the stack trace of an error.
 """
 
 ENGINE_COMMANDS = ("fit", "validate", "test", "predict")
-COMMANDS = (*ENGINE_COMMANDS, "export", "compare", "models", "bench", "doctor")
+COMMANDS = (*ENGINE_COMMANDS, "compare", "export", "models", "bench", "doctor")
 
 
 def main(argv: Sequence[str] | None = None) -> int:
