@@ -17,7 +17,7 @@ from torch import Tensor, nn
 from torch.export import Dim, ExportedProgram
 
 from octvideo.models.exported import CARD, FORMATS, load_exported
-from octvideo.models.optimize import optimize
+from octvideo.models.optimize import fold_norms
 
 # A larger difference than this, relative to the largest logit, is no rounding.
 TOLERANCE = 1e-3
@@ -50,7 +50,7 @@ def export_network(
         raise ExportError(f"{file}: the name must end in {' or '.join(FORMATS)}")
     # In 32 bits, on the CPU and contiguous: the plainest form of every layer.
     plain = copy.deepcopy(network).cpu().float().eval().to(memory_format=torch.contiguous_format)  # type: ignore[call-overload]
-    folded = optimize(plain).to(memory_format=torch.contiguous_format)  # type: ignore[call-overload]
+    folded = fold_norms(plain)
     clip = torch.randn(2, 3, *input_shape, generator=torch.Generator().manual_seed(0))
     file.parent.mkdir(parents=True, exist_ok=True)
     temporary = file.with_name(f".{file.stem}.tmp{file.suffix}")

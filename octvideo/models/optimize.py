@@ -31,15 +31,25 @@ def optimize(model: nn.Module, *, compile: bool = False) -> nn.Module:
     Raises:
         ValueError: the network cannot be traced.
     """
+    graph = fold_norms(model)
+    layout = torch.channels_last_3d if _is_video(graph) else torch.channels_last
+    fuse(graph)
+    graph = graph.to(memory_format=layout).requires_grad_(False)  # type: ignore[call-overload]
+    return Frozen(graph) if compile else graph
+
+
+def fold_norms(model: nn.Module) -> fx.GraphModule:
+    """A copy of a network as a graph in evaluation, norms that follow a convolution folded into its weights.
+
+    Raises:
+        ValueError: the network cannot be traced.
+    """
     model = copy.deepcopy(model).eval()
     if not isinstance(model, fx.GraphModule):
         repair(model)
         model = fx.GraphModule(model, trace(model), class_name=type(model).__name__)
-    layout = torch.channels_last_3d if _is_video(model) else torch.channels_last
     _fold_norms(model)
-    fuse(model)
-    model = model.to(memory_format=layout).requires_grad_(False)  # type: ignore[call-overload]
-    return Frozen(model) if compile else model
+    return model
 
 
 class Frozen(nn.Module):
