@@ -1,0 +1,41 @@
+"""The tables of benchmarks/README.md, from what `octvideo bench model --out` wrote.
+
+python -m benchmarks.model_table benchmarks/results/i3d_r50_cpu_inference.json ...
+"""
+
+import json
+import sys
+from pathlib import Path
+from typing import Any
+
+
+def table(report: dict[str, Any]) -> str:
+    """Time ratios to the dense network, with quartiles: a line a setting, a column an alpha. Markdown."""
+    rows = report["rows"]
+    alphas = sorted({row["alpha"] for row in rows})
+    flops = {row["alpha"]: row["flop_ratio"] for row in rows}
+    lines = [
+        "| | " + " | ".join("dense" if alpha == 0 else f"alpha {alpha:g}" for alpha in alphas) + " |",
+        "|---" * (len(alphas) + 1) + "|",
+        "| FLOPs | " + " | ".join(f"{flops[alpha]:.2f}" for alpha in alphas) + " |",
+    ]
+    for key in dict.fromkeys((r["task"], r["mode"], r["precision"], r["layer"]) for r in rows):
+        own = {r["alpha"]: r for r in rows if (r["task"], r["mode"], r["precision"], r["layer"]) == key}
+        name = ", ".join(key[:3]) + (", plain layer" if key[3] == "plain" else "")
+        lines.append(f"| time: {name} | " + " | ".join(_ratio(own[a]["time_ratio"]) for a in alphas) + " |")
+        if own[0.0]["memory_ratio"] is not None:
+            cells = " | ".join(f"{own[alpha]['memory_ratio']:.2f}" for alpha in alphas)
+            lines.append(f"| memory: {name} | {cells} |")
+    return "\n".join(lines)
+
+
+def _ratio(ratio: dict[str, float]) -> str:
+    return f"{ratio['median']:.2f} ({ratio['low']:.2f}-{ratio['high']:.2f})"
+
+
+if __name__ == "__main__":
+    for path in sys.argv[1:]:
+        report = json.loads(Path(path).read_text())
+        size = "x".join(map(str, report["input"]))
+        print(f"{report['model']}, {size}, {report['date']}, {report['device']}, {report['versions']}\n")
+        print(table(report), end="\n\n")
