@@ -11,6 +11,7 @@ import subprocess
 import sys
 import tempfile
 import time
+from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
@@ -82,7 +83,7 @@ def peak_bytes() -> int:
     return int(line.split()[1]) * 1024
 
 
-def main() -> None:
+def main(args: Sequence[str] | None = None) -> None:
     parser = argparse.ArgumentParser(prog="python -m benchmarks.views", description=__doc__)
     parser.add_argument("videos", nargs="*", help="files; without them one is rendered")
     parser.add_argument("--num_frames", type=int, default=8)
@@ -90,7 +91,7 @@ def main() -> None:
     parser.add_argument("--view_batch_size", type=int, default=8)
     parser.add_argument("--rounds", type=int, default=7)
     parser.add_argument("--memory", action="store_true", help=argparse.SUPPRESS)
-    options = parser.parse_args()
+    options = parser.parse_args(args)
     torch.set_num_threads(1)
     if options.memory:
         memory_of(options.videos[0], options.num_frames, options.frame_stride, options.view_batch_size)
