@@ -24,6 +24,8 @@ _NOISE = (
     r"It is recommended to use `self\.log\('(val|test)/top\d'",
     # The data module takes a resumed epoch up where it was, without the loader's help.
     r"You're resuming from a checkpoint that ended before the epoch ended",
+    # Kernels of 1 x 1 x 1 in channels-last memory: the strides that differ belong to sides of length 1.
+    r"Grad strides do not match bucket view strides",
     # Frozen norm layers are asked for.
     r"Found \d+ module\(s\) in eval mode at the start of training",
     # isinstance checks inside Lightning's own imports.
