@@ -39,7 +39,7 @@ def predicted(run: Path) -> list[dict]:
     return json.loads((run / "predict.json").read_text())
 
 
-@pytest.mark.parametrize("suffix", ["onnx", "pt2"])
+@pytest.mark.parametrize("suffix", ["pt2", pytest.param("onnx", marks=pytest.mark.slow)])
 def test_an_exported_network_predicts_as_its_checkpoint(folder: Path, tmp_path, capsys, suffix: str) -> None:
     if suffix == "onnx":
         pytest.importorskip("onnxscript")

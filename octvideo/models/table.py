@@ -142,7 +142,10 @@ def create_model(
 def model_card(name: str, *, alpha: float = 0.0, num_classes: int = 400) -> dict[str, Any]:
     """What belongs to the published weights of a network: the recipe, class names and result, plain values.
 
-    The names are Kinetics-400's in their published order, for 400 classes; the result is the dense network's.
+    Args:
+        name: a key of ``MODELS``.
+        alpha: octave ratio; the published result is the dense network's, and in the card for alpha 0 alone.
+        num_classes: the names in the card are Kinetics-400's in their published order, for 400 classes alone.
     """
     spec = get_spec(name)
     card: dict[str, Any] = {**spec.recipe, "colour": "RGB"}

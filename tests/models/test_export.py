@@ -31,12 +31,11 @@ def pt2(tmp_path_factory) -> Path:
     return file
 
 
-SLOW = [("slowfast_r50", 0.0), ("x3d_s", 0.25), ("i3d_nl_r50", 0.0)]
+NETWORKS = [("i3d_tiny", 0.25), ("slowfast_r50", 0.0), ("x3d_s", 0.25), ("i3d_nl_r50", 0.0)]
 
 
-@pytest.mark.parametrize(
-    ("name", "alpha"), [("i3d_tiny", 0.25), *(pytest.param(*case, marks=pytest.mark.slow) for case in SLOW)]
-)
+@pytest.mark.slow
+@pytest.mark.parametrize(("name", "alpha"), NETWORKS)
 def test_onnx_gives_the_networks_logits(tmp_path, name: str, alpha: float) -> None:
     onnxruntime = pytest.importorskip("onnxruntime")
     pytest.importorskip("onnxscript")
