@@ -24,6 +24,9 @@ def shrunk(words: list[str], dataset: Path) -> list[str]:
     if words[0] != "fit" and "--config" not in words:
         own |= {option.partition("=")[0] for option in options if option.startswith(("--model.", "--data."))}
         own -= {"--data.num_workers"}
+    if "--model.name" in given and "--data.class_list" not in given:
+        options.append("--model.num_classes=2")  # of the stand-in for someone else's weights
+        own.discard("--model.num_classes")
     return [option for option in options if option.partition("=")[0] not in given | own]
 
 
