@@ -249,10 +249,10 @@ def report(setting: Setting, rows: Sequence[Row]) -> dict[str, Any]:
 
 
 def write(folder: Path, setting: Setting, rows: Sequence[Row]) -> list[Path]:
-    """Write ``NAME_DEVICE_TASKS.json`` and ``.png`` (time ratio against FLOP ratio) into ``folder``."""
+    """Write ``NAME_DEVICE_TASKS_MODES.json`` and ``.png`` (time ratio against FLOP ratio) into ``folder``."""
     folder.mkdir(parents=True, exist_ok=True)
-    tasks = "_".join(dict.fromkeys(row.task for row in rows))
-    data = folder / f"{setting.name}_{setting.device}_{tasks}.json"
+    kinds = dict.fromkeys([*(row.task for row in rows), *(row.mode for row in rows)])
+    data = folder / f"{'_'.join([setting.name, setting.device, *kinds])}.json"
     data.write_text(json.dumps(report(setting, rows), indent=1) + "\n")
     picture = data.with_suffix(".png")
     plot(rows, f"{setting.name}, {'x'.join(map(str, setting.shape))}, {setting.device}").savefig(

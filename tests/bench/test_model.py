@@ -71,7 +71,7 @@ def test_measures_each_candidate_and_writes_it(tmp_path):
     assert octave.memory_ratio < 1
     data, picture = write(tmp_path, setting, rows)
     assert [row["alpha"] for row in json.loads(data.read_text())["rows"]] == [0.0, 0.5, 0.0, 0.5]
-    assert data.name == "i3d_tiny_cpu_training.json"
+    assert data.name == "i3d_tiny_cpu_training_eager.json"
     assert picture.read_bytes().startswith(b"\x89PNG")
 
 
