@@ -139,10 +139,10 @@ def test_the_networks_cost_has_a_bar_a_convolution(network: nn.Module) -> None:
 
 def test_clips_are_drawn_at_the_times_of_their_frames() -> None:
     pts, spec = np.arange(50) / 25, ClipSpec(num_frames=4, frame_stride=5, fps=10)
-    assert viz.clip_times(pts, spec, 0.0) == pytest.approx([0, 0.48, 1.0, 1.48])
+    assert viz.clip_times(pts, spec, 0.0) == pytest.approx([0, 0.64, 1.28, 1.96])  # frames 0, 16, 32, 49
     axes = viz.plot_clips(pts, spec, [0.0, 0.2]).axes[0]
     assert axes.get_xlabel() == "seconds"
-    assert list(axes.lines[0].get_xdata()) == pytest.approx([0, 0.48, 1.0, 1.48])
+    assert list(axes.lines[0].get_xdata()) == pytest.approx([0, 0.64, 1.28, 1.96])
 
 
 def test_views_are_clips_times_crops() -> None:
