@@ -63,8 +63,12 @@ def test_config_trains_and_tests(name: str, dataset: Path, tmp_path: Path) -> No
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("file", KINETICS400, ids=lambda file: file.stem)
-def test_kinetics400_trains(file: Path, dataset: Path, tmp_path: Path, image_network: Path, capsys) -> None:
+@pytest.mark.parametrize(
+    "file", KINETICS400 + KINETICS600, ids=lambda file: f"{file.parent.name}/{file.stem}"
+)
+def test_kinetics_recipe_trains(
+    file: Path, dataset: Path, tmp_path: Path, image_network: Path, capsys
+) -> None:
     options = ["--config", str(file), *shrink(dataset, tmp_path / "run"), "--trainer.fast_dev_run=1"]
     if file.stem.endswith("_imagenet"):
         options.append(f"--model.image_checkpoint={image_network}")

@@ -3,6 +3,7 @@
 import logging
 import os
 import pickle
+import shutil
 import sys
 from types import SimpleNamespace
 
@@ -473,20 +474,22 @@ def test_gpu_frames_are_those_of_the_cpu(clips, name, decoder):
 
 @pytest.mark.gpu
 @pytest.mark.slow
-def test_gpu_memory_is_flat(clips):
+def test_gpu_memory_is_flat_over_500_files(clips, tmp_path):
     failures = {decoder: cuda_failure(decoder) for decoder in ("decord", "torchcodec")}
     if all(failures.values()):
         pytest.skip(str(failures))
 
-    def opened(times):
-        for _ in range(times):
-            with open_video(clips / "arm_wrestling.mp4", device="cuda") as video:
+    files = [shutil.copyfile(clips / "arm_wrestling.mp4", tmp_path / f"{i}.mp4") for i in range(570)]
+
+    def free_after(some):
+        for file in some:
+            with open_video(file, device="cuda") as video:
                 video.frames_at([0, 64, 128])
         return torch.cuda.mem_get_info()[0]
 
-    opened(20)
-    before = opened(50)
-    assert before - opened(500) < 64 * 2**20
+    free_after(files[:20])
+    before = free_after(files[20:70])
+    assert before - free_after(files[70:]) < 64 * 2**20
 
 
 def test_names_of_any_kind(make_video, tmp_path):

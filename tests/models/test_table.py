@@ -43,7 +43,10 @@ def test_logits_are_pytorchvideos(name):
     slow = [0, 4, 8, 13, 17, 22, 26, 31]
     with torch.no_grad():
         theirs_in = [x[:, :, slow], x.clone()] if name.startswith("slowfast") else x
-        torch.testing.assert_close(ours(x), theirs(theirs_in), rtol=1e-4, atol=1e-4)
+        expected = theirs(theirs_in)
+        # Random weights make the logits of the deepest networks thousands.
+        largest = expected.abs().max()
+        torch.testing.assert_close(ours(x) / largest, expected / largest, rtol=0, atol=1e-4)
 
 
 @pytest.mark.parametrize(
