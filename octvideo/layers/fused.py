@@ -13,8 +13,16 @@ from torch import Tensor, nn
 from octvideo.layers.conv import OctaveConv2d, OctaveConv3d, as_clip, as_images, flat_kind, flat_sizes
 from octvideo.layers.resample import add_upsampled, downsample, upsample
 
-_DTYPES = (torch.float32, torch.bfloat16)
-_HAS_ONEDNN = torch.backends.mkldnn.is_available()
+
+def _kernel_dtypes() -> tuple[torch.dtype, ...]:
+    """What oneDNN convolves here: bfloat16 needs AVX-512."""
+    if not torch.backends.mkldnn.is_available():
+        return ()
+    has_bfloat16 = torch.ops.mkldnn._is_mkldnn_bf16_supported()
+    return (torch.float32, torch.bfloat16) if has_bfloat16 else (torch.float32,)
+
+
+_DTYPES = _kernel_dtypes()
 
 
 class FusedConv(nn.Module):
@@ -108,7 +116,7 @@ class FusedConv(nn.Module):
         if torch.compiler.is_compiling():  # torch.compile fuses and lays out by itself
             return False
         wants_gradient = torch.is_grad_enabled() and x.requires_grad
-        return x.device.type == "cpu" and x.dtype in _DTYPES and _HAS_ONEDNN and not wants_gradient
+        return x.device.type == "cpu" and x.dtype in _DTYPES and not wants_gradient
 
     def __getstate__(self) -> dict[str, Any]:
         return {**self.__dict__, "_packed": {}}  # oneDNN's layout cannot be copied or saved
