@@ -24,13 +24,14 @@ docs: $(call STAMP,docs)
 	@echo $(CURDIR)/site/index.html
 
 # On a machine with a CUDA GPU and these packages; needs no network. Uses .venv where there is one.
+HAVE = $(or $(wildcard $(BIN)/python),$(PYTHON))
 # CLIPS: videos to compare the decoders on, such as `make gpu-check CLIPS="a.mp4 b.mp4"`.
 CLIPS ?= $(wildcard ../shared/clips/arm_wrestling.mp4)
 gpu-check:
-	OCTVIDEO_REQUIRE_GPU=1 $(or $(wildcard $(BIN)/python),$(PYTHON)) -m pytest -q -m gpu
-	$(or $(wildcard $(BIN)/python),$(PYTHON)) -m octvideo bench model i3d_r50 --device cuda --batch_size 32 \
+	OCTVIDEO_REQUIRE_GPU=1 $(HAVE) -m pytest -q -m gpu
+	$(HAVE) -m octvideo bench model i3d_r50 --device cuda --batch_size 32 \
 	    --precision bf16 --mode compiled --task inference training --rounds 15 --out benchmarks/results
-	$(if $(CLIPS),$(or $(wildcard $(BIN)/python),$(PYTHON)) -m octvideo bench decode $(CLIPS) --device cpu cuda)
+	$(if $(CLIPS),$(HAVE) -m octvideo bench decode $(CLIPS) --device cpu cuda)
 
 .venv/bin/python:
 	$(PYTHON) -c 'import sys; sys.exit("octvideo needs Python 3.11 or newer, this is " + sys.version.split()[0]) if sys.version_info < (3, 11) else None'

@@ -8,6 +8,8 @@ import sys
 from pathlib import Path
 from typing import Any
 
+from octvideo.bench.timing import Ratio
+
 
 def table(report: dict[str, Any]) -> str:
     """Time ratios to the dense network, with quartiles: a line a setting, a column an alpha. Markdown."""
@@ -22,15 +24,13 @@ def table(report: dict[str, Any]) -> str:
     for key in dict.fromkeys((r["task"], r["mode"], r["precision"], r["layer"]) for r in rows):
         own = {r["alpha"]: r for r in rows if (r["task"], r["mode"], r["precision"], r["layer"]) == key}
         name = ", ".join(key[:3]) + (", plain layer" if key[3] == "plain" else "")
-        lines.append(f"| time: {name} | " + " | ".join(_ratio(own[a]["time_ratio"]) for a in alphas) + " |")
+        lines.append(
+            f"| time: {name} | " + " | ".join(str(Ratio(**own[a]["time_ratio"])) for a in alphas) + " |"
+        )
         if own[0.0]["memory_ratio"] is not None:
             cells = " | ".join(f"{own[alpha]['memory_ratio']:.2f}" for alpha in alphas)
             lines.append(f"| memory: {name} | {cells} |")
     return "\n".join(lines)
-
-
-def _ratio(ratio: dict[str, float]) -> str:
-    return f"{ratio['median']:.2f} ({ratio['low']:.2f}-{ratio['high']:.2f})"
 
 
 if __name__ == "__main__":

@@ -27,10 +27,8 @@ class PlainOctaveConv3d(nn.Module):
         (blocks, biases), stride = (layer.weights(), layer.biases()), layer.spatial_stride
 
         def conv(x: Tensor, out: str, into: str) -> Tensor:
-            bias = biases[out] if into == "high" else None
-            return F.conv3d(
-                x, blocks[out, into], bias, (layer.stride[0], 1, 1), layer.padding, layer.dilation
-            )
+            path, strides = (out, into), (layer.stride[0], 1, 1)
+            return F.conv3d(x, blocks[path], biases[path], strides, layer.padding, layer.dilation)
 
         near = _pool(high) if stride == 2 else high
         high_out = conv(near, "high", "high")

@@ -14,17 +14,17 @@ from collections.abc import Sequence
 from typing import Any, cast
 
 import torch
-import torch.nn.functional as F
 from torch import Tensor, nn
 from torch.autograd.function import once_differentiable
 
+from octvideo.layers.flat import convolve, flat_kind, flat_sizes
+from octvideo.layers.images import as_clip, as_images
 from octvideo.layers.octave import ChannelSplit, Octave, check_alpha, split_channels
 from octvideo.layers.resample import (
     DOWNSAMPLE,
     UPSAMPLE,
     add_upsampled,
     downsample,
-    is_channels_last,
     needs_gradient,
     spread,
     upsample,
@@ -179,12 +179,17 @@ class _OctaveConv(nn.modules.conv._ConvNd):
             blocks |= {(out, into): rows[out] for out in rows}
         return blocks
 
-    def biases(self) -> dict[str, Tensor | None]:
-        """The bias of each frequency's output."""
-        if self.bias is None:
-            return {"high": None, "low": None}
-        bias = self.bias if self._rows is None else self.bias[self._rows]
-        return {**_parts(bias, len(self.out_split.high), len(self.out_split.low), 0), "both": bias}
+    def biases(self) -> dict[tuple[str, str], Tensor | None]:
+        """The bias of every path, and of (both, into): an output has it from one path, from high where there is one."""
+        rows: dict[str, Tensor] = {}
+        if self.bias is not None:
+            bias = self.bias if self._rows is None else self.bias[self._rows]
+            rows = {**_parts(bias, len(self.out_split.high), len(self.out_split.low), 0), "both": bias}
+        alone = {(out, "low") for out in ("high", "low") if (out, "high") not in self.paths}
+        return {
+            path: rows.get(path[0]) if path[1] == "high" or path in alone else None
+            for path in (*self.paths, ("both", "high"), ("both", "low"))
+        }
 
     def forward(self, x: Octave | Tensor) -> Octave | Tensor:  # type: ignore[override]
         if self.is_dense:
@@ -194,12 +199,9 @@ class _OctaveConv(nn.modules.conv._ConvNd):
         weights, biases = self.weights(), self.biases()
 
         def path(x: Tensor, out: str, into: str, stride: int, run: Any = convolve) -> Tensor:
-            # Every output has its bias from one path: the one from high, where it has one.
-            has_bias = into == "high" or (out != "both" and (out, "high") not in self.paths)
-            bias = biases[out] if has_bias else None
             groups = x.shape[1] if self.depthwise else self.groups
             sizes = (*self.stride[:-2], stride, stride), self.padding, self.dilation
-            return run(x, weights[out, into], bias, *sizes, groups)
+            return run(x, weights[out, into], biases[out, into], *sizes, groups)
 
         pools = self.resample_down == "avg_pool"
         stride = 1 if pools else self.spatial_stride
@@ -259,28 +261,6 @@ class _OctaveConv(nn.modules.conv._ConvNd):
         return f"{super().extra_repr()}, {split}, out={len(self.out_split.high)}+{len(self.out_split.low)}"
 
 
-def convolve(
-    x: Tensor,
-    weight: Tensor,
-    bias: Tensor | None,
-    stride: Sequence[int],
-    padding: Sequence[int],
-    dilation: Sequence[int],
-    groups: int,
-) -> Tensor:
-    """``conv2d`` or ``conv3d`` by the kernel's rank; in two dimensions where that is the same and needs no copy.
-
-    Of a channels-last ``(B, C, T, H, W)``, a (1, k, k) convolution is a 2D one of the view ``(B * T, C, H, W)``,
-    and a (k, 1, 1) one of the view ``(B, C, T, H * W)``.
-    """
-    kind = flat_kind(x, weight.shape, stride, padding)
-    weight, stride, padding, dilation = flat_sizes(weight, stride, padding, dilation, kind)
-    if kind is not None:
-        return as_clip(F.conv2d(as_images(x, kind), weight, bias, stride, padding, dilation, groups), kind, x)
-    conv = F.conv2d if x.dim() == 4 else F.conv3d
-    return conv(x, weight, bias, stride, padding, dilation, groups)
-
-
 def convolve_averages(
     x: Tensor,
     weight: Tensor,
@@ -330,51 +310,6 @@ class _ConvolveAverages(torch.autograd.Function):
         if to_weight is not None:
             to_weight = to_weight.view(weight.shape).to(weight.dtype)
         return to_x, to_weight, to_bias, None, None, None, None
-
-
-def flat_kind(
-    x: Tensor, weight_shape: Sequence[int], stride: Sequence[int], padding: Sequence[int]
-) -> str | None:
-    """``space`` or ``time`` where the convolution of a clip is a 2D one of a view; None where it is not."""
-    if x.dim() == 4 or not is_channels_last(x):
-        return None
-    if weight_shape[2] == stride[0] == 1 and padding[0] == 0:
-        return "space"
-    in_time = tuple(weight_shape[3:]) == tuple(stride[1:]) == (1, 1) and tuple(padding[1:]) == (0, 0)
-    return "time" if in_time and (x.dtype != torch.float32 or _is_slow_in_3d(x)) else None
-
-
-def flat_sizes(
-    weight: Tensor, stride: Sequence[int], padding: Sequence[int], dilation: Sequence[int], kind: str | None
-) -> tuple[Tensor, tuple[int, ...], tuple[int, ...], tuple[int, ...]]:
-    """Weight, stride, padding and dilation of that 2D convolution."""
-    if kind == "space":
-        return weight[:, :, 0], tuple(stride[1:]), tuple(padding[1:]), tuple(dilation[1:])
-    if kind == "time":
-        return weight[..., 0], (stride[0], 1), (padding[0], 0), (dilation[0], 1)
-    return weight, tuple(stride), tuple(padding), tuple(dilation)
-
-
-def as_images(x: Tensor, kind: str) -> Tensor:
-    """A channels-last clip as ``(B * T, C, H, W)`` (space) or ``(B, C, T, H * W)`` (time), without a copy."""
-    if kind == "space":
-        return x.transpose(1, 2).flatten(0, 1)
-    return x.permute(0, 2, 3, 4, 1).flatten(2, 3).permute(0, 3, 1, 2)
-
-
-def as_clip(y: Tensor, kind: str, x: Tensor) -> Tensor:
-    """The clip ``(B, C, T, H, W)`` again: what the convolution made of the images of ``x``."""
-    if kind == "space":
-        return y.unflatten(0, (x.shape[0], x.shape[2])).transpose(1, 2)
-    return y.permute(0, 2, 3, 1).unflatten(2, x.shape[3:]).permute(0, 4, 1, 2, 3)
-
-
-def _is_slow_in_3d(x: Tensor) -> bool:
-    """Whether torch leaves a 3D convolution of this input to its unvectorised kernel on the CPU.
-
-    Source: ``use_mkldnn`` in torch's ``aten/src/ATen/native/Convolution.cpp``: one clip of few numbers.
-    """
-    return x.device.type == "cpu" and x.shape[0] == 1 and x.shape[1] * x.shape[2] * x.shape[3] <= 20480
 
 
 def _parts(tensor: Tensor, num_high: int, num_low: int, dim: int) -> dict[str, Tensor]:

@@ -1,11 +1,68 @@
-"""Dense convolutions over space or over time alone, run by 2D kernels.
+"""Convolutions over space or over time alone, run by 2D kernels.
 
 B batch, C channels, T frames, H height, W width.
 """
 
+from collections.abc import Sequence
+
+import torch
+import torch.nn.functional as F
 from torch import Tensor, nn
 
-from octvideo.layers.conv import convolve
+from octvideo.layers.images import as_clip, as_images, is_channels_last
+
+
+def convolve(
+    x: Tensor,
+    weight: Tensor,
+    bias: Tensor | None,
+    stride: Sequence[int],
+    padding: Sequence[int],
+    dilation: Sequence[int],
+    groups: int,
+) -> Tensor:
+    """``conv2d`` or ``conv3d`` by the kernel's rank; in two dimensions where that is the same and needs no copy.
+
+    Of a channels-last ``(B, C, T, H, W)``, a (1, k, k) convolution is a 2D one of the view ``(B * T, C, H, W)``,
+    and a (k, 1, 1) one of the view ``(B, C, T, H * W)``.
+    """
+    kind = flat_kind(x, weight.shape, stride, padding)
+    weight, stride, padding, dilation = flat_sizes(weight, stride, padding, dilation, kind)
+    if kind is not None:
+        return as_clip(F.conv2d(as_images(x, kind), weight, bias, stride, padding, dilation, groups), kind, x)
+    conv = F.conv2d if x.dim() == 4 else F.conv3d
+    return conv(x, weight, bias, stride, padding, dilation, groups)
+
+
+def flat_kind(
+    x: Tensor, weight_shape: Sequence[int], stride: Sequence[int], padding: Sequence[int]
+) -> str | None:
+    """``space`` or ``time`` where the convolution of a clip is a 2D one of a view; None where it is not."""
+    if x.dim() == 4 or not is_channels_last(x):
+        return None
+    if weight_shape[2] == stride[0] == 1 and padding[0] == 0:
+        return "space"
+    in_time = tuple(weight_shape[3:]) == tuple(stride[1:]) == (1, 1) and tuple(padding[1:]) == (0, 0)
+    return "time" if in_time and (x.dtype != torch.float32 or _is_slow_in_3d(x)) else None
+
+
+def flat_sizes(
+    weight: Tensor, stride: Sequence[int], padding: Sequence[int], dilation: Sequence[int], kind: str | None
+) -> tuple[Tensor, tuple[int, ...], tuple[int, ...], tuple[int, ...]]:
+    """Weight, stride, padding and dilation of that 2D convolution."""
+    if kind == "space":
+        return weight[:, :, 0], tuple(stride[1:]), tuple(padding[1:]), tuple(dilation[1:])
+    if kind == "time":
+        return weight[..., 0], (stride[0], 1), (padding[0], 0), (dilation[0], 1)
+    return weight, tuple(stride), tuple(padding), tuple(dilation)
+
+
+def _is_slow_in_3d(x: Tensor) -> bool:
+    """Whether torch leaves a 3D convolution of this input to its unvectorised kernel on the CPU.
+
+    Source: ``use_mkldnn`` in torch's ``aten/src/ATen/native/Convolution.cpp``: one clip of few numbers.
+    """
+    return x.device.type == "cpu" and x.shape[0] == 1 and x.shape[1] * x.shape[2] * x.shape[3] <= 20480
 
 
 class FlatConv3d(nn.Conv3d):

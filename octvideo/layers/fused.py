@@ -10,7 +10,9 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from octvideo.layers.conv import OctaveConv2d, OctaveConv3d, as_clip, as_images, flat_kind, flat_sizes
+from octvideo.layers.conv import OctaveConv2d, OctaveConv3d
+from octvideo.layers.flat import flat_kind, flat_sizes
+from octvideo.layers.images import as_clip, as_images
 from octvideo.layers.resample import add_upsampled, downsample, upsample
 
 
@@ -240,8 +242,7 @@ class FusedOctaveConv(nn.Module):
         if low is None:
             return None, None
         if self.low_to_both is not None:
-            to_high, to_low = self.low_to_both(low).split(self.out_channels, 1)
-            return to_high, to_low
+            return self.low_to_both(low).split(self.out_channels, 1)
         to_high = None if self.low_to_high is None else self.low_to_high(low)
         if self.low_to_low is None:
             return to_high, None
@@ -259,11 +260,9 @@ class FusedOctaveConv(nn.Module):
 
 
 def _path(layer: OctaveConv2d | OctaveConv3d, out: str, into: str, stride: int) -> FusedConv:
-    """One path of the layer; every output has its bias from the path from high, where it has one."""
-    has_bias = into == "high" or (out != "both" and (out, "high") not in layer.paths)
     return FusedConv(
         layer.weights()[out, into],
-        layer.biases()[out] if has_bias and layer.bias is not None else None,
+        layer.biases()[out, into],
         (*layer.stride[:-2], stride, stride),
         cast(tuple[int, ...], layer.padding),
         layer.dilation,

@@ -1,36 +1,18 @@
 """Spatial resampling by two, the octave layers' only one; time stays as it is.
 
-B batch, C channels, T frames, H height, W width. 3D tensors go through the 2D kernels on a view without a
-copy: those are faster, and CPUs have no bfloat16 kernel for 3D average pooling.
+B batch, C channels, T frames, H height, W width.
 """
 
-from collections.abc import Callable
 from typing import Any
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+from octvideo.layers.images import per_image
+
 DOWNSAMPLE = ("avg_pool", "stride")
 UPSAMPLE = ("nearest", "linear")
-
-
-def per_image(op: Callable[[Tensor], Tensor], x: Tensor) -> Tensor:
-    """Apply a channel-wise image operation to every frame of ``(B, C, T, H, W)`` or to ``(B, C, H, W)``."""
-    if x.dim() == 4:
-        return op(x)
-    b, c, t, h, w = x.shape
-    if x.stride(1) == 1:  # channels-last, or some channels of such a tensor
-        y = op(x.transpose(1, 2).reshape(b * t, c, h, w))
-        return y.unflatten(0, (b, t)).transpose(1, 2)
-    # The operation treats every channel alike, so (channel, frame) pairs can stand for channels.
-    y = op(x.reshape(b, c * t, h, w))
-    return y.view(b, c, t, *y.shape[2:])
-
-
-def is_channels_last(x: Tensor) -> bool:
-    """Whether ``(B, C, T, H, W)`` lies in memory as B T H W C."""
-    return x.is_contiguous(memory_format=torch.channels_last_3d) and not x.is_contiguous()
 
 
 def downsample(x: Tensor) -> Tensor:

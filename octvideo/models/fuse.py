@@ -57,7 +57,7 @@ def fuse(model: fx.GraphModule) -> None:
 def _fuse_dense(
     model: fx.GraphModule, node: fx.Node, conv: nn.Conv2d | nn.Conv3d, order: dict[fx.Node, int]
 ) -> None:
-    behind = _behind(model, node, order)
+    behind = _behind(model, node)
     padding = cast(tuple[int, ...], conv.padding)
     fused = FusedConv(conv.weight, conv.bias, conv.stride, padding, conv.dilation, conv.groups)
     fused.relu = behind.relu
@@ -76,7 +76,7 @@ def _fuse_octave(
     outputs = [node]
     if layer.out_split.low:
         outputs = [next(n for n in node.users if n.args[1] == i) for i in (0, 1)]
-    behind = [_behind(model, output, order) for output in outputs]
+    behind = [_behind(model, output) for output in outputs]
     place = min((b.place for b in behind), key=lambda n: order[n])
     if any(b.other is not None and order[b.other] > order[place] for b in behind):
         behind, place = [_Behind(output) for output in outputs], outputs[0]
@@ -109,7 +109,7 @@ def _replace(model: fx.GraphModule, behind: _Behind, new: fx.Node) -> None:
         model.graph.erase_node(node)
 
 
-def _behind(model: fx.GraphModule, output: fx.Node, order: dict[fx.Node, int]) -> _Behind:
+def _behind(model: fx.GraphModule, output: fx.Node) -> _Behind:
     nodes: tuple[fx.Node, ...] = ()
     other = None
     user = _only_user(output)

@@ -9,7 +9,7 @@ import torch.fx
 from pytorchvideo.models.net import Net
 from torch import Tensor, nn
 
-from octvideo.layers.resample import per_image
+from octvideo.layers.images import per_image
 
 
 class VideoNet(Net):

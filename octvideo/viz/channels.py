@@ -3,15 +3,13 @@
 C channels, T frames, H height, W width.
 """
 
-from typing import Any
-
 import numpy as np
-import torch
 from matplotlib.figure import Figure
 from torch import Tensor, nn
 
 from octvideo.layers.octave import split_channels
 from octvideo.viz._figure import BLUE, ORANGE, new_figure, plain
+from octvideo.viz._outputs import layer_outputs
 from octvideo.viz.frequency import LOW_NYQUIST, share_above
 
 
@@ -29,19 +27,9 @@ def channel_detail(network: nn.Module, clip: Tensor, layer: str) -> np.ndarray:
     Raises:
         ValueError: the network has no such layer, or it gives two frequencies.
     """
-    modules = dict(network.named_modules())
-    if layer not in modules:
+    if layer not in dict(network.named_modules()):
         raise ValueError(f"layer is {layer!r}; it must be the path of a module of the network")
-    kept: list[Any] = []
-    handle = modules[layer].register_forward_hook(lambda _, __, output: kept.append(output))
-    training = network.training
-    try:
-        with torch.no_grad():
-            network.eval()(clip)
-    finally:
-        network.train(training)
-        handle.remove()
-    (maps,) = kept
+    maps = layer_outputs(network, clip, [layer])[layer]
     if not isinstance(maps, Tensor):
         raise ValueError(f"layer is {layer!r}, which gives two frequencies; it must give one tensor")
     return np.array([share_above(channel, LOW_NYQUIST) for channel in maps.transpose(0, 1)])

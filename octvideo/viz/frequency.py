@@ -14,6 +14,7 @@ from torch import Tensor, nn
 from octvideo.layers import Octave, OctaveConv2d, OctaveConv3d
 from octvideo.layers.resample import downsample, upsample
 from octvideo.viz._figure import BLUE, ORANGE, new_figure, picture, plain
+from octvideo.viz._outputs import layer_outputs
 
 LOW_NYQUIST = 0.25  # cycles a pixel of the high maps: the finest that a map of half their size can hold
 
@@ -62,24 +63,12 @@ def octave_outputs(network: nn.Module, clip: Tensor) -> dict[str, Octave]:
         network: an octave network; it is left as it is.
         clip: `float (B, 3, T, H, W)`.
     """
-    outputs: dict[str, Octave] = {}
-    handles = []
-    for path, module in network.named_modules():
-        if isinstance(module, OctaveConv2d | OctaveConv3d) and module.out_split.low and module.out_split.high:
-
-            def keep(_: nn.Module, __: Any, output: Any, path: str = path) -> None:
-                outputs[path] = Octave(*(part.detach() for part in output))
-
-            handles.append(module.register_forward_hook(keep))
-    training = network.training
-    try:
-        with torch.no_grad():
-            network.eval()(clip)
-    finally:
-        network.train(training)
-        for handle in handles:
-            handle.remove()
-    return outputs
+    split = [
+        path
+        for path, module in network.named_modules()
+        if isinstance(module, OctaveConv2d | OctaveConv3d) and module.out_split.low and module.out_split.high
+    ]
+    return layer_outputs(network, clip, split)
 
 
 def power_spectrum(maps: Tensor, pixel: float = 1.0) -> tuple[np.ndarray, np.ndarray]:

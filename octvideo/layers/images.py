@@ -1,0 +1,40 @@
+"""Channels-last clips as images, without a copy, for the 2D kernels.
+
+B batch, C channels, T frames, H height, W width. The 2D kernels are faster than the 3D ones, and CPUs have no
+bfloat16 kernel for 3D average pooling.
+"""
+
+from collections.abc import Callable
+
+from torch import Tensor, channels_last_3d
+
+
+def is_channels_last(x: Tensor) -> bool:
+    """Whether ``(B, C, T, H, W)`` lies in memory as B T H W C."""
+    return x.is_contiguous(memory_format=channels_last_3d) and not x.is_contiguous()
+
+
+def as_images(x: Tensor, kind: str) -> Tensor:
+    """A channels-last clip as ``(B * T, C, H, W)`` (space) or ``(B, C, T, H * W)`` (time), without a copy."""
+    if kind == "space":
+        return x.transpose(1, 2).flatten(0, 1)
+    return x.permute(0, 2, 3, 4, 1).flatten(2, 3).permute(0, 3, 1, 2)
+
+
+def as_clip(y: Tensor, kind: str, x: Tensor) -> Tensor:
+    """The clip ``(B, C, T, H, W)`` again: what the convolution made of the images of ``x``."""
+    if kind == "space":
+        return y.unflatten(0, (x.shape[0], x.shape[2])).transpose(1, 2)
+    return y.permute(0, 2, 3, 1).unflatten(2, x.shape[3:]).permute(0, 4, 1, 2, 3)
+
+
+def per_image(op: Callable[[Tensor], Tensor], x: Tensor) -> Tensor:
+    """Apply a channel-wise image operation to every frame of ``(B, C, T, H, W)`` or to ``(B, C, H, W)``."""
+    if x.dim() == 4:
+        return op(x)
+    if x.stride(1) == 1:  # channels-last, or some channels of such a tensor
+        return as_clip(op(as_images(x, "space")), "space", x)
+    b, c, t, h, w = x.shape
+    # The operation treats every channel alike, so (channel, frame) pairs can stand for channels.
+    y = op(x.reshape(b, c * t, h, w))
+    return y.view(b, c, t, *y.shape[2:])
