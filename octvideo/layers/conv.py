@@ -10,23 +10,21 @@ B batch, C channels, T frames, H height, W width.
 """
 
 import itertools
-from collections.abc import Sequence
-from typing import Any, cast
+from typing import cast
 
 import torch
 from torch import Tensor, nn
-from torch.autograd.function import once_differentiable
 
-from octvideo.layers.flat import convolve, flat_kind, flat_sizes
-from octvideo.layers.images import as_clip, as_images
+from octvideo.layers.flat import convolve
+from octvideo.layers.gradient import Paths, convolve_paths
 from octvideo.layers.octave import ChannelSplit, Octave, check_alpha, split_channels
 from octvideo.layers.resample import (
     DOWNSAMPLE,
     UPSAMPLE,
     add_upsampled,
+    add_upsampled_,
     downsample,
     needs_gradient,
-    spread,
     upsample,
 )
 
@@ -115,6 +113,7 @@ class _OctaveConv(nn.modules.conv._ConvNd):
             and bool(in_split.high)
             and self.paths == {(o, i) for o in ("high", "low") for i in groups if groups[i][0]}
         )
+        self._plan = self._gradient_plan()
         # Channel numbers, high ones first; None where the dense order is that already, or counts within groups.
         self._register_order("_rows", out_split)
         self._register_order("_columns", None if self.groups > 1 else in_split)
@@ -160,14 +159,46 @@ class _OctaveConv(nn.modules.conv._ConvNd):
         as_it_is = order == tuple(range(len(order)))
         self.register_buffer(name, None if as_it_is else torch.tensor(order), persistent=False)
 
-    def weights(self) -> dict[tuple[str, str], Tensor]:
+    def _gradient_plan(self) -> Paths | None:
+        """What the gradient needs to know; None where it is left to autograd."""
+        if self.resample_down != "avg_pool" or self.resample_up != "nearest":
+            return None
+        paths = {path for path in self.paths if not (self.gives_both and path[1] == "low")}
+        if self.gives_both and self.in_split.low:
+            paths.add(("both", "low"))
+        num_high, columns = len(self.out_split.high), len(self.in_split.high) // self.groups
+        rows_of = {"high": slice(num_high), "low": slice(num_high, None), "both": slice(None)}
+        columns_of = {"high": slice(columns), "low": slice(columns, None)}
+        every = slice(None)
+        padding = cast(tuple[int, ...], self.padding)
+        return Paths(
+            {
+                (out, into): (rows_of[out], every if self.depthwise else columns_of[into])
+                for out, into in paths
+            },
+            {
+                (out, into): ((*self.stride[:-2], 1, 1), padding, self.dilation, self._groups(into))
+                for out, into in paths
+            },
+            keeps_size=self.spatial_stride == 1,
+        )
+
+    def _groups(self, into: str) -> int:
+        return len(getattr(self.in_split, into)) if self.depthwise else self.groups
+
+    def _in_order(self) -> tuple[Tensor, Tensor | None]:
+        """Weight and bias, high rows and columns first."""
+        weight = self.weight if self._rows is None else self.weight[self._rows]
+        weight = weight if self._columns is None else weight[:, self._columns]
+        return weight, self.bias if self.bias is None or self._rows is None else self.bias[self._rows]
+
+    def weights(self, weight: Tensor | None = None) -> dict[tuple[str, str], Tensor]:
         """The weight of every path (out, into), and of (both, into): blocks of the dense weight.
 
         Two splits give them all, so that autograd puts the dense gradient together in two copies. (Slices would each
         pad theirs with zeros to the dense size, and add.)
         """
-        weight = self.weight if self._rows is None else self.weight[self._rows]
-        weight = weight if self._columns is None else weight[:, self._columns]
+        weight = self._in_order()[0] if weight is None else weight
         high, low = len(self.in_split.high) // self.groups, len(self.in_split.low) // self.groups
         if self.depthwise:
             columns = {"high": weight, "low": weight}
@@ -179,11 +210,11 @@ class _OctaveConv(nn.modules.conv._ConvNd):
             blocks |= {(out, into): rows[out] for out in rows}
         return blocks
 
-    def biases(self) -> dict[tuple[str, str], Tensor | None]:
+    def biases(self, bias: Tensor | None = None) -> dict[tuple[str, str], Tensor | None]:
         """The bias of every path, and of (both, into): an output has it from one path, from high where there is one."""
+        bias = self._in_order()[1] if bias is None else bias
         rows: dict[str, Tensor] = {}
-        if self.bias is not None:
-            bias = self.bias if self._rows is None else self.bias[self._rows]
+        if bias is not None:
             rows = {**_parts(bias, len(self.out_split.high), len(self.out_split.low), 0), "both": bias}
         alone = {(out, "low") for out in ("high", "low") if (out, "high") not in self.paths}
         return {
@@ -196,28 +227,48 @@ class _OctaveConv(nn.modules.conv._ConvNd):
             assert isinstance(x, Tensor)
             return self._conv_forward(x, self.weight, self.bias)  # type: ignore[operator]
         high, low = self._frequencies(x)
-        weights, biases = self.weights(), self.biases()
+        weight, bias = self._in_order()
+        if high is not None and self.spatial_stride == 2 and self.resample_down == "avg_pool":
+            high = downsample(high)
+        if self._has_own_gradient(high, low, weight):
+            outputs = convolve_paths(self._sums, high, low, weight, bias, cast(Paths, self._plan))
+        else:
+            outputs = self._sums(high, low, weight, bias)
+        if not self.out_split.low:
+            assert outputs[0] is not None
+            return outputs[0]
+        return Octave(*outputs)
 
-        def path(x: Tensor, out: str, into: str, stride: int, run: Any = convolve) -> Tensor:
-            groups = x.shape[1] if self.depthwise else self.groups
-            sizes = (*self.stride[:-2], stride, stride), self.padding, self.dilation
-            return run(x, weights[out, into], biases[out, into], *sizes, groups)
+    def _has_own_gradient(self, high: Tensor | None, low: Tensor | None, weight: Tensor) -> bool:
+        """torch.compile puts gradients together by itself; of odd sizes they are left to autograd."""
+        if self._plan is None or torch.compiler.is_compiling():
+            return False
+        if high is not None and (high.shape[-2] % 2 or high.shape[-1] % 2):
+            return False
+        return any(needs_gradient(part) for part in (high, low, weight) if part is not None)
 
+    def _sums(
+        self, high: Tensor | None, low: Tensor | None, weight: Tensor, bias: Tensor | None
+    ) -> tuple[Tensor | None, Tensor | None]:
+        """The high and the low output; ``high`` is pooled already where an average pool stands for the stride."""
+        weights, biases = self.weights(weight), self.biases(bias)
         pools = self.resample_down == "avg_pool"
         stride = 1 if pools else self.spatial_stride
-        near_high, near_low = high, low
-        if pools and self.spatial_stride == 2:
-            near_high = None if high is None else downsample(high)
-            near_low = None if low is None or ("low", "low") not in self.paths else downsample(low)
+
+        def path(x: Tensor, out: str, into: str, stride: int) -> Tensor:
+            sizes = (*self.stride[:-2], stride, stride), cast(tuple[int, ...], self.padding), self.dilation
+            return convolve(x, weights[out, into], biases[out, into], *sizes, self._groups(into))
+
         high_out = low_out = to_high = to_low = None
-        if near_high is not None:
+        if high is not None:
             if ("high", "high") in self.paths:
-                high_out = path(near_high, "high", "high", stride)
+                high_out = path(high, "high", "high", stride)
             if ("low", "high") in self.paths:
-                if pools:
-                    low_out = path(near_high, "low", "high", 1, convolve_averages)
-                else:
-                    low_out = path(near_high, "low", "high", 2 * stride)
+                low_out = (
+                    path(downsample(high), "low", "high", 1)
+                    if pools
+                    else path(high, "low", "high", 2 * stride)
+                )
         if low is not None:
             if self.gives_both:
                 sizes = [len(self.out_split.high), len(self.out_split.low)]
@@ -225,24 +276,20 @@ class _OctaveConv(nn.modules.conv._ConvNd):
             else:
                 if ("high", "low") in self.paths:
                     to_high = path(low, "high", "low", 1)
-                if near_low is not None and ("low", "low") in self.paths:
-                    to_low = path(near_low, "low", "low", stride)
-        high_out = self._add_low(high_out, to_high)
-        low_out = to_low if low_out is None else low_out if to_low is None else low_out + to_low
-        if not self.out_split.low:
-            assert high_out is not None
-            return high_out
-        return Octave(high_out, low_out)
+                if ("low", "low") in self.paths:
+                    shrinks = pools and self.spatial_stride == 2
+                    to_low = path(downsample(low) if shrinks else low, "low", "low", stride)
+        return self._add_low(high_out, to_high), _add(low_out, to_low)
 
     def _add_low(self, high: Tensor | None, to_high: Tensor | None) -> Tensor | None:
         """The high output: what came from high, and what came from low, which at stride 2 has its size already."""
         if to_high is None:
             return high
         if self.spatial_stride == 2:
-            return to_high if high is None else high + to_high
+            return _add(high, to_high)
         if high is None:
             return upsample(to_high, None, self.resample_up)
-        return add_upsampled(high, to_high, self.resample_up)
+        return (add_upsampled_ if _in_place() else add_upsampled)(high, to_high, self.resample_up)
 
     def _frequencies(self, x: Octave | Tensor) -> tuple[Tensor | None, Tensor | None]:
         """What came in, checked against the channels that the layer was made for."""
@@ -261,55 +308,15 @@ class _OctaveConv(nn.modules.conv._ConvNd):
         return f"{super().extra_repr()}, {split}, out={len(self.out_split.high)}+{len(self.out_split.low)}"
 
 
-def convolve_averages(
-    x: Tensor,
-    weight: Tensor,
-    bias: Tensor | None,
-    stride: Sequence[int],
-    padding: Sequence[int],
-    dilation: Sequence[int],
-    groups: int,
-) -> Tensor:
-    """``convolve`` of the 2x2 averages of ``x``.
-
-    For the gradient it keeps ``x``, which another path keeps anyway, and averages again. torch.compile decides on
-    its own what it computes again.
-    """
-    sizes = (tuple(stride), tuple(padding), tuple(dilation), groups)
-    odd = x.shape[-2] % 2 or x.shape[-1] % 2
-    if odd or torch.compiler.is_compiling() or not (needs_gradient(x) or needs_gradient(weight)):
-        return convolve(downsample(x), weight, bias, *sizes)
-    return _ConvolveAverages.apply(x, weight, bias, *sizes)
+def _add(y: Tensor | None, z: Tensor | None) -> Tensor | None:
+    """The sum of what is there, in the memory of ``y`` where autograd does not watch."""
+    if y is None or z is None:
+        return z if y is None else y
+    return y.add_(z) if _in_place() else y + z
 
 
-class _ConvolveAverages(torch.autograd.Function):
-    @staticmethod
-    def forward(ctx: Any, x: Tensor, weight: Tensor, bias: Tensor | None, *sizes: Any) -> Tensor:  # type: ignore[override]
-        ctx.save_for_backward(x, weight)
-        ctx.sizes = sizes
-        ctx.bias_sizes = None if bias is None else list(bias.shape)
-        return convolve(downsample(x), weight, bias, *sizes)
-
-    @staticmethod
-    @once_differentiable
-    def backward(ctx: Any, grad: Tensor) -> tuple[Tensor | None, ...]:  # type: ignore[override]
-        x, weight = ctx.saved_tensors
-        stride, padding, dilation, groups = ctx.sizes
-        averages = downsample(x).to(grad.dtype)  # autocast ran the convolution in the output's type
-        kind = flat_kind(averages, weight.shape, stride, padding)
-        flat, stride, padding, dilation = flat_sizes(weight.to(grad.dtype), stride, padding, dilation, kind)
-        images, image_grad = averages, grad
-        if kind is not None:
-            images, image_grad = as_images(averages, kind), as_images(grad, kind)
-        to_x, to_weight, to_bias = torch.ops.aten.convolution_backward(
-            image_grad, images, flat, ctx.bias_sizes, stride, padding, dilation, False, [0] * len(stride), groups,
-            (*ctx.needs_input_grad[:2], ctx.needs_input_grad[2] and ctx.bias_sizes is not None),
-        )  # fmt: skip
-        if to_x is not None:
-            to_x = spread(to_x if kind is None else as_clip(to_x, kind, averages)).to(x.dtype)
-        if to_weight is not None:
-            to_weight = to_weight.view(weight.shape).to(weight.dtype)
-        return to_x, to_weight, to_bias, None, None, None, None
+def _in_place() -> bool:
+    return not torch.is_grad_enabled() and not torch.compiler.is_compiling()
 
 
 def _parts(tensor: Tensor, num_high: int, num_low: int, dim: int) -> dict[str, Tensor]:

@@ -3,17 +3,15 @@
 B batch, C channels, T frames, H height, W width.
 """
 
-import itertools
-from typing import Any, cast
+from typing import Any
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from octvideo.layers.conv import OctaveConv2d, OctaveConv3d
 from octvideo.layers.flat import flat_kind, flat_sizes
 from octvideo.layers.images import as_clip, as_images
-from octvideo.layers.resample import add_upsampled, downsample, upsample
+from octvideo.layers.resample import needs_gradient
 
 
 def _kernel_dtypes() -> tuple[torch.dtype, ...]:
@@ -37,6 +35,10 @@ class FusedConv(nn.Module):
         weight: ``(C_out, C_in / groups, kT, kH, kW)``, or without kT for images.
         bias: ``(C_out,)`` or None.
         stride, padding, dilation, groups: as for ``F.conv3d``, tuples.
+
+    Attributes:
+        relu: whether a ReLU is the end.
+        overwrites: whether the memory of ``other`` may become the output's: nothing reads it afterwards.
     """
 
     weight: Tensor
@@ -56,15 +58,15 @@ class FusedConv(nn.Module):
         self.register_buffer("weight", weight.detach().contiguous(memory_format=layout))
         self.register_buffer("bias", None if bias is None else bias.detach().clone())
         self.stride, self.padding, self.dilation, self.groups = stride, padding, dilation, groups
-        self.relu = False
+        self.relu = self.overwrites = False
         # Weights in oneDNN's layout and the sizes with them, by the kind of view and the type.
         self._packed: dict[Any, tuple[Any, ...]] = {}
 
     def forward(self, x: Tensor, other: Tensor | None = None) -> Tensor:
         """``x`` and ``other`` are ``(B, C, T, H, W)`` or ``(B, C, H, W)``."""
         if other is None or other.shape == self.out_shape(x):
-            return self.convolve(x, other, relu=self.relu)
-        return _behind(self.convolve(x), other, self.relu)  # other broadcasts
+            return self.convolve(x, other, relu=self.relu, overwrite=self.overwrites)
+        return behind(self.convolve(x), other, self.relu)  # other broadcasts
 
     def out_shape(self, x: Tensor) -> tuple[int, ...]:
         """Of the convolution of ``x``."""
@@ -89,7 +91,7 @@ class FusedConv(nn.Module):
             self.weight, self.stride, self.padding, self.dilation, kind
         )
         conv = F.conv2d if x.dim() == 4 else F.conv3d
-        return _behind(conv(x, weight, self.bias, stride, padding, dilation, self.groups), other, relu)
+        return behind(conv(x, weight, self.bias, stride, padding, dilation, self.groups), other, relu)
 
     def _run_kernel(
         self, x: Tensor, other: Tensor | None, relu: bool, overwrite: bool, kind: str | None
@@ -108,178 +110,27 @@ class FusedConv(nn.Module):
         if other is None:
             return kernels._convolution_pointwise(x, *sizes, "relu" if relu else "none", [], "")
         if self.groups > 1:  # oneDNN adds behind ungrouped convolutions only
-            return _behind(kernels._convolution_pointwise(x, *sizes, "none", [], ""), other, relu)
-        behind: tuple[Any, ...] = ("add", 1.0, "relu" if relu else None, [], None)
+            return behind(kernels._convolution_pointwise(x, *sizes, "none", [], ""), other, relu)
+        epilogue: tuple[Any, ...] = ("add", 1.0, "relu" if relu else None, [], None)
         if overwrite:
-            return kernels._convolution_pointwise_.binary(other, x, *sizes, *behind)
-        return kernels._convolution_pointwise.binary(x, other, *sizes, *behind)
+            return kernels._convolution_pointwise_.binary(other, x, *sizes, *epilogue)
+        return kernels._convolution_pointwise.binary(x, other, *sizes, *epilogue)
 
     def _has_kernel(self, x: Tensor) -> bool:
         if torch.compiler.is_compiling():  # torch.compile fuses and lays out by itself
             return False
-        wants_gradient = torch.is_grad_enabled() and x.requires_grad
-        return x.device.type == "cpu" and x.dtype in _DTYPES and not wants_gradient
+        return x.device.type == "cpu" and x.dtype in _DTYPES and not needs_gradient(x)
 
     def __getstate__(self) -> dict[str, Any]:
         return {**self.__dict__, "_packed": {}}  # oneDNN's layout cannot be copied or saved
 
 
-class FusedOctaveConv(nn.Module):
-    """An octave convolution of constant weights, with the addition and the ReLU behind it.
-
-    What comes from the low input is computed first; the convolution over the high input then adds itself to it.
-
-    Args:
-        layer: the octave layer, both of whose high groups hold channels.
-
-    ``relu`` says whether a ReLU ends the high and the low output.
-    """
-
-    def __init__(self, layer: OctaveConv2d | OctaveConv3d) -> None:
-        super().__init__()
-        self.out_channels = [len(rows) for rows in (layer.out_split.high, layer.out_split.low) if rows]
-        self.stride = layer.spatial_stride
-        self.pools = layer.resample_down == "avg_pool"
-        self.resample_up = layer.resample_up
-        self.relu = [False] * len(self.out_channels)
-        # One convolution gives both outputs of the low input: they are of one size.
-        both = layer.gives_both and bool(layer.in_split.low)
-        # Likewise of the high input, its low output pooled behind (pooling commutes with kernels of one pixel), where
-        # the kernels' whole vectors of channels make that the cheaper side.
-        at_once = (
-            layer.gives_both
-            and self.pools
-            and layer.kernel_size[-2:] == (1, 1)
-            and _vectors(sum(self.out_channels)) <= _vectors(self.out_channels[0]) + self.out_channels[-1] / 4
-        )
-        alone = {
-            (out, into): not (both if into == "low" else at_once) and (out, into) in layer.paths
-            for out, into in itertools.product(("high", "low"), repeat=2)
-        }
-        once = 1 if self.pools else self.stride
-        self.high_to_both = _path(layer, "both", "high", 1) if at_once else None
-        self.low_to_both = _path(layer, "both", "low", 1) if both else None
-        self.high_to_high = _path(layer, "high", "high", once) if alone["high", "high"] else None
-        self.high_to_low = (
-            _path(layer, "low", "high", 1 if self.pools else 2 * once) if alone["low", "high"] else None
-        )
-        self.low_to_high = _path(layer, "high", "low", 1) if alone["high", "low"] else None
-        self.low_to_low = _path(layer, "low", "low", once) if alone["low", "low"] else None
-
-    def forward(
-        self,
-        high: Tensor,
-        low: Tensor | None = None,
-        other_high: Tensor | None = None,
-        other_low: Tensor | None = None,
-    ) -> Tensor | tuple[Tensor, ...]:
-        """Shapes as for ``OctaveConv3d``; ``other_high`` and ``other_low`` are added to its outputs."""
-        if self.stride == 2 and self.pools:
-            high = downsample(high)
-        to_high, to_low = self._from_low(low)
-        others = (other_high, other_low)[: len(self.out_channels)]
-        if self.high_to_both is None and not torch.compiler.is_compiling() and self._fits(high, *others):
-            return self._fused(high, to_high, to_low, other_high, other_low)
-        sums = self._sums(high, to_high, to_low)
-        parts = tuple(_behind(y, other, relu) for y, other, relu in zip(sums, others, self.relu, strict=True))
-        return parts if self.out_channels[1:] else parts[0]
-
-    def _fits(self, high: Tensor, other_high: Tensor | None, other_low: Tensor | None = None) -> bool:
-        """Whether what is added has the outputs' shapes, and does not broadcast."""
-        if other_high is None and other_low is None:
-            return True
-        batch, channels, *time, height, width = cast(FusedConv, self.high_to_high).out_shape(high)
-        low = (batch, self.out_channels[-1], *time, (height + 1) // 2, (width + 1) // 2)
-        return (other_high is None or other_high.shape == (batch, channels, *time, height, width)) and (
-            other_low is None or other_low.shape == low
-        )
-
-    def _sums(self, high: Tensor, to_high: Tensor | None, to_low: Tensor | None) -> list[Tensor]:
-        """The outputs, by operations of their own, which torch.compile makes one of."""
-        if self.high_to_both is not None:
-            high_out, low_out = self.high_to_both(high).split(self.out_channels, 1)
-            low_out = downsample(low_out)
-        else:
-            high_out = cast(FusedConv, self.high_to_high)(high)
-            low_out = None if self.high_to_low is None else self.high_to_low(self._pooled(high))
-        if to_high is not None:
-            same_size = self.stride == 2
-            high_out = high_out + to_high if same_size else add_upsampled(high_out, to_high, self.resample_up)
-        if to_low is not None:
-            low_out = to_low if low_out is None else low_out + to_low
-        return [high_out] if low_out is None else [high_out, low_out]
-
-    def _fused(
-        self,
-        high: Tensor,
-        to_high: Tensor | None,
-        to_low: Tensor | None,
-        other_high: Tensor | None,
-        other_low: Tensor | None,
-    ) -> Tensor | tuple[Tensor, ...]:
-        """The outputs with what is behind them: each last convolution adds itself to the rest."""
-        into = self._into_high(to_high, other_high, high)
-        high_out = cast(FusedConv, self.high_to_high).convolve(
-            high, into, relu=self.relu[0], overwrite=into is not other_high
-        )
-        if len(self.out_channels) == 1:
-            return high_out
-        if self.high_to_low is None:
-            return high_out, _behind(cast(Tensor, to_low), other_low, self.relu[1])
-        if to_low is None:
-            into = other_low
-        else:
-            into = _dense(to_low) if other_low is None else to_low + other_low
-        low_out = self.high_to_low.convolve(
-            self._pooled(high), into, relu=self.relu[1], overwrite=into is not other_low
-        )
-        return high_out, low_out
-
-    def _pooled(self, high: Tensor) -> Tensor:
-        return downsample(high) if self.pools else high
-
-    def _from_low(self, low: Tensor | None) -> tuple[Tensor | None, Tensor | None]:
-        if low is None:
-            return None, None
-        if self.low_to_both is not None:
-            return self.low_to_both(low).split(self.out_channels, 1)
-        to_high = None if self.low_to_high is None else self.low_to_high(low)
-        if self.low_to_low is None:
-            return to_high, None
-        return to_high, self.low_to_low(downsample(low) if self.stride == 2 and self.pools else low)
-
-    def _into_high(self, to_high: Tensor | None, other: Tensor | None, high: Tensor) -> Tensor | None:
-        """What the convolution over the high input adds itself to: memory of its own, unless it is ``other``."""
-        if to_high is None:
-            return other
-        if self.stride == 2:  # of one size already
-            return to_high if other is None else to_high + other
-        if other is None:
-            return _dense(upsample(to_high, (high.shape[-2], high.shape[-1]), self.resample_up))
-        return add_upsampled(other, to_high, self.resample_up)
-
-
-def _path(layer: OctaveConv2d | OctaveConv3d, out: str, into: str, stride: int) -> FusedConv:
-    return FusedConv(
-        layer.weights()[out, into],
-        layer.biases()[out, into],
-        (*layer.stride[:-2], stride, stride),
-        cast(tuple[int, ...], layer.padding),
-        layer.dilation,
-        len(getattr(layer.in_split, into)) if layer.depthwise else layer.groups,
-    )
-
-
-def _behind(y: Tensor, other: Tensor | None, relu: bool) -> Tensor:
-    y = y if other is None else y + other
-    return F.relu(y) if relu else y
-
-
-def _dense(x: Tensor) -> Tensor:
-    """``x`` in memory of its own, channels-last."""
-    return x.contiguous(memory_format=torch.channels_last_3d if x.dim() == 5 else torch.channels_last)
-
-
-def _vectors(channels: int) -> int:
-    """The channels that a convolution kernel computes for so many: whole vectors of 16 numbers."""
-    return -(-channels // 16) * 16
+def behind(y: Tensor, other: Tensor | None, relu: bool) -> Tensor:
+    """``relu(y + other)``, either left out where there is none; ``y`` is a convolution's result, and given up."""
+    if torch.compiler.is_compiling() or needs_gradient(y) or y.nbytes < y.untyped_storage().nbytes():
+        # Part of a larger tensor: the kernels behind want one without gaps.
+        y = y if other is None else y + other
+        return F.relu(y) if relu else y
+    if other is not None:
+        y = y.add_(other)
+    return y.relu_() if relu else y

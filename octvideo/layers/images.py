@@ -16,16 +16,14 @@ def is_channels_last(x: Tensor) -> bool:
 
 def as_images(x: Tensor, kind: str) -> Tensor:
     """A channels-last clip as ``(B * T, C, H, W)`` (space) or ``(B, C, T, H * W)`` (time), without a copy."""
-    if kind == "space":
-        return x.transpose(1, 2).flatten(0, 1)
-    return x.permute(0, 2, 3, 4, 1).flatten(2, 3).permute(0, 3, 1, 2)
+    return x.transpose(1, 2).flatten(0, 1) if kind == "space" else x.flatten(3)
 
 
 def as_clip(y: Tensor, kind: str, x: Tensor) -> Tensor:
     """The clip ``(B, C, T, H, W)`` again: what the convolution made of the images of ``x``."""
     if kind == "space":
-        return y.unflatten(0, (x.shape[0], x.shape[2])).transpose(1, 2)
-    return y.permute(0, 2, 3, 1).unflatten(2, x.shape[3:]).permute(0, 4, 1, 2, 3)
+        return y.view(x.shape[0], x.shape[2], *y.shape[1:]).transpose(1, 2)
+    return y.view(*y.shape[:3], *x.shape[3:])
 
 
 def per_image(op: Callable[[Tensor], Tensor], x: Tensor) -> Tensor:

@@ -27,6 +27,11 @@ def downsample(x: Tensor) -> Tensor:
 
 
 def _average(x: Tensor) -> Tensor:
+    if (
+        _is_compiling()
+    ):  # sums of slices, which the compiler makes again for the gradient instead of keeping them
+        rows = x[..., ::2, :] + x[..., 1::2, :]
+        return (rows[..., ::2] + rows[..., 1::2]) * 0.25
     return per_image(lambda y: F.avg_pool2d(y, 2), x)
 
 
@@ -45,12 +50,7 @@ class _Average(torch.autograd.Function):
 
     @staticmethod
     def backward(ctx: Any, grad: Tensor) -> Tensor:  # type: ignore[override]
-        return spread(grad)
-
-
-def spread(grad: Tensor) -> Tensor:
-    """The gradient of 2x2 averages: a quarter of each to its four pixels."""
-    return _repeat(grad) * 0.25
+        return _repeat(grad * 0.25)
 
 
 def needs_gradient(x: Tensor) -> bool:
@@ -87,14 +87,36 @@ def add_upsampled(y: Tensor, z: Tensor, mode: str = "nearest") -> Tensor:
     return _AddRepeated.apply(y, z) if needs_gradient(y) or needs_gradient(z) else _add_repeated(y, z)
 
 
+def add_upsampled_(y: Tensor, z: Tensor, mode: str = "nearest") -> Tensor:
+    """``add_upsampled`` in the memory of ``y``, for inference."""
+    height, width = y.shape[-2:]
+    if mode != "nearest" or height % 2 or width % 2:
+        return y.add_(upsample(z, (height, width), mode))
+    _pairs(y).add_(_for_pairs(z))
+    return y
+
+
 def _repeat(x: Tensor) -> Tensor:
+    if _is_compiling():  # interpolate would become a gather by computed indices
+        pairs = _for_pairs(x)
+        size = list(pairs.shape)
+        size[-2] = size[-4] = 2
+        return pairs.expand(size).flatten(-3, -2).flatten(-4, -3).movedim(-1, 1)
     return per_image(lambda y: F.interpolate(y, scale_factor=2.0, mode="nearest"), x)
 
 
 def _add_repeated(y: Tensor, z: Tensor) -> Tensor:
-    pairs = y.movedim(1, -1).unflatten(-3, (-1, 2)).unflatten(-2, (-1, 2))  # (..., H/2, 2, W/2, 2, C)
-    repeated = z.movedim(1, -1).unsqueeze(-2).unsqueeze(-4)  # (..., H/2, 1, W/2, 1, C)
-    return (pairs + repeated).flatten(-3, -2).flatten(-4, -3).movedim(-1, 1)
+    return (_pairs(y) + _for_pairs(z)).flatten(-3, -2).flatten(-4, -3).movedim(-1, 1)
+
+
+def _pairs(y: Tensor) -> Tensor:
+    """A view ``(..., H/2, 2, W/2, 2, C)``."""
+    return y.movedim(1, -1).unflatten(-3, (-1, 2)).unflatten(-2, (-1, 2))
+
+
+def _for_pairs(z: Tensor) -> Tensor:
+    """A view ``(..., H/2, 1, W/2, 1, C)``, which broadcasts over the pairs."""
+    return z.movedim(1, -1).unsqueeze(-2).unsqueeze(-4)
 
 
 class _AddRepeated(torch.autograd.Function):
@@ -113,6 +135,10 @@ class _AddRepeated(torch.autograd.Function):
     @staticmethod
     def backward(ctx: Any, grad: Tensor) -> tuple[Tensor, Tensor]:  # type: ignore[override]
         return grad, _average(grad) * 4
+
+
+def _is_compiling() -> bool:
+    return torch.compiler.is_compiling() and not torch.compiler.is_exporting()
 
 
 def crop(x: Tensor, size: tuple[int, int]) -> Tensor:

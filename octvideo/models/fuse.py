@@ -8,7 +8,8 @@ from torch import fx, nn
 
 from octvideo.layers.conv import OctaveConv2d, OctaveConv3d
 from octvideo.layers.flat import is_zero_padded
-from octvideo.layers.fused import FusedConv, FusedOctaveConv
+from octvideo.layers.fused import FusedConv
+from octvideo.layers.fused_octave import FusedOctaveConv
 from octvideo.models.trace import is_plain
 
 
@@ -49,6 +50,7 @@ def fuse(model: fx.GraphModule) -> None:
                 _fuse_octave(model, node, layer, order)
         elif isinstance(layer, nn.Conv2d | nn.Conv3d) and is_plain(layer) and is_zero_padded(layer):
             _fuse_dense(model, node, layer, order)
+    _let_overwrite(model)
     model.graph.lint()
     model.recompile()
     model.delete_all_unused_submodules()
@@ -93,6 +95,41 @@ def _fuse_octave(
         _replace(model, part, result)
     if layer.out_split.low:
         model.graph.erase_node(node)
+
+
+def _let_overwrite(model: fx.GraphModule) -> None:
+    """Let what is added to a convolution be overwritten where it is another's result and read no more."""
+    order = {node: i for i, node in enumerate(model.graph.nodes)}
+    for node in model.graph.nodes:
+        layer = _fused(model, node)
+        if layer is None:
+            continue
+        others = node.args[1:] if isinstance(layer, FusedConv) else node.args[2:]
+        ends = [_ends_here(model, other, node, order) for other in others]
+        if isinstance(layer, FusedConv):
+            layer.overwrites = ends[0]
+        else:
+            layer.overwrites = ends[: len(layer.out_channels)]
+
+
+def _ends_here(model: fx.GraphModule, value: object, reader: fx.Node, order: dict[fx.Node, int]) -> bool:
+    """Whether a value is a fused convolution's own memory, given to such convolutions alone, and to ``reader`` last."""
+    if not isinstance(value, fx.Node):
+        return False
+    is_output = value.target is operator.getitem
+    maker = cast(fx.Node, value.args[0]) if is_output else value
+    users = list(value.users)
+    return (
+        isinstance(_fused(model, maker), FusedOctaveConv if is_output else FusedConv)
+        and all(_fused(model, user) is not None for user in users)
+        and max(users, key=lambda user: order[user]) is reader
+        and reader.args.count(value) == 1
+    )
+
+
+def _fused(model: fx.GraphModule, node: fx.Node) -> FusedConv | FusedOctaveConv | None:
+    layer = model.get_submodule(str(node.target)) if node.op == "call_module" else None
+    return layer if isinstance(layer, FusedConv | FusedOctaveConv) else None
 
 
 def _install(model: fx.GraphModule, node: fx.Node, layer: nn.Module) -> str:

@@ -10,7 +10,8 @@ from torch import nn
 
 from octvideo.layers import Octave, OctaveConv2d, OctaveConv3d
 from octvideo.layers.conv import octave_conv
-from octvideo.layers.fused import FusedConv, FusedOctaveConv
+from octvideo.layers.fused import FusedConv
+from octvideo.layers.fused_octave import FusedOctaveConv
 from octvideo.layers.octave import ChannelSplit
 
 CONVS = [

@@ -1,0 +1,176 @@
+"""The gradient of an octave convolution, put together once.
+
+Autograd alone would pad each path's weight gradient to the dense size, write averages' and upsampled maps' gradients
+out at full resolution before adding them, and keep the pooled map. Here what is small stays small until it is added
+in place, and the pooled map is made again.
+
+B batch, C channels, T frames, H height, W width.
+"""
+
+from collections.abc import Callable
+from typing import Any, NamedTuple
+
+import torch
+from torch import Tensor
+from torch.autograd.function import once_differentiable
+
+from octvideo.layers.flat import flat_kind, flat_sizes
+from octvideo.layers.images import as_clip, as_images
+from octvideo.layers.resample import add_upsampled_, downsample
+
+Path = tuple[str, str]
+Sizes = tuple[tuple[int, ...], tuple[int, ...], tuple[int, ...], int]
+
+
+Outputs = tuple[Tensor | None, Tensor | None]
+Forward = Callable[[Tensor | None, Tensor | None, Tensor, Tensor | None], Outputs]
+
+
+class Paths(NamedTuple):
+    """The convolutions of an octave layer with average pools and nearest upsampling, by path (out, into).
+
+    ``(both, low)`` is one convolution for both outputs of the low input.
+
+    Args:
+        blocks: rows and columns of the weight that each has.
+        sizes: stride, padding, dilation and groups of each.
+        keeps_size: whether the outputs have the inputs' sizes; else the layer halves height and width, the high input
+            is halved already, and the low one is as large.
+    """
+
+    blocks: dict[Path, tuple[slice, slice]]
+    sizes: dict[Path, Sizes]
+    keeps_size: bool
+
+
+def convolve_paths(
+    forward: Forward,
+    high: Tensor | None,
+    low: Tensor | None,
+    weight: Tensor,
+    bias: Tensor | None,
+    paths: Paths,
+) -> Outputs:
+    """``forward(high, low, weight, bias)``, the high and the low output, with the gradient of this file.
+
+    Args:
+        high: ``(B, C_high, T, H, W)`` with even H and W, or None.
+        low: ``(B, C_low, T, H/2, W/2)``, or at the size of high where the layer halves it; or None.
+        weight: the dense weight, high rows and columns first.
+        bias: ``(C_out,)``, high rows first, or None.
+    """
+    return _Convolution.apply(forward, high, low, weight, bias, paths)
+
+
+class _Convolution(torch.autograd.Function):
+    @staticmethod
+    def forward(  # type: ignore[override]
+        ctx: Any, forward: Forward, high: Tensor | None, low: Tensor | None, weight: Tensor, bias: Tensor | None,
+        paths: Paths,
+    ) -> Outputs:  # fmt: skip
+        ctx.save_for_backward(high, low, weight)
+        ctx.paths = paths
+        return forward(high, low, weight, bias)
+
+    @staticmethod
+    @once_differentiable
+    def backward(ctx: Any, to_high: Tensor | None, to_low: Tensor | None) -> tuple[Any, ...]:  # type: ignore[override]
+        high, low, weight = ctx.saved_tensors
+        paths: Paths = ctx.paths
+        _, wants_high, wants_low, wants_weight, wants_bias, _ = ctx.needs_input_grad
+        weight_grad = None
+        if wants_weight:
+            covered = sum(_area(weight, *block) for block in paths.blocks.values())
+            weight_grad = (
+                torch.empty_like if covered == weight.shape[0] * weight.shape[1] else torch.zeros_like
+            )(weight)
+
+        def back(path: Path, grad: Tensor, x: Tensor, wants_x: bool) -> Tensor | None:
+            rows, columns = paths.blocks[path]
+            block = weight[rows, columns]
+            x_grad, block_grad = _back(grad, x, block, paths.sizes[path], wants_x, wants_weight)
+            if weight_grad is not None and block_grad is not None:
+                weight_grad[rows, columns] = block_grad
+            return x_grad
+
+        high_grad = low_grad = None
+        if low is not None:
+            low_grad = _low_gradient(paths, back, to_high, to_low, low, wants_low)
+        if high is not None:
+            if ("high", "high") in paths.blocks:
+                assert to_high is not None
+                high_grad = back(("high", "high"), to_high, high, wants_high)
+            if ("low", "high") in paths.blocks:
+                assert to_low is not None
+                pooled_grad = back(("low", "high"), to_low, downsample(high), wants_high)
+                if pooled_grad is not None:
+                    high_grad = _spread_into(high_grad, pooled_grad, high)
+        bias_grad = None
+        if wants_bias:
+            parts = [to_high, to_low]
+            bias_grad = torch.cat(
+                [part.transpose(0, 1).flatten(1).sum(1) for part in parts if part is not None]
+            )
+            bias_grad = bias_grad.to(weight.dtype)
+        return None, _as(high_grad, high), _as(low_grad, low), weight_grad, bias_grad, None
+
+
+def _low_gradient(
+    paths: Paths,
+    back: Callable[[Path, Tensor, Tensor, bool], Tensor | None],
+    to_high: Tensor | None,
+    to_low: Tensor | None,
+    low: Tensor,
+    wanted: bool,
+) -> Tensor | None:
+    """Of the low input, through the paths to both outputs."""
+    if to_high is not None and paths.keeps_size:
+        to_high = downsample(to_high).mul_(4)  # a pixel's gradient is the sum of those of its four copies
+    if ("both", "low") in paths.blocks:
+        assert to_high is not None
+        assert to_low is not None
+        return back(("both", "low"), torch.cat([to_high, to_low], 1), low, wanted)
+    grad = None
+    if ("high", "low") in paths.blocks:
+        assert to_high is not None
+        grad = back(("high", "low"), to_high, low, wanted)
+    if ("low", "low") in paths.blocks:
+        assert to_low is not None
+        if paths.keeps_size:
+            through_low = back(("low", "low"), to_low, low, wanted)
+            return through_low if grad is None or through_low is None else grad.add_(through_low)
+        through_low = back(("low", "low"), to_low, downsample(low), wanted)
+        grad = grad if through_low is None else _spread_into(grad, through_low, low)
+    return grad
+
+
+def _back(
+    grad: Tensor, x: Tensor, weight: Tensor, sizes: Sizes, wants_x: bool, wants_weight: bool
+) -> tuple[Tensor | None, Tensor | None]:
+    """Gradients of one convolution's input and weight, by the kernels that ran it."""
+    stride, padding, dilation, groups = sizes
+    x = x.to(grad.dtype)  # autocast ran the convolution in the output's type
+    kind = flat_kind(x, weight.shape, stride, padding)
+    flat, stride, padding, dilation = flat_sizes(weight.to(grad.dtype), stride, padding, dilation, kind)
+    images, image_grad = (x, grad) if kind is None else (as_images(x, kind), as_images(grad, kind))
+    x_grad, weight_grad, _ = torch.ops.aten.convolution_backward(
+        image_grad, images, flat, None, stride, padding, dilation, False, [0] * len(stride), groups,
+        (wants_x, wants_weight, False),
+    )  # fmt: skip
+    if x_grad is not None and kind is not None:
+        x_grad = as_clip(x_grad, kind, x)
+    return x_grad, None if weight_grad is None else weight_grad.view(weight.shape)
+
+
+def _spread_into(grad: Tensor | None, averages_grad: Tensor, x: Tensor) -> Tensor:
+    """``grad`` and a quarter of the averages' gradient at each of their four pixels."""
+    grad = torch.zeros_like(x, dtype=averages_grad.dtype) if grad is None else grad
+    return add_upsampled_(grad, averages_grad.mul_(0.25))
+
+
+def _area(weight: Tensor, rows: slice, columns: slice) -> int:
+    return len(range(*rows.indices(weight.shape[0]))) * len(range(*columns.indices(weight.shape[1])))
+
+
+def _as(grad: Tensor | None, x: Tensor | None) -> Tensor | None:
+    return grad if grad is None or x is None else grad.to(x.dtype)
