@@ -19,7 +19,8 @@ ALLOWED = {
     "training": set(),
     "classifier": {"octvideo", "layers", "models", "evaluation", "training"},
     "bench": {"octvideo", "layers", "models", "data"},
-    "cli": {"octvideo", "layers", "models", "evaluation", "data", "classifier", "training", "bench"},
+    "heap": set(),
+    "cli": {"octvideo", "layers", "models", "evaluation", "data", "classifier", "training", "bench", "heap"},
     "__init__": {"classifier", "models"},
     "__main__": {"cli"},
 }

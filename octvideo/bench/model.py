@@ -17,6 +17,7 @@ from torch import Tensor, nn
 
 import octvideo
 from octvideo.bench.plain import plain
+from octvideo.bench.profile import kinds_of_time
 from octvideo.bench.timing import Ratio, interleave, ratio
 from octvideo.models import count_macs, create_model, get_spec, optimize
 from octvideo.models.optimize import Frozen
@@ -34,6 +35,7 @@ class Row:
         layer: ``fast``, or ``plain`` for the layer as it is usually written.
         first_seconds: of the first call, which compiles and lays out weights; no part of the other times.
         time_ratio, memory_ratio: to the fast dense network.
+        profile: seconds by kind of operation, where asked for.
     """
 
     task: str
@@ -47,6 +49,7 @@ class Row:
     time_ratio: Ratio
     flop_ratio: float
     memory_ratio: float | None
+    profile: dict[str, float] | None = None
 
 
 @dataclass(frozen=True)
@@ -60,6 +63,7 @@ class Setting:
         num_frames, crop: of a clip, in frames and pixels; None takes the model's.
         device: ``cpu`` or ``cuda``.
         rounds: timed rounds of each.
+        channel_multiple: what the numbers of low channels are rounded to (``octavize``).
     """
 
     name: str
@@ -69,6 +73,7 @@ class Setting:
     crop: int | None
     device: str
     rounds: int
+    channel_multiple: int = 1
 
     @property
     def shape(self) -> tuple[int, int, int, int, int]:
@@ -87,7 +92,7 @@ def networks(setting: Setting) -> dict[float, nn.Module]:
     _calibrate(dense, setting)
     models: dict[float, nn.Module] = {0.0: dense}
     for alpha in setting.alphas:
-        twin = create_model(setting.name, alpha=alpha)
+        twin = create_model(setting.name, alpha=alpha, channel_multiple=setting.channel_multiple)
         twin.load_state_dict(dense.state_dict())
         _calibrate(twin, setting)
         models[alpha] = twin
@@ -121,6 +126,7 @@ def measure(
     precision: str,
     models: dict[float, nn.Module],
     with_plain: bool = False,
+    with_profile: bool = False,
     advance: Callable[[], object] | None = None,
 ) -> list[Row]:
     """Time the dense network and its twins, all run the same way, round by round.
@@ -171,6 +177,7 @@ def measure(
                 time_ratio=ratio(timing, reference),
                 flop_ratio=macs[alpha] / macs[0.0],
                 memory_ratio=memory[name] / memory["fast 0.0"] if memory else None,
+                profile=kinds_of_time(runs[name], setting.device) if with_profile else None,
             )
         )
     return rows
@@ -243,16 +250,19 @@ def report(setting: Setting, rows: Sequence[Row]) -> dict[str, Any]:
         },
         "model": setting.name,
         "input": list(setting.shape),
+        "channel_multiple": setting.channel_multiple,
         "rounds": setting.rounds,
         "rows": [asdict(row) for row in rows],
     }
 
 
 def write(folder: Path, setting: Setting, rows: Sequence[Row]) -> list[Path]:
-    """Write ``NAME_DEVICE_TASKS_MODES.json`` and ``.png`` (time ratio against FLOP ratio) into ``folder``."""
+    """Write ``NAME_DEVICE_TASKS_MODES….json`` and ``.png`` (time ratio against FLOP ratio) into ``folder``."""
     folder.mkdir(parents=True, exist_ok=True)
     kinds = dict.fromkeys([*(row.task for row in rows), *(row.mode for row in rows)])
-    data = folder / f"{'_'.join([setting.name, setting.device, *kinds])}.json"
+    batch = [f"batch{setting.batch_size}"] if setting.batch_size > 1 else []
+    multiple = [f"multiple{setting.channel_multiple}"] if setting.channel_multiple > 1 else []
+    data = folder / f"{'_'.join([setting.name, setting.device, *kinds, *batch, *multiple])}.json"
     data.write_text(json.dumps(report(setting, rows), indent=1) + "\n")
     picture = data.with_suffix(".png")
     plot(rows, f"{setting.name}, {'x'.join(map(str, setting.shape))}, {setting.device}").savefig(

@@ -3,6 +3,7 @@
 import argparse
 from dataclasses import asdict
 from pathlib import Path
+from typing import Any
 
 from rich.box import SIMPLE_HEAD
 from rich.console import Console
@@ -117,6 +118,8 @@ def _data(args: list[str]) -> int:
 
 def _model(args: list[str]) -> int:
     from octvideo.bench.model import MODES, PRECISIONS, TASKS, Setting, hush_torch, measure, networks, write
+    from octvideo.bench.profile import name_compiled_kernels
+    from octvideo.heap import keep_freed_memory
 
     parser = argparse.ArgumentParser(
         prog="octvideo bench model",
@@ -134,6 +137,15 @@ def _model(args: list[str]) -> int:
     parser.add_argument("--precision", choices=sorted(PRECISIONS), nargs="+", default=["fp32"])
     parser.add_argument("--rounds", type=int, default=7, help="timed runs of each network")
     parser.add_argument(
+        "--channel_multiple",
+        type=int,
+        default=1,
+        help="round numbers of low channels to multiples of this (16 on CPUs)",
+    )
+    parser.add_argument(
+        "--profile", action="store_true", help="tell where the time goes, by kind of operation"
+    )
+    parser.add_argument(
         "--plain",
         action="store_true",
         help="time the layer as it is usually written too (ungrouped networks)",
@@ -145,14 +157,18 @@ def _model(args: list[str]) -> int:
 
     if options.device == "cuda" and not torch.cuda.is_available():
         raise UsageError("--device is cuda, but torch sees no GPU here; allowed: cpu")
-    for name in ("batch_size", "rounds"):
+    for name in ("batch_size", "rounds", "channel_multiple"):
         if getattr(options, name) < 1:
             raise UsageError(f"--{name} is {getattr(options, name)}; it must be at least 1")
     setting = Setting(
         options.name, options.alpha, options.batch_size, options.num_frames, options.crop, options.device,
-        options.rounds,
+        options.rounds, options.channel_multiple,
     )  # fmt: skip
     hush_torch()
+    if options.device == "cpu":
+        keep_freed_memory()
+    if options.profile:
+        name_compiled_kernels()
     console = Console() if Console().is_terminal else Console(width=110)
     models = networks(setting)
     kinds = [(t, m, p) for t in options.task for m in options.mode for p in options.precision]
@@ -166,12 +182,13 @@ def _model(args: list[str]) -> int:
             progress.update(bar, description=f"{task}, {mode}, {precision}")
             rows += measure(
                 setting, task=task, mode=mode, precision=precision, models=models,
-                with_plain=options.plain, advance=lambda: progress.advance(bar),
+                with_plain=options.plain, with_profile=options.profile, advance=lambda: progress.advance(bar),
             )  # fmt: skip
     shape = "x".join(map(str, setting.shape))
-    table = Table(
-        title=f"{setting.name}, {shape}, {options.device}, {options.rounds} rounds", box=SIMPLE_HEAD
-    )
+    title = f"{setting.name}, {shape}, {options.device}, {options.rounds} rounds"
+    if options.channel_multiple > 1:
+        title += f", low channels in multiples of {options.channel_multiple}"
+    table = Table(title=title, box=SIMPLE_HEAD)
     for column in ("", "alpha", "ms", "time", "FLOPs", "memory", "first call, s"):
         table.add_column(column, justify="left" if not column else "right", no_wrap=True)
     for row in rows:
@@ -190,7 +207,28 @@ def _model(args: list[str]) -> int:
     console.print(
         "time, FLOPs and memory as ratios to the dense network (alpha 0), run the same way in the same rounds"
     )
+    if options.profile:
+        for kind in kinds:
+            console.print(
+                _profile_table([row for row in rows if (row.task, row.mode, row.precision) == kind])
+            )
     if options.out:
         for path in write(options.out, setting, rows):
             console.print(f"wrote {path.resolve()}", soft_wrap=True, highlight=False)
     return 0
+
+
+def _profile_table(rows: list[Any]) -> Table:
+    """Milliseconds by kind of operation, a column a network."""
+    first = rows[0]
+    table = Table(
+        title=f"{first.task}, {first.mode}, {first.precision}: ms under the profiler", box=SIMPLE_HEAD
+    )
+    table.add_column("")
+    for row in rows:
+        table.add_column(f"{'plain ' if row.layer == 'plain' else ''}alpha {row.alpha:g}", justify="right")
+    for kind in first.profile:
+        if any(row.profile[kind] > 0 for row in rows):
+            table.add_row(kind, *(f"{1000 * row.profile[kind]:.1f}" for row in rows))
+    table.add_row("all", *(f"{1000 * sum(row.profile.values()):.1f}" for row in rows))
+    return table

@@ -81,17 +81,15 @@ def add_upsampled(y: Tensor, z: Tensor, mode: str = "nearest") -> Tensor:
         z: the same at ``ceil(H / 2)``, ``ceil(W / 2)``.
         mode: ``nearest`` or ``linear``.
     """
-    height, width = y.shape[-2:]
-    if mode != "nearest" or height % 2 or width % 2:
-        return y + upsample(z, (height, width), mode)
+    if not _adds_pairs(y, mode):
+        return y + upsample(z, (y.shape[-2], y.shape[-1]), mode)
     return _AddRepeated.apply(y, z) if needs_gradient(y) or needs_gradient(z) else _add_repeated(y, z)
 
 
 def add_upsampled_(y: Tensor, z: Tensor, mode: str = "nearest") -> Tensor:
     """``add_upsampled`` in the memory of ``y``, for inference."""
-    height, width = y.shape[-2:]
-    if mode != "nearest" or height % 2 or width % 2:
-        return y.add_(upsample(z, (height, width), mode))
+    if not _adds_pairs(y, mode):
+        return y.add_(upsample(z, (y.shape[-2], y.shape[-1]), mode))
     _pairs(y).add_(_for_pairs(z))
     return y
 
@@ -107,6 +105,12 @@ def _repeat(x: Tensor) -> Tensor:
 
 def _add_repeated(y: Tensor, z: Tensor) -> Tensor:
     return (_pairs(y) + _for_pairs(z)).flatten(-3, -2).flatten(-4, -3).movedim(-1, 1)
+
+
+def _adds_pairs(y: Tensor, mode: str) -> bool:
+    """Whether pairs of pixels can be added to at once, and torch's kernel for that is vectorised."""
+    is_slow = y.device.type == "cpu" and y.dtype != torch.float32 and not torch.compiler.is_compiling()
+    return mode == "nearest" and not (y.shape[-2] % 2 or y.shape[-1] % 2 or is_slow)
 
 
 def _pairs(y: Tensor) -> Tensor:

@@ -107,7 +107,12 @@ def get_spec(name: str) -> ModelSpec:
 
 
 def create_model(
-    name: str, *, alpha: float = 0.0, num_classes: int = 400, checkpoint: str | Path | None = None
+    name: str,
+    *,
+    alpha: float = 0.0,
+    num_classes: int = 400,
+    checkpoint: str | Path | None = None,
+    channel_multiple: int = 1,
 ) -> nn.Module:
     """A network for clips ``(B, 3, T, H, W)`` of any crop size, giving logits ``(B, num_classes)``.
 
@@ -117,6 +122,9 @@ def create_model(
         name: a key of ``MODELS``.
         alpha: share of low-frequency channels, in [0, 1); 0 is the dense network.
         num_classes: at least 1.
+        channel_multiple: what the numbers of low channels are rounded to, the nearest one; 1 is the paper's rule. CPU
+            kernels compute 16 channels at a time: with 16, small alphas waste less of that, and split other numbers of
+            channels, so that the network costs other FLOPs (``describe`` and ``octvideo bench model`` name them).
         checkpoint: a file of weights to start from, of any kind that ``octvideo.models.checkpoints`` reads; dense
             weights start an octave network too. A head for another number of classes starts anew, with a warning.
 
@@ -129,7 +137,7 @@ def create_model(
         raise ValueError(f"num_classes is {num_classes}; it must be at least 1")
     model = get_spec(name).build(num_classes)
     try:
-        model = octavize(model, alpha) if alpha else model
+        model = octavize(model, alpha, channel_multiple=channel_multiple) if alpha else model
     except ValueError as error:
         raise ValueError(f"model {name}: {error}") from None
     if checkpoint is not None:

@@ -2,10 +2,12 @@ import json
 
 import pytest
 import torch
+import torch.nn.functional as F
 from torch import nn
 
 from octvideo.bench.model import Setting, _training_memory, measure, networks, write
 from octvideo.bench.plain import PlainOctaveConv3d, plain
+from octvideo.bench.profile import KINDS, kinds_of_time
 from octvideo.layers import Octave, OctaveConv3d
 from octvideo.models import create_model
 from tests.models.networks import randomise_norms
@@ -73,6 +75,37 @@ def test_measures_each_candidate_and_writes_it(tmp_path):
     assert [row["alpha"] for row in json.loads(data.read_text())["rows"]] == [0.0, 0.5, 0.0, 0.5]
     assert data.name == "i3d_tiny_cpu_training_eager.json"
     assert picture.read_bytes().startswith(b"\x89PNG")
+
+
+def test_profile_adds_up_and_names_the_work():
+    x = torch.randn(2, 64, 8, 32, 32)
+    conv = nn.Conv3d(64, 64, 3, padding=1)
+
+    def run():
+        with torch.no_grad():
+            F.avg_pool3d(conv(x), 2)
+
+    run()
+    seconds = kinds_of_time(run, "cpu")
+    assert list(seconds) == list(KINDS)
+    assert max(seconds, key=seconds.get) == "convolution"
+    assert seconds["pooling"] > 0
+    assert seconds["norm"] == seconds["fused by the compiler"] == 0
+
+
+def test_channel_multiple_is_in_the_name_and_in_the_flops(tmp_path):
+    paper, rounded = (
+        Setting("i3d_tiny", [0.125], 2, 2, 32, "cpu", rounds=1, channel_multiple=multiple)
+        for multiple in (1, 16)
+    )
+    rows = [
+        measure(s, task="inference", mode="eager", precision="fp32", models=networks(s), with_profile=True)
+        for s in (paper, rounded)
+    ]
+    assert rows[1][1].flop_ratio < rows[0][1].flop_ratio < 1  # 16 of 64 channels are low, not 8
+    data, _ = write(tmp_path, rounded, rows[1])
+    assert data.name == "i3d_tiny_cpu_inference_eager_batch2_multiple16.json"
+    assert json.loads(data.read_text())["rows"][1]["profile"]["convolution"] > 0
 
 
 def test_memory_is_what_autograd_keeps_beside_the_weights():

@@ -113,3 +113,26 @@ def test_octave_convolution_addition_and_relu(layer):
                 for y, z, other, on in zip(found, plain, others, relu, strict=False):
                     expected = z if other is None else z + other
                     torch.testing.assert_close(y, F.relu(expected) if on else expected, atol=1e-5, rtol=1e-5)
+
+
+@pytest.mark.parametrize("layer", list(octave_layers()), ids=str)
+def test_what_is_added_may_be_overwritten(layer):
+    """The same outputs where the memory of what is added is given up, and nothing else is touched."""
+    torch.manual_seed(0)
+    layer.requires_grad_(False)
+    time = (2,) if isinstance(layer, OctaveConv3d) else ()
+    high = layouts(torch.randn(2, len(layer.in_split.high), *time, 8, 8))[1]
+    low = layouts(torch.randn(2, len(layer.in_split.low), *time, 4, 4))[1] if layer.in_split.low else None
+    plain = layer(high if low is None else Octave(high, low))
+    plain = [plain] if isinstance(plain, torch.Tensor) else list(plain)
+    fast = FusedOctaveConv(layer)
+    fast.overwrites = [True] * len(plain)
+    inputs = [part.clone() for part in (high, low) if part is not None]
+    for dtype in (torch.float32, torch.bfloat16):
+        others = [torch.randn_like(y).to(dtype) for y in plain]
+        expected = [y + other for y, other in zip(plain, others, strict=True)]
+        fast = fast.to(dtype)
+        found = fast(high.to(dtype), None if low is None else low.to(dtype), *others)
+        for y, z in zip([found] if isinstance(found, torch.Tensor) else found, expected, strict=True):
+            torch.testing.assert_close(y.float(), z, **TOLERANCE[dtype])
+    assert all(map(torch.equal, inputs, [part for part in (high, low) if part is not None]))

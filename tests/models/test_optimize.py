@@ -4,6 +4,7 @@ import pytest
 import torch
 from torch import nn
 
+from octvideo.layers.fused import FusedConv
 from octvideo.models import octavize, optimize
 from tests.models.networks import FAST, SLOW, randomise_norms
 
@@ -39,6 +40,38 @@ def test_norms_are_gone():
     fast = optimize(create_model("i3d_tiny", alpha=0.25))
     assert not any(isinstance(m, nn.BatchNorm3d) for m in fast.modules())
     assert not any(p.requires_grad for p in fast.parameters())
+
+
+class Shortcuts(nn.Module):
+    """The first sum is read again by the second, which nothing reads after the third convolution's addition."""
+
+    def __init__(self):
+        super().__init__()
+        self.first, self.second, self.third, self.fourth = (nn.Conv3d(4, 4, 1) for _ in range(4))
+
+    def forward(self, x):
+        a = self.first(x)
+        b = self.second(a) + a
+        c = self.third(b) + a
+        return self.fourth(c) + b + x
+
+
+def test_only_what_is_read_no_more_is_overwritten():
+    torch.manual_seed(0)
+    model = Shortcuts().eval()
+    fast = optimize(model)
+    overwrites = {name: m.overwrites for name, m in fast.named_modules() if isinstance(m, FusedConv)}
+    assert overwrites == {
+        "fused_first": False,
+        "fused_second": False,
+        "fused_third": True,
+        "fused_fourth": True,
+    }
+    x = torch.randn(1, 4, 2, 4, 4).to(memory_format=torch.channels_last_3d)
+    before = x.clone()
+    with torch.no_grad():
+        torch.testing.assert_close(fast(x), model(x), atol=1e-5, rtol=1e-5)
+    assert torch.equal(x, before)
 
 
 @pytest.mark.slow
