@@ -17,7 +17,7 @@ ALLOWED = {
     "evaluation": set(),
     "viz": {"layers", "models", "data", "evaluation"},
     "training": set(),
-    "classifier": {"octvideo", "layers", "models", "evaluation", "training"},
+    "classifier": {"octvideo", "layers", "models", "data", "evaluation", "training"},
     "bench": {"octvideo", "layers", "models", "data"},
     "cli": {"octvideo", "layers", "models", "evaluation", "data", "classifier", "training", "bench"},
     "__init__": {"classifier", "models"},
