@@ -18,7 +18,7 @@ from octvideo.data import KineticsDataModule, open_video
 from octvideo.evaluation import plots
 from octvideo.evaluation.metrics import confusion_matrix
 from octvideo.evaluation.report import write_report
-from octvideo.evaluation.results import write_results
+from octvideo.evaluation.results import error_line, write_results
 from octvideo.models import MODELS, count_macs, count_parameters, create_model
 
 
@@ -148,7 +148,8 @@ def after_test(
     if scores.errors:
         console.print(f"{len(scores.errors)} unreadable, not in the numbers above:")
         for item in metrics["unreadable"]:
-            console.print(f"  {item['path']}: {item['error']}", soft_wrap=True, highlight=False, markup=False)
+            line = error_line(item["path"], item["error"])
+            console.print(f"  {line}", soft_wrap=True, highlight=False, markup=False)
     pictures = ", confusion.png" if labelled else ""
     console.print(
         f"report.html, metrics.json, predictions.csv, per_class.csv, scores.npz{pictures} in {folder.absolute()}",
