@@ -13,6 +13,7 @@ from lightning.pytorch.utilities import rank_zero_warn
 from torch import Tensor, nn
 
 import octvideo
+from octvideo.data.views import Views
 from octvideo.evaluation.partial import PartialScores
 from octvideo.evaluation.scores import ScoreCollector, VideoScores, accuracy_at, mean_over_views
 from octvideo.models import create_model
@@ -139,42 +140,31 @@ class VideoClassifier(TrainedModule):
 
     def forward(self, clip: Tensor) -> Tensor:
         """`(B, 3, T, H, W)` to logits `(B, C)`."""
-        return self.network(clip.contiguous(memory_format=torch.channels_last_3d))
+        return self.network(clip.to(self.dtype, memory_format=torch.channels_last_3d))
 
-    # Evaluation: validation is a test with one view
+    # Evaluation: validation is a test with one view, in which all videos of a batch pass the network together
 
-    def view_probabilities(self, clip: Tensor) -> Tensor:
-        """Class probabilities of one video, `(V, 3, T, H, W)` to `float64 (C,)`.
+    def view_probabilities(self, views: Views) -> Tensor:
+        """Class probabilities of one video, `float64 (C,)`.
 
-        `view_batch_size` views at a time; the result does not depend on how videos were batched.
+        `view_batch_size` views at a time are cut and scored; the result does not depend on how videos were batched.
         """
-        logits = [self(self._normalised(views)) for views in clip.split(self.view_batch_size)]
-        return mean_over_views(torch.cat(logits))
-
-    def _normalised(self, views: Tensor) -> Tensor:
-        """Views as the network takes them, `uint8` or ready ones `(N, 3, T, H, W)`."""
-        return views if views.is_floating_point() else self.trainer.datamodule.normalise(views)  # type: ignore[attr-defined]
+        return mean_over_views(torch.cat([self(clip) for clip in views.batches(self.view_batch_size)]))
 
     def on_validation_epoch_start(self) -> None:
         self._collector = ScoreCollector(self.num_classes)
 
     def validation_step(self, batch: dict[str, Any], batch_idx: int) -> None:
         self._collector.add_errors(batch.get("errors", []))
-        if "clip" not in batch:  # no video of this batch could be read
+        if "views" not in batch:  # no video of this batch could be read
             return
-        clip, label = batch["clip"], batch["label"]
-        num_videos, num_views = clip.shape[:2]
-        logits = torch.cat(
-            [
-                self(self._normalised(views))
-                for views in clip.flatten(0, 1).split(max(num_videos, self.view_batch_size))
-            ]
-        )
-        logits = logits.float().unflatten(0, (num_videos, num_views))
-        probabilities = logits.softmax(dim=-1).mean(dim=1)
+        label = batch["label"]
+        num_views = batch["views"][0].num_views
+        logits = self(torch.cat([views.cut() for views in batch["views"]])).float()
         if (label >= 0).all():
-            loss = nn.functional.cross_entropy(logits.flatten(0, 1), label.repeat_interleave(num_views))
-            self.log("val/loss", loss, batch_size=num_videos, sync_dist=True)
+            loss = nn.functional.cross_entropy(logits, label.repeat_interleave(num_views))
+            self.log("val/loss", loss, batch_size=len(label), sync_dist=True)
+        probabilities = logits.softmax(dim=-1).unflatten(0, (-1, num_views)).mean(dim=1)
         for video, one_label, one in zip(
             batch["video"].tolist(), label.tolist(), probabilities.cpu(), strict=True
         ):
@@ -239,16 +229,16 @@ class VideoClassifier(TrainedModule):
 
     def _score_batch(self, batch: dict[str, Any]) -> list[tuple[int, Tensor]]:
         """`(video, probabilities)` of every readable video, which are also collected and kept on the disk."""
-        if "clip" not in batch:
+        if "views" not in batch:
             return []
         scored = []
-        for clip, label, video in zip(
-            batch["clip"], batch["label"].tolist(), batch["video"].tolist(), strict=True
+        for views, label, video in zip(
+            batch["views"], batch["label"].tolist(), batch["video"].tolist(), strict=True
         ):
-            probabilities = self.view_probabilities(clip)
-            self._collector.add(video, label, probabilities, len(clip))
+            probabilities = self.view_probabilities(views)
+            self._collector.add(video, label, probabilities, views.num_views)
             if self.partial:
-                self.partial.append(video, label, probabilities.numpy(), len(clip))
+                self.partial.append(video, label, probabilities.numpy(), views.num_views)
             scored.append((video, probabilities))
         return scored
 

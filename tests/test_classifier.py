@@ -12,6 +12,8 @@ from torch.utils.data import DataLoader
 
 from octvideo import VideoClassifier
 from octvideo.classifier import load_classifier
+from octvideo.data.dataset import collate_eval
+from octvideo.data.views import Views
 from octvideo.models import create_model
 from octvideo.models.card import class_order, reorder_classes
 from octvideo.models.checkpoints import HEAD, CheckpointError, read_checkpoint
@@ -19,11 +21,12 @@ from octvideo.training.checkpoint import RunCheckpoint
 from octvideo.training.module import NonFiniteLossError
 
 NUM_CLASSES = 3
+MEAN, STD = (0.5, 0.4, 0.3), (0.2, 0.3, 0.4)
 CARD = {"num_frames": 4, "mean": [0.45, 0.45, 0.45], "class_names": ["a", "b", "c"]}
 
 
 class Clips(torch.utils.data.Dataset):
-    """Random clips with labels in turn; `(V, 3, T, H, W)` with views, else `(3, T, H, W)`."""
+    """Random clips with labels in turn: `(3, T, H, W)`, or whole frames as views, another size for each video."""
 
     def __init__(self, num_videos: int, num_views: int | None = None) -> None:
         self.num_videos, self.num_views = num_videos, num_views
@@ -32,9 +35,24 @@ class Clips(torch.utils.data.Dataset):
         return self.num_videos
 
     def __getitem__(self, index: int) -> dict:
-        shape = (3, 4, 32, 32) if self.num_views is None else (self.num_views, 3, 4, 32, 32)
-        clip = torch.randn(shape, generator=torch.Generator().manual_seed(index))
-        return {"clip": clip, "label": index % NUM_CLASSES, "video": index}
+        rng = torch.Generator().manual_seed(index)
+        item = {"label": index % NUM_CLASSES, "video": index}
+        if self.num_views is None:
+            return {"clip": torch.randn((3, 4, 32, 32), generator=rng), **item}
+        frames = torch.randint(256, (9 + index, 40, 36 + index, 3), dtype=torch.uint8, generator=rng)
+        places = np.random.default_rng(index).integers(0, len(frames), (self.num_views, 4))
+        corners = np.random.default_rng(index).integers(0, 5, (self.num_views, 2))
+        return {"views": Views(frames, places, corners, 32, MEAN, STD), **item}
+
+    def views(self, index: int) -> Tensor:
+        """The video's views, normalised, `float (V, 3, T, H, W)`, by plain indexing."""
+        views = self[index]["views"]
+        cut = [
+            views.frames.numpy()[places][:, top : top + 32, left : left + 32]
+            for places, (top, left) in zip(views.places, views.corners, strict=True)
+        ]
+        clips = (np.stack(cut) / 255 - np.array(MEAN)) / np.array(STD)
+        return torch.from_numpy(clips.astype(np.float32)).permute(0, 4, 1, 2, 3)
 
 
 class ClipData(LightningDataModule):
@@ -49,10 +67,11 @@ class ClipData(LightningDataModule):
         return DataLoader(Clips(self.num_videos), batch_size=2)
 
     def val_dataloader(self) -> DataLoader:
-        return DataLoader(Clips(self.num_videos, 1), batch_size=4)
+        return DataLoader(Clips(self.num_videos, 1), batch_size=4, collate_fn=collate_eval)
 
     def test_dataloader(self) -> DataLoader:
-        return DataLoader(Clips(self.num_videos, self.num_views), batch_size=self.eval_batch_size)
+        dataset = Clips(self.num_videos, self.num_views)
+        return DataLoader(dataset, batch_size=self.eval_batch_size, collate_fn=collate_eval)
 
     predict_dataloader = test_dataloader
 
@@ -259,7 +278,7 @@ def test_scores_equal_a_plain_loop(tmp_path, view_batch_size: int, eval_batch_si
     (result,) = quiet_trainer(tmp_path).test(module, datamodule=data, verbose=False)
     scores = module.test_result
     dataset = Clips(5, 3)
-    expected = np.stack([numpy_probabilities(module, dataset[i]["clip"]) for i in range(5)])
+    expected = np.stack([numpy_probabilities(module, dataset.views(i)) for i in range(5)])
     np.testing.assert_allclose(scores.probabilities, expected, atol=1e-6)
     labels = [0, 1, 2, 0, 1]
     top1 = sum(expected[i].argmax() == labels[i] for i in range(5)) / 5
@@ -272,6 +291,16 @@ def test_scores_equal_a_plain_loop(tmp_path, view_batch_size: int, eval_batch_si
     for video in range(5):
         np.testing.assert_array_equal(predicted[video], scores.probabilities[video])
         assert predicted[video].sum() == pytest.approx(1, abs=1e-6)
+
+
+@pytest.mark.parametrize("precision", ["bf16-true", "64-true"])
+def test_scores_of_weights_of_another_type(tmp_path, precision: str) -> None:
+    module = tiny().eval()
+    expected = np.stack([numpy_probabilities(module, Clips(2, 3).views(i)) for i in range(2)])
+    trainer = quiet_trainer(tmp_path, precision=precision)
+    trainer.test(module, datamodule=ClipData(num_videos=2), verbose=False)
+    tolerance = 1e-6 if precision == "64-true" else 0.02
+    np.testing.assert_allclose(module.test_result.probabilities, expected, atol=tolerance)
 
 
 def test_results_do_not_depend_on_how_videos_are_batched(tmp_path) -> None:
@@ -287,10 +316,9 @@ def test_results_do_not_depend_on_how_videos_are_batched(tmp_path) -> None:
 def test_unreadable_videos_are_counted_not_replaced() -> None:
     module = tiny().eval()
     module.on_test_epoch_start()
-    clip = torch.randn(1, 2, 3, 4, 32, 32)
-    good = {"clip": clip, "label": torch.tensor([1]), "video": torch.tensor([4])}
+    good = collate_eval([Clips(5, 2)[4], {"video": 2, "error": "/v/2.mp4: truncated"}])
     with torch.no_grad():
-        module.test_step({**good, "errors": [(2, "/v/2.mp4: truncated")]}, 0)
+        module.test_step(good, 0)
         module.test_step({"errors": [(9, "/v/9.mp4: no video stream")]}, 1)
     scores = module._collector.gather()
     assert scores.videos.tolist() == [4]
@@ -309,8 +337,8 @@ def test_logged_numbers(tmp_path) -> None:
     with torch.no_grad():
         module.eval()
         dataset = Clips(8, 1)
-        right = [module(dataset[i]["clip"]).argmax().item() == i % NUM_CLASSES for i in range(8)]
-        losses = [-module(dataset[i]["clip"]).log_softmax(1)[0, i % NUM_CLASSES].item() for i in range(8)]
+        right = [module(dataset.views(i)).argmax().item() == i % NUM_CLASSES for i in range(8)]
+        losses = [-module(dataset.views(i)).log_softmax(1)[0, i % NUM_CLASSES].item() for i in range(8)]
     assert logged["val/top1"] == pytest.approx(sum(right) / 8)
     assert logged["val/loss"] == pytest.approx(sum(losses) / 8, rel=1e-4)
 

@@ -131,6 +131,10 @@ def test_settings_come_out_of_the_checkpoint(run: Path, dataset: Path, tmp_path,
     metrics = json.loads((folder / "metrics.json").read_text())  # the checkpoint's run folder
     assert (metrics["name"], metrics["num_classes"], metrics["num_views"]) == ("i3d_tiny", 2, 2)
     assert metrics["model_card"]["num_frames"] == 4
+    assert (metrics["model_card"]["short_side"], metrics["model_card"]["crop"]) == (
+        [34, 40],
+        32,
+    )  # the training's
     assert metrics["model_card"]["class_names"] == ["left", "right"]
 
     capsys.readouterr()
@@ -179,7 +183,8 @@ def test_unreadable_videos_are_named(run: Path, dataset: Path, tmp_path, capsys)
     assert unreadable["path"] == str(dataset / "broken.mp4")
     shown = capsys.readouterr().out
     assert "1 of 2" in shown
-    assert str(dataset / "broken.mp4") in shown
+    assert shown.count(str(dataset / "broken.mp4")) == 1  # named once
+    assert (tmp_path / "report.html").read_text().count(str(dataset / "broken.mp4")) == 1
 
 
 # Real footage
@@ -355,6 +360,22 @@ def test_errors_out_of_workers() -> None:
     )
     assert explain(ValueError(text)) == (2, 'error: /a.csv:3: label "x"')
     assert explain(RuntimeError(text.replace(here, "/x/site-packages/torch/ops.py")))[1] is None
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "unable to resize file </torch_16840_2574100927_0> to the right size: No space left on device (28)",
+        "Caught RuntimeError in DataLoader worker process 0.\nunable to write to file </torch_1_2_0>: No space left",
+        "DataLoader worker (pid 7) is killed by signal: Bus error. It is possible that dataloader's workers are out "
+        "of shared memory. Please try to raise your shared memory limit.",
+    ],
+)
+def test_full_shared_memory_is_no_mystery(text: str) -> None:
+    code, line = explain(RuntimeError(text))
+    assert code == 1
+    assert "shared memory (/dev/shm)" in line
+    assert "\n" not in line
 
 
 def test_the_death_of_a_hung_worker_names_its_video(monkeypatch) -> None:

@@ -213,6 +213,7 @@ def test_bad_files_are_named_and_the_rest_is_kept(folder: Path, tmp_path, capsys
     names = sorted(file.name for file in videos.iterdir())
     line = error_line(capsys, "predict", str(folder / "model.ckpt"), str(videos), *options(tmp_path / "run"))
     assert "4 of 5 videos could not be read" in line
+    assert not list((tmp_path / "run").glob("partial-*"))  # all is in the results
     rows = {Path(row["path"]).name: row for row in predicted(tmp_path / "run")}
     assert sorted(rows) == names
     assert [name for name in names if "error" in rows[name]] == [

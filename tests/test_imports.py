@@ -17,7 +17,7 @@ ALLOWED = {
     "evaluation": set(),
     "viz": {"layers", "models", "data", "evaluation"},
     "training": set(),
-    "classifier": {"octvideo", "layers", "models", "evaluation", "training"},
+    "classifier": {"octvideo", "layers", "models", "data", "evaluation", "training"},
     "bench": {"octvideo", "layers", "models", "data"},
     "heap": set(),
     "cli": {"octvideo", "layers", "models", "evaluation", "data", "classifier", "training", "bench", "heap"},

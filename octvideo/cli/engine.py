@@ -32,8 +32,11 @@ from octvideo.models.checkpoints import CheckpointError, LoadReport, read_checkp
 from octvideo.models.exported import Reordered, load_exported
 from octvideo.training.checkpoint import AtomicCheckpointIO, RunCheckpoint
 
-# What a checkpoint's card may fill in of the data's settings: everything that changes the pixels of an evaluation.
+# What a checkpoint's card fills in of the data's settings: everything that changes the pixels of an evaluation, and
+# those of the training, which a result states too.
 CARD_TO_DATA = (
+    "short_side",
+    "crop",
     "num_frames",
     "frame_stride",
     "fps",
@@ -390,7 +393,7 @@ class EngineCLI(LightningCLI):
         if self.trainer.is_global_zero:
             names = data.class_names or self.model.card.get("class_names")
             windows = data.windows or [Window(video) for video in range(len(paths))]
-            predictions.after_predict(
+            error = predictions.after_predict(
                 self.run_folder,
                 self.model.predict_result,
                 paths,
@@ -401,6 +404,8 @@ class EngineCLI(LightningCLI):
             )
             if self.model.partial:
                 self.model.partial.remove()
+            if error:
+                raise error
 
 
 # Settings that change a result; a different value than the checkpoint's is worth a line.

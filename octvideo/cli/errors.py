@@ -36,6 +36,12 @@ def explain(error: BaseException) -> tuple[int, str | None]:
     if isinstance(error, KeyboardInterrupt):
         return INTERRUPTED, "interrupted; checkpoints and results written so far are kept"
     text = str(error)
+    if "</torch_" in text or "out of shared memory" in text:
+        return (
+            FAILURE,
+            "error: no room in shared memory (/dev/shm), through which workers hand over frames; lower "
+            "data.num_workers or data.eval_batch_size, or enlarge it (docker run --shm-size)",
+        )
     worker = _WORKER.match(text)
     if worker:
         if not _raised_here_in(text) and worker[1] not in _OS_ERRORS:

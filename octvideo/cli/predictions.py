@@ -11,7 +11,7 @@ from octvideo.data import VideoDecodeError, open_video
 from octvideo.data.windows import Window
 from octvideo.evaluation.labelled_video import write_labelled_video
 from octvideo.evaluation.predictions import VideoPrediction, write_predictions
-from octvideo.evaluation.results import class_name, top_classes
+from octvideo.evaluation.results import class_name, error_line, top_classes
 from octvideo.evaluation.scores import VideoScores
 from octvideo.evaluation.timeline import Timeline, plot_timeline
 
@@ -27,7 +27,7 @@ def after_predict(
     console: Console,
     *,
     save_video: bool = False,
-) -> None:
+) -> VideoDecodeError | None:
     """Prints the most probable classes of every video; writes predict.json, predict.csv, and what is drawn.
 
     Args:
@@ -39,8 +39,8 @@ def after_predict(
         console: to print on.
         save_video: whether to write labelled copies of the videos.
 
-    Raises:
-        VideoDecodeError: a video could not be read; everything else is written by then.
+    Returns:
+        What the command has to end with where a video could not be read.
     """
     videos = join_windows(scores, paths, windows)
     for video in videos:
@@ -50,8 +50,9 @@ def after_predict(
     listed = ", ".join(["predict.json", "predict.csv", *drawn])
     console.print(f"{listed} in {folder.absolute()}", soft_wrap=True, highlight=False)
     errors = [video.error for video in videos if video.error]
-    if errors:
-        raise VideoDecodeError(f"{len(errors)} of {len(paths)} videos could not be read, first {errors[0]}")
+    if not errors:
+        return None
+    return VideoDecodeError(f"{len(errors)} of {len(paths)} videos could not be read, first {errors[0]}")
 
 
 def join_windows(
@@ -80,7 +81,7 @@ def _print(video: VideoPrediction, names: Sequence[str] | None, console: Console
         console.print(text, soft_wrap=True, highlight=False, markup=False)
 
     if video.error is not None:
-        say(video.error if video.error.startswith(video.path) else f"{video.path}: {video.error}")
+        say(error_line(video.path, video.error))
     if video.probabilities is None:
         return
     say(video.path)

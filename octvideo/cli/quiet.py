@@ -40,3 +40,5 @@ def silence_known_noise() -> None:
     # "Seed set to 0", "GPU available: False, used: False" and tips; the engine prints its own header.
     for name in ("lightning.fabric.utilities.seed", "lightning.pytorch.utilities.rank_zero"):
         logging.getLogger(name).setLevel(logging.WARNING)
+    # Exported octave networks split constant weights, which it says it leaves as they are, a line each.
+    logging.getLogger("onnxscript.optimizer._constant_folding").setLevel(logging.ERROR)

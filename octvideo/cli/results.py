@@ -18,7 +18,7 @@ from octvideo.data import KineticsDataModule, open_video
 from octvideo.evaluation import plots
 from octvideo.evaluation.metrics import confusion_matrix
 from octvideo.evaluation.report import write_report
-from octvideo.evaluation.results import write_results
+from octvideo.evaluation.results import error_line, write_results
 from octvideo.models import MODELS, count_macs, count_parameters, create_model
 
 
@@ -93,6 +93,9 @@ def after_test(
     card = data.preprocessing
     names = data.class_names or classifier.card.get("class_names")
     manifest = data.manifest("test")
+    num_now = (
+        scores.num_listed if data.only is None else len(data.only)
+    )  # the others, an earlier run has scored
     listed = [list(manifest.paths), [int(label) for label in manifest.labels]]
     extra = {
         "name": classifier.name,
@@ -106,8 +109,8 @@ def after_test(
             classifier.test_data_seconds / wall_seconds, 3
         ),  # waiting for videos to be decoded
         "manifest_sha256": hashlib.sha256(json.dumps(listed).encode()).hexdigest(),
-        "videos_per_second": round(scores.num_listed / wall_seconds, 3),
-        "model_card": {**card, "colour": "RGB", "class_names": list(names) if names else None},
+        "videos_per_second": round(num_now / wall_seconds, 3),
+        "model_card": {**card, "class_names": list(names) if names else None},
         "published": classifier.card.get("published"),
         "versions": {**versions(), "python": platform.python_version()},
     }
@@ -145,7 +148,8 @@ def after_test(
     if scores.errors:
         console.print(f"{len(scores.errors)} unreadable, not in the numbers above:")
         for item in metrics["unreadable"]:
-            console.print(f"  {item['path']}: {item['error']}", soft_wrap=True, highlight=False, markup=False)
+            line = error_line(item["path"], item["error"])
+            console.print(f"  {line}", soft_wrap=True, highlight=False, markup=False)
     pictures = ", confusion.png" if labelled else ""
     console.print(
         f"report.html, metrics.json, predictions.csv, per_class.csv, scores.npz{pictures} in {folder.absolute()}",
@@ -166,7 +170,7 @@ def _recipe_line(card: dict[str, Any]) -> str:
     return (
         f"{card['num_frames']} frames x {card['frame_stride']} at {card['fps']:g} fps, short side "
         f"{card['test_short_side']}, crop {card['test_crop']}, {card['num_clips']} clips x {card['num_crops']} crops, "
-        f"RGB, mean {card['mean']}, std {card['std']}"
+        f"{card['colour']}, mean {card['mean']}, std {card['std']}"
     )
 
 

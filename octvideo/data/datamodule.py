@@ -138,11 +138,11 @@ class KineticsDataModule(LightningDataModule):
             raise ValueError(f"max_unreadable is {max_unreadable}, allowed is a share, 0 to 1")
         self.spec = ClipSpec(num_frames, frame_stride, fps)
         self.train_transform = TrainTransform((short_side[0], short_side[1]), crop, flip)
-        self.val_transform = EvalTransform(test_short_side, test_crop)
-        self.test_transform = EvalTransform(test_short_side, test_crop, num_crops)
         self.augment = augment
         self.mean = (mean[0], mean[1], mean[2])
         self.std = (std[0], std[1], std[2])
+        self.val_transform = EvalTransform(test_short_side, test_crop, 1, self.mean, self.std)
+        self.test_transform = EvalTransform(test_short_side, test_crop, num_crops, self.mean, self.std)
         self.num_clips = num_clips
         self.csv = {"train": train_csv, "val": val_csv, "test": test_csv}
         self.predict_paths = predict_paths
@@ -185,6 +185,7 @@ class KineticsDataModule(LightningDataModule):
             "num_crops": self.test_transform.num_crops,
             "mean": list(self.mean),
             "std": list(self.std),
+            "colour": "RGB",
             "class_names": list(self.class_names) if self.class_names else None,
         }
 
@@ -334,14 +335,13 @@ class KineticsDataModule(LightningDataModule):
     def on_after_batch_transfer(self, batch: Any, dataloader_idx: int) -> Any:
         """Normalises training clips, uint8 `(B, 3, T, H, W)`, on their device.
 
-        The views of an evaluation, uint8 `(B, V, 3, T, H, W)`, stay as they are: 30 of them would be four times as
-        large as floats. The classifier normalises those that it is about to score.
+        The views of an evaluation stay as they are: the classifier cuts those that it is about to score.
         """
         if not isinstance(batch, dict):
             return batch
         self._count(batch.pop("replaced", []))
         clip = batch.get("clip")
-        if clip is not None and clip.dtype == torch.uint8 and clip.dim() == 5:
+        if clip is not None and clip.dtype == torch.uint8:
             training = self.trainer is not None and self.trainer.training
             batch = self._augmented(batch) if training else {**batch, "clip": self.normalise(clip)}
         return batch
@@ -359,7 +359,7 @@ class KineticsDataModule(LightningDataModule):
         return {**batch, "clip": clip, "label": label}
 
     def normalise(self, clip: torch.Tensor) -> torch.Tensor:
-        """`uint8 (..., 3, T, H, W)` to float32 of mean 0 and variance 1."""
+        """`uint8 (B, 3, T, H, W)` to float32 of mean 0 and variance 1."""
         mean, std = (
             torch.tensor(values, dtype=torch.float32, device=clip.device).mul(255).view(3, 1, 1, 1)
             for values in (self.mean, self.std)

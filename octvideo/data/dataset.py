@@ -1,6 +1,6 @@
 """Datasets over a manifest: training clips, and all views of a video for evaluation.
 
-Shapes: T frames of a clip, V views of a video (clip-major: view = clip * num_crops + crop), H x W the crop.
+Shapes: T frames of a clip, H x W the crop.
 Items and batches are those of the table in CONTRIBUTING.md. A reader is opened for each item, in the process
 that decodes, and closed again.
 """
@@ -21,6 +21,7 @@ from octvideo.data.decode import VideoDecodeError, VideoReader, open_video
 from octvideo.data.manifest import Manifest
 from octvideo.data.sampling import clip_seconds, frames_of_clip, random_start, uniform_starts, video_seconds
 from octvideo.data.transforms import EvalTransform, TrainTransform
+from octvideo.data.views import Views
 from octvideo.data.watchdog import Watchdog
 
 _log = logging.getLogger(__name__)
@@ -199,18 +200,18 @@ class EvalDataset(Dataset):
         return len(self.manifest)
 
     def __getitem__(self, index: int) -> dict[str, Any]:
-        """`{"clip": uint8 (V, 3, T, H, W), "label", "video"}`, or `{"video", "error"}` if it can't be read."""
+        """`{"views": Views, "label", "video"}`, or `{"video", "error"}` if it can't be read."""
         try:
             views = self._views(index)
         except VideoDecodeError as error:
             return {"video": index, "error": str(error)}
-        return {"clip": views, "label": self.manifest.labels[index], "video": index}
+        return {"views": views, "label": self.manifest.labels[index], "video": index}
 
     def _times(self, reader: VideoReader, index: int) -> tuple[np.ndarray, int]:
         """Times of the frames that the views are taken from, and the number of the first of them."""
         return reader.pts_seconds, 0
 
-    def _views(self, video: int) -> torch.Tensor:
+    def _views(self, video: int) -> Views:
         path = self.manifest.paths[video]
         with (
             self.watchdog.busy(video, path) if self.watchdog else nullcontext(),
@@ -223,7 +224,7 @@ class EvalDataset(Dataset):
                 wanted = np.repeat(wanted[:, :1], self.spec.num_frames, axis=1)
             indices, place = np.unique(wanted, return_inverse=True)
             scaled = self.transform.scale(reader.frames_at(indices))
-        return self.transform.views(scaled, torch.from_numpy(place.reshape(wanted.shape)))
+        return self.transform.views(scaled, place.reshape(wanted.shape))
 
 
 class EvalRows(Subset):
@@ -250,13 +251,11 @@ def collate_train(items: list[dict[str, Any]]) -> dict[str, Any]:
 def collate_eval(items: list[dict[str, Any]]) -> dict[str, Any]:
     """Batch of evaluation items; "errors" lists (video, what was wrong).
 
-    "clip", "label" and "video" are of the readable videos, and absent if there is none.
+    "views" (a list: videos differ in size), "label" and "video" are of the readable videos, absent if there is none.
     """
     errors = [(item["video"], item["error"]) for item in items if "error" in item]
     good = [item for item in items if "error" not in item]
     if not good:
         return {"errors": errors}
-    # Stacked as they lie in memory, channels last; one video, the usual batch, is not copied.
-    clips = [item.pop("clip").movedim(1, -1) for item in good]
-    clip = clips[0][None] if len(clips) == 1 else torch.stack(clips)
-    return {"clip": clip.movedim(-1, 2), **default_collate(good), "errors": errors}
+    views = [item.pop("views") for item in good]
+    return {"views": views, **default_collate(good), "errors": errors}

@@ -13,6 +13,7 @@ from torchvision.transforms.v2 import InterpolationMode
 from torchvision.transforms.v2 import functional as tvf
 
 from octvideo.data.sampling import crop_boxes, scaled_size
+from octvideo.data.views import Views
 
 
 @dataclass(frozen=True)
@@ -62,11 +63,15 @@ class EvalTransform:
         short_side: pixels of the short side.
         crop: side of the crops, pixels, at most `short_side`.
         num_crops: 1 for the centre; 3 for left, centre, right (top, centre, bottom of an upright video).
+        mean: of red, green, blue, in 0 to 1; what the views are normalised with when they are cut.
+        std: of red, green, blue, in 0 to 1.
     """
 
     short_side: int = 256
     crop: int = 256
     num_crops: int = 1
+    mean: tuple[float, float, float] = (0.45, 0.45, 0.45)
+    std: tuple[float, float, float] = (0.225, 0.225, 0.225)
 
     def __post_init__(self) -> None:
         if not 0 < self.crop <= self.short_side:
@@ -79,24 +84,21 @@ class EvalTransform:
         size = scaled_size(frames.shape[1], frames.shape[2], self.short_side)
         return _resize(frames.permute(0, 3, 1, 2), size)
 
-    def views(self, scaled: torch.Tensor, clips: torch.Tensor) -> torch.Tensor:
+    def views(self, scaled: torch.Tensor, clips: np.ndarray) -> Views:
         """All views, clip-major: the crops of the frames that `clips`, `int (num_clips, T)`, names.
 
         Args:
             scaled: `uint8 (N, 3, h, w)`.
-
-        Returns:
-            `uint8 (V, 3, T, crop, crop)`, in memory V T H W C as the frames are: rows are copied whole, and the network
-            gets the channels-last layout that it wants.
         """
-        frames, side = scaled.permute(0, 2, 3, 1), self.crop
-        boxes = crop_boxes(scaled.shape[-2], scaled.shape[-1], side, self.num_crops)
-        views = frames.new_empty(len(clips), len(boxes), clips.shape[1], side, side, 3)
-        for clip, places in zip(views, clips.tolist(), strict=True):
-            for view, (top, left) in zip(clip, boxes, strict=True):
-                for frame, place in zip(view, places, strict=True):
-                    frame.copy_(frames[place, top : top + side, left : left + side])
-        return views.flatten(0, 1).movedim(-1, 1)
+        boxes = np.asarray(crop_boxes(scaled.shape[-2], scaled.shape[-1], self.crop, self.num_crops))
+        return Views(
+            scaled.permute(0, 2, 3, 1),
+            clips.repeat(len(boxes), axis=0),
+            np.tile(boxes, (len(clips), 1)),
+            self.crop,
+            self.mean,
+            self.std,
+        )
 
     def crops(self, scaled: torch.Tensor) -> list[torch.Tensor]:
         """`uint8 (T, 3, h, w)` to `num_crops` of `uint8 (3, T, crop, crop)`."""

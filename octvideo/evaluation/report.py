@@ -12,7 +12,7 @@ import numpy as np
 
 from octvideo.evaluation.files import replace_file
 from octvideo.evaluation.metrics import class_accuracy, confusion_matrix, most_confused
-from octvideo.evaluation.results import class_name, top_classes
+from octvideo.evaluation.results import class_name, error_line, top_classes
 from octvideo.evaluation.scores import VideoScores
 
 NUM_PAIRS = 20
@@ -132,7 +132,7 @@ def _headline(metrics: dict[str, Any]) -> str:
 
 def _unreadable(metrics: dict[str, Any]) -> str:
     videos = metrics.get("unreadable") or []
-    rows = "".join(f"<li>{escape(v['path'])}: {escape(v['error'])}</li>" for v in videos)
+    rows = "".join(f"<li>{escape(error_line(v['path'], v['error']))}</li>" for v in videos)
     return f"<h2>{len(videos)} unreadable, not in the numbers</h2><ul>{rows}</ul>" if videos else ""
 
 

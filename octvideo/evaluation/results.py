@@ -25,6 +25,11 @@ def class_name(names: Sequence[str] | None, index: int) -> str:
     return names[index] if names else f"class {index}"
 
 
+def error_line(path: str, error: str) -> str:
+    """What is wrong with a video, its path said once: most errors begin with it."""
+    return error if error.startswith(path) else f"{path}: {error}"
+
+
 def top_classes(probabilities: np.ndarray, count: int = NUM_TOP) -> list[int]:
     """Classes by falling probability, the lower index first among equals."""
     return np.argsort(-probabilities, kind="stable")[:count].tolist()

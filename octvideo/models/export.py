@@ -6,6 +6,7 @@ The file takes one normalised clip tensor `clip`, `float32 (B, 3, T, H, W)` with
 """
 
 import copy
+import io
 import json
 import os
 from collections.abc import Callable, Mapping
@@ -44,6 +45,7 @@ def export_network(
     Raises:
         ExportError: the name ends in something else, the network cannot be traced, or the logits differ.
         ImportError: a package of the extra `export` is missing.
+        OSError: the file cannot be written; an older one is left as it was.
     """
     file = Path(file).expanduser().absolute()
     if file.suffix not in FORMATS:
@@ -63,6 +65,8 @@ def export_network(
                 f"{file}: not written, its logits differ from the network's by {difference:.2g}"
             )
         os.replace(temporary, file)
+    except OSError as error:  # a full disk's names no file
+        raise OSError(error.errno, error.strerror or str(error), str(file)) from error
     finally:
         temporary.unlink(missing_ok=True)
     return difference
@@ -84,7 +88,10 @@ def _write_pt2(network: nn.Module, clip: Tensor, file: Path, card: str) -> None:
         for node in module.graph.nodes if isinstance(module, torch.fx.GraphModule) else ():
             node.meta = {key: value for key, value in node.meta.items() if key in ("val", "tensor_meta")}
     program.example_inputs = None
-    torch.export.save(program, file, extra_files={CARD: card})
+    # By way of memory, since torch's own writer ends the process where the disk is full.
+    content = io.BytesIO()
+    torch.export.save(program, content, extra_files={CARD: card})
+    file.write_bytes(content.getbuffer())
 
 
 def _write_onnx(network: nn.Module, clip: Tensor, file: Path, card: str) -> None:

@@ -50,33 +50,48 @@ def numbers(clip):
     return ((grey - 20) / 8).round().to(torch.int64)
 
 
+def views(batch):
+    """The bytes of the views of each video of a batch, `uint8 (V, 3, T, H, W)`, by plain indexing."""
+    return [
+        torch.stack(
+            [
+                video.frames[place, top : top + video.side, left : left + video.side].permute(3, 0, 1, 2)
+                for place, (top, left) in zip(video.places, video.corners, strict=True)
+            ]
+        )
+        for video in batch["views"]
+    ]
+
+
 def test_test_views(videos):
     data = KineticsDataModule(test_csv=str(videos / "train.csv"), eval_batch_size=2, **SMALL)
     first, second = list(data.test_dataloader())
-    assert first["clip"].shape == (2, 6, 3, 4, 32, 32)
-    assert first["clip"].dtype == torch.uint8
+    assert [video.shape for video in views(first)] == [(6, 3, 4, 32, 32)] * 2
+    # Each frame once, and a video's own size.
+    assert [tuple(video.frames.shape) for video in second["views"]] == [(12, 32, 42, 3), (12, 42, 32, 3)]
+    assert {video.frames.dtype for video in second["views"]} == {torch.uint8}
     assert first["label"].tolist() == first["video"].tolist() == [0, 1]
     assert first["errors"] == second["errors"] == []
     # 25 frames hold a clip of 20 with 5 to spare: clips start at 0, 1 2/3 and 3 1/3, and their frames are 6 1/3
     # apart, rounded down; twice each for 2 crops.
     expected = [[0, 6, 12, 19]] * 2 + [[1, 8, 14, 20]] * 2 + [[3, 9, 16, 22]] * 2
-    assert numbers(first["clip"])[0].tolist() == expected
+    assert numbers(views(first)[0]).tolist() == expected
     # 60 fps: a clip of 40 of 50 frames, its frames 13 apart. 25 numbers are a cycle.
     fast = [[0, 13, 26, 39]] * 2 + [[3, 16, 29, 42]] * 2 + [[6, 19, 32, 45]] * 2
-    assert numbers(second["clip"])[1].tolist() == [[number % 25 for number in clip] for clip in fast]
+    assert numbers(views(second)[1]).tolist() == [[number % 25 for number in clip] for clip in fast]
 
 
 def test_validation_is_one_centre_view(videos):
     data = KineticsDataModule(val_csv=str(videos / "train.csv"), **SMALL)
     batches = list(data.val_dataloader())
-    assert [tuple(batch["clip"].shape) for batch in batches] == [(1, 1, 3, 4, 32, 32)] * 4
-    assert numbers(batches[0]["clip"]).tolist() == [[[2, 8, 15, 21]]]
+    assert [[tuple(video.shape) for video in views(batch)] for batch in batches] == [[(1, 3, 4, 32, 32)]] * 4
+    assert numbers(views(batches[0])[0]).tolist() == [[2, 8, 15, 21]]
 
 
 def test_repeat_first_frame(videos):
     data = KineticsDataModule(test_csv=str(videos / "train.csv"), repeat_first_frame=True, **SMALL)
-    clip = next(iter(data.test_dataloader()))["clip"]
-    assert numbers(clip)[0].tolist() == [[0] * 4] * 2 + [[1] * 4] * 2 + [[3] * 4] * 2
+    (clip,) = views(next(iter(data.test_dataloader())))
+    assert numbers(clip).tolist() == [[0] * 4] * 2 + [[1] * 4] * 2 + [[3] * 4] * 2
 
 
 def test_each_video_is_opened_once_and_each_frame_decoded_once(videos, monkeypatch):
@@ -197,12 +212,10 @@ def test_with_a_trainer(videos, tmp_path):
     for key, clip in expected.items():
         values = (clip.numpy() / 255 - mean[:, None, None, None]) / std[:, None, None, None]
         assert np.allclose(by_epoch[key].numpy(), values, atol=1e-5)
-    assert model.eval_batches[0]["clip"].shape == (1, 1, 3, 4, 32, 32)
-    # Views are normalised by the classifier, those that it is about to score.
-    views = model.eval_batches[0]["clip"]
-    assert views.dtype == torch.uint8
-    values = (views[0, 0].numpy() / 255 - mean[:, None, None, None]) / std[:, None, None, None]
-    assert np.allclose(data.normalise(views)[0, 0].numpy(), values, atol=1e-5)
+    # Views are cut and normalised by the classifier, those that it is about to score.
+    (clip,) = views(model.eval_batches[0])
+    values = (clip.numpy() / 255 - mean[:, None, None, None]) / std[:, None, None, None]
+    assert np.allclose(model.eval_batches[0]["views"][0].cut().numpy(), values, atol=1e-5)
     assert model.paths[:4] == [str(videos / f"{number}.mp4") for number in range(4)]
 
 
@@ -210,7 +223,7 @@ def test_evaluation_reports_unreadable_videos(videos, tmp_path):
     model = Recorder()
     data = KineticsDataModule(test_csv=str(videos / "bad.csv"), **SMALL)
     trainer(tmp_path).test(model, datamodule=data, verbose=False)
-    assert ["clip" in batch for batch in model.eval_batches] == [True, False, True]
+    assert ["views" in batch for batch in model.eval_batches] == [True, False, True]
     ((video, error),) = model.eval_batches[1]["errors"]
     assert video == 1
     assert error == f"{videos / 'bad.mp4'}: Invalid data found when processing input"
@@ -304,6 +317,7 @@ def test_preprocessing_is_plain(videos):
         "num_crops": 2,
         "mean": [0.45, 0.45, 0.45],
         "std": [0.225, 0.225, 0.225],
+        "colour": "RGB",
         "class_names": ["zero", "one", "two", "three"],
     }
 
@@ -340,8 +354,8 @@ def test_missing_pieces(videos):
         KineticsDataModule(train_csv=str(videos / "train.csv"), num_classes=2).setup("fit")
 
 
-@pytest.mark.parametrize("stage", ["train", "test"])
-def test_a_hung_worker_is_killed_and_its_video_named(videos, tmp_path, monkeypatch, stage):
+@pytest.mark.parametrize(("stage", "only"), [("train", None), ("test", None), ("test", [2])])
+def test_a_hung_worker_is_killed_and_its_video_named(videos, tmp_path, monkeypatch, stage, only):
     import octvideo.data.dataset as dataset
 
     def hang(path, **options):
@@ -350,9 +364,10 @@ def test_a_hung_worker_is_killed_and_its_video_named(videos, tmp_path, monkeypat
         raise VideoDecodeError(path, "not of this test")
 
     monkeypatch.setattr(dataset, "open_video", hang)
-    (videos / "hangs.csv").write_text("1.mp4 0\n")
+    (videos / "hangs.csv").write_text("1.mp4 0\n" if only is None else "0.mp4 0\n2.mp4 0\n1.mp4 0\n")
     csv = {f"{stage}_csv": str(videos / "hangs.csv")}
     data = KineticsDataModule(**csv, seconds_a_video=1, **{**SMALL, "num_workers": 1})
+    data.only = only  # of a test that goes on
     data.trainer = SimpleNamespace(
         world_size=1, global_rank=0, default_root_dir=tmp_path, strategy=None, state=SimpleNamespace(fn=stage)
     )

@@ -88,5 +88,11 @@ def test_frames_stay_on_the_gpu(clips, tmp_path, stage):
         batch = next(iter(getattr(data, f"{stage}_dataloader")()))
     except ValueError as error:
         pytest.skip(str(error))
-    assert batch["clip"].is_cuda
-    assert data.on_after_batch_transfer(batch, 0)["clip"].is_cuda
+    if stage == "test":
+        views = batch["views"][0]
+        assert views.frames.is_cuda
+        there = views._replace(frames=views.frames.cpu())
+        torch.testing.assert_close(views.cut().cpu(), there.cut())
+    else:
+        assert batch["clip"].is_cuda
+        assert data.on_after_batch_transfer(batch, 0)["clip"].is_cuda

@@ -39,9 +39,10 @@ def test_the_views_of_a_window_are_those_of_its_frames(videos):
     whole = list(data.predict_dataloader())
     data.windows = plan_windows(videos, 1.0, 0.5)
     batches = list(data.predict_dataloader())
-    assert [batch["video"].tolist() for batch in batches if "clip" in batch] == [[0], [1], [2], [3], [4]]
-    assert torch.equal(batches[0]["clip"], whole[0]["clip"])  # short: as it was
-    grey = torch.stack([batch["clip"][0, :, 2, :, -8:, :8].float().mean((-1, -2)) for batch in batches[1:5]])
+    assert [batch["video"].tolist() for batch in batches if "views" in batch] == [[0], [1], [2], [3], [4]]
+    assert torch.equal(batches[0]["views"][0].cut(), whole[0]["views"][0].cut())  # short: as it was
+    left = [views.frames[views.places, -8:, 5:13, 2] for batch in batches[1:5] for views in batch["views"]]
+    grey = torch.stack(left).float().mean((-1, -2))
     numbers = ((grey - 20) / 8).round().int()  # frame numbers, in cycles of 25
     # 30 frames hold a clip of 20 with 10 to spare: two clips start at 0 and 5, frames 19/3 apart.
     clips = torch.tensor([[0, 6, 12, 19], [5, 11, 17, 24]])

@@ -2,6 +2,9 @@
 
 import io
 import json
+import shutil
+import subprocess
+import sys
 import zipfile
 from pathlib import Path
 
@@ -62,6 +65,24 @@ def test_pt2_gives_the_networks_logits(pt2: Path) -> None:
         clip = torch.randn(size, 3, 4, 33, 33)
         with torch.no_grad():
             torch.testing.assert_close(exported(clip), network("i3d_tiny", 0.25)(clip), rtol=1e-4, atol=1e-5)
+
+
+def test_a_full_disk_leaves_the_file_before(pt2: Path, tmp_path) -> None:
+    out = shutil.copy(pt2, tmp_path / "net.pt2")
+    limit = (
+        pt2.stat().st_size // 2
+    )  # files may not grow further, which programs meet as they meet a full disk
+    code = (
+        "import resource; from tests.models.test_export import *; "
+        f"resource.setrlimit(resource.RLIMIT_FSIZE, ({limit}, resource.RLIM_INFINITY)); "
+        f"export_network(create_model('i3d_tiny'), {str(out)!r}, input_shape=(4, 32, 32), card={{}})"
+    )
+    run = subprocess.run(
+        [sys.executable, "-c", code], capture_output=True, text=True, cwd=Path(__file__).parents[2]
+    )
+    assert run.stderr.splitlines()[-1] == f"OSError: [Errno 27] File too large: '{out}'"
+    assert Path(out).read_bytes() == pt2.read_bytes()
+    assert [file.name for file in tmp_path.iterdir()] == ["net.pt2"]
 
 
 def test_refusals(tmp_path) -> None:

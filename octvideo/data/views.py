@@ -1,0 +1,77 @@
+"""The views of a video: its frames once, and where each view lies in them.
+
+Thirty views share most of their pixels. At 32 x 2 they are two to three times the frames that they lie in, and ten
+times as floats; so the frames travel, from the worker and to the device, and views are cut out of them there, as many
+at a time as the network takes.
+
+Shapes: N frames, h x w their scaled size; V views, clip-major: view = clip * num_crops + crop; T frames of a view.
+"""
+
+from collections.abc import Iterator
+from typing import NamedTuple
+
+import numpy as np
+import torch
+
+
+class Views(NamedTuple):
+    """All views of one video. A tuple, so that loaders pin and trainers move the frames in it.
+
+    Attributes:
+        frames: `uint8 (N, h, w, 3)`, each frame that a view takes, once.
+        places: `int (V, T)`, where in `frames` the frames of each view are; on the host, as the corners are.
+        corners: `int (V, 2)`, top and left of each view.
+        side: height and width of the views, pixels.
+        mean: of red, green, blue, in 0 to 1.
+        std: of red, green, blue, in 0 to 1.
+    """
+
+    frames: torch.Tensor
+    places: np.ndarray
+    corners: np.ndarray
+    side: int
+    mean: tuple[float, float, float]
+    std: tuple[float, float, float]
+
+    @property
+    def num_views(self) -> int:
+        return len(self.places)
+
+    def batches(self, size: int) -> Iterator[torch.Tensor]:
+        """The views in order, `size` at a time, as the network takes them.
+
+        Args:
+            size: views at a time; the last ones may be fewer.
+
+        Yields:
+            `float32 (size, 3, T, side, side)` of mean 0 and variance 1, on the frames' device, channels last in memory
+            as the frames are. The next ones overwrite it: fresh memory costs the CPU three times the work on it.
+        """
+        side, device = self.side, self.frames.device
+        room = torch.empty(
+            min(size, self.num_views),
+            self.places.shape[1],
+            side,
+            side * 3,
+            dtype=torch.float32,
+            device=device,
+        )
+        # A row of pixels each, so that sums run over whole rows and not over three numbers.
+        mean, std = (
+            torch.tensor(colours, dtype=torch.float32, device=device).mul(255).repeat(side)
+            for colours in (self.mean, self.std)
+        )
+        rows = self.frames.flatten(2)  # (N, h, w * 3)
+        for first in range(0, self.num_views, size):
+            views = room[: self.num_views - first]
+            for view, places, (top, left) in zip(
+                views, self.places[first:].tolist(), self.corners[first:].tolist(), strict=False
+            ):
+                box = rows[:, top : top + side, 3 * left : 3 * (left + side)]
+                for frame, place in zip(view, places, strict=True):
+                    torch.sub(box[place], mean, out=frame).div_(std)
+            yield views.unflatten(-1, (side, 3)).movedim(-1, 1)
+
+    def cut(self) -> torch.Tensor:
+        """All views at once, as `batches` gives them."""
+        return next(self.batches(self.num_views))
