@@ -31,6 +31,7 @@ class VideoClassifier(TrainedModule):
         name: a model of `octvideo models`.
         alpha: the octave ratio, 0 (dense) to 1; any value runs the same weights.
         num_classes: the number of classes.
+        channel_multiple: what the numbers of low channels are rounded to, as in `create_model`.
         optimizer: "sgd" or "adamw".
         lr: the learning rate at its peak, for the batch in use or, if `lr_batch_size` is given, for that one.
         lr_batch_size: clips of a step that `lr` belongs to; for another global batch (clips a process x processes x
@@ -75,6 +76,7 @@ class VideoClassifier(TrainedModule):
         alpha: float = 0.0,
         num_classes: int = 400,
         *,
+        channel_multiple: int = 1,
         optimizer: str = "sgd",
         lr: float = 0.1,
         lr_batch_size: int | None = None,
@@ -114,9 +116,10 @@ class VideoClassifier(TrainedModule):
         self.name = name
         self.alpha = alpha
         self.num_classes = num_classes
+        self.channel_multiple = channel_multiple
         self.view_batch_size = view_batch_size
         # Channels last is the layout of the fast 3D kernels, on the CPU as on the GPU.
-        network = create_model(name, alpha=alpha, num_classes=num_classes)
+        network = create_model(name, alpha=alpha, num_classes=num_classes, channel_multiple=channel_multiple)
         self.network = network.to(memory_format=torch.channels_last_3d)  # type: ignore[call-overload]
         if not zero_init_norms:
             unset_zero_init(self.network)

@@ -208,6 +208,7 @@ def test_a_loss_that_is_no_number_names_its_videos(tmp_path) -> None:
         ({"checkpoint": "a", "image_checkpoint": "b"}, "image_checkpoint is b, allowed: none with"),
         ({"view_batch_size": 0}, "view_batch_size is 0, allowed: 1 or more"),
         ({"alpha": 1.5}, "alpha is 1.5"),
+        ({"channel_multiple": 0}, "channel_multiple is 0"),
         ({"num_classes": 0}, "num_classes is 0"),
         ({"name": "nothing"}, "nothing"),
     ],
@@ -362,6 +363,18 @@ def test_checkpoint_is_plain_and_carries_its_card(checkpoint: Path) -> None:
     module = load_classifier(checkpoint)
     assert module.card["class_names"] == ["a", "b", "c"]
     assert not module.training
+
+
+def test_rounded_groups_run_the_same_weights(checkpoint: Path) -> None:
+    paper = load_classifier(checkpoint, alpha=0.125)
+    rounded = load_classifier(checkpoint, alpha=0.125, channel_multiple=16)
+    assert rounded.hparams["channel_multiple"] == 16
+    low = [
+        len(classifier.network.get_submodule("blocks.1.res_blocks.0.branch2.conv_c").out_split.low)
+        for classifier in (paper, rounded)
+    ]
+    assert low == [8, 16]  # of 64
+    assert paper.state_dict().keys() == rounded.state_dict().keys()
 
 
 def test_other_alpha_runs_the_same_weights(checkpoint: Path) -> None:

@@ -138,13 +138,14 @@ def test_settings_come_out_of_the_checkpoint(run: Path, dataset: Path, tmp_path,
     assert metrics["model_card"]["class_names"] == ["left", "right"]
 
     capsys.readouterr()
-    assert main(["test", *options, "--model.alpha=0.5", "--data.num_clips=1"]) == 0
+    rounded = ["--model.alpha=0.5", "--model.channel_multiple=16"]
+    assert main(["test", *options, *rounded, "--data.num_clips=1"]) == 0
     shown = capsys.readouterr().out
     assert "note: model.alpha is 0.5, the checkpoint's is 0.0" in shown
     assert "note: data.num_clips is 1, the checkpoint's is 2" in shown
     assert "quick" in shown  # one view is said to be one
     metrics = json.loads((folder / "metrics.json").read_text())
-    assert metrics["alpha"] == 0.5
+    assert (metrics["alpha"], metrics["channel_multiple"]) == (0.5, 16)
     assert metrics["gflops"] < metrics["dense_gflops"]
 
 

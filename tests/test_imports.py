@@ -13,7 +13,7 @@ PACKAGE = Path(__file__).parents[1] / "octvideo"
 ALLOWED = {
     "layers": set(),
     "models": {"layers"},
-    "data": set(),
+    "data": {"heap"},
     "evaluation": set(),
     "viz": {"layers", "models", "data", "evaluation"},
     "training": set(),

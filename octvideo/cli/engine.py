@@ -26,6 +26,7 @@ from octvideo.cli.run_folder import RunLogger, tensorboard
 from octvideo.data import KineticsDataModule, read_class_list
 from octvideo.data.windows import Window, plan_windows
 from octvideo.evaluation.partial import PartialScores, fingerprint
+from octvideo.heap import keep_freed_memory
 from octvideo.models import MODELS, kinetics400_names, model_card
 from octvideo.models.card import REORDERED, card_of, class_order, reorder_classes
 from octvideo.models.checkpoints import CheckpointError, LoadReport, read_checkpoint
@@ -193,7 +194,8 @@ class EngineCLI(LightningCLI):
         """The card of an exported network says what it is and what it takes; options can't change the former."""
         self.exported, self.checkpoint_card = load_exported(section.exported)
         self.exported_file = Path(section.exported).expanduser().absolute()
-        for key in ("name", "alpha", "num_classes"):
+        self.checkpoint_card.setdefault("channel_multiple", 1)  # files from before it was an option
+        for key in ("name", "alpha", "channel_multiple", "num_classes"):
             if self._is_given(f"model.{key}") and section.model[key] != self.checkpoint_card[key]:
                 theirs = self.checkpoint_card[key]
                 raise UsageError(
@@ -257,7 +259,10 @@ class EngineCLI(LightningCLI):
     def _instantiate_trainer(self, config: dict[str, Any], callbacks: list[Callback]) -> Trainer:
         if self.subcommand != "fit":  # checkpoints are kept while training only
             callbacks = [callback for callback in callbacks if not isinstance(callback, RunCheckpoint)]
-        return super()._instantiate_trainer(config, callbacks)
+        trainer = super()._instantiate_trainer(config, callbacks)
+        if trainer.strategy.root_device.type == "cpu":
+            keep_freed_memory()
+        return trainer
 
     def _prepare_subcommand_kwargs(self, subcommand: str) -> dict[str, Any]:
         kwargs = super()._prepare_subcommand_kwargs(subcommand)
@@ -367,7 +372,12 @@ class EngineCLI(LightningCLI):
                 "repeat_first_frame": data.repeat_first_frame,
                 "decoder": data.decoder,
             },
-            "model": [self.model.name, self.model.alpha, str(self.trainer.precision)],
+            "model": [
+                self.model.name,
+                self.model.alpha,
+                self.model.channel_multiple,
+                str(self.trainer.precision),
+            ],
         }
         self.model.partial = PartialScores(
             self.run_folder, fingerprint(file, settings), self.model.num_classes
@@ -409,7 +419,7 @@ class EngineCLI(LightningCLI):
 
 
 # Settings that change a result; a different value than the checkpoint's is worth a line.
-_CHANGES_RESULT = {"name", "alpha", "num_classes", *CARD_TO_DATA}
+_CHANGES_RESULT = {"name", "alpha", "channel_multiple", "num_classes", *CARD_TO_DATA}
 
 
 def _as_list(value: Any) -> list[Any]:

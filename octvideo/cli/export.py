@@ -22,6 +22,12 @@ def export_command(args: list[str]) -> int:
         "--model.alpha", dest="alpha", type=float, help="octave ratio, the checkpoint's by default"
     )
     parser.add_argument(
+        "--model.channel_multiple",
+        dest="channel_multiple",
+        type=int,
+        help="what numbers of low channels are rounded to, the checkpoint's by default",
+    )
+    parser.add_argument(
         "--model.num_classes", dest="num_classes", type=int, help="400 where CKPT does not say it"
     )
     parser.add_argument("--crop", type=int, help="height and width of the clips, those of testing by default")
@@ -44,6 +50,10 @@ def export_command(args: list[str]) -> int:
     return 0
 
 
+# What makes a network, beside its weights.
+_MADE_OF = ("name", "alpha", "channel_multiple", "num_classes")
+
+
 def _network(options: argparse.Namespace) -> tuple[Any, dict[str, Any]]:
     """The network of the command line and its model card."""
     import octvideo
@@ -52,17 +62,16 @@ def _network(options: argparse.Namespace) -> tuple[Any, dict[str, Any]]:
     from octvideo.models.checkpoints import read_checkpoint
 
     stored = read_checkpoint(options.checkpoint).get("hyper_parameters")
-    given = {
-        k: getattr(options, k) for k in ("name", "alpha", "num_classes") if getattr(options, k) is not None
-    }
+    given = {k: getattr(options, k) for k in _MADE_OF if getattr(options, k) is not None}
     if isinstance(stored, dict) and "name" in stored:
         classifier = load_classifier(options.checkpoint, **given)
-        settings = {k: getattr(classifier, k) for k in ("name", "alpha", "num_classes")}
+        settings = {k: getattr(classifier, k) for k in _MADE_OF}
         card = {**get_spec(classifier.name).recipe, **classifier.card}
         return classifier.network, {**settings, **card, "version": octvideo.__version__}
     if "name" not in given:
         file = Path(options.checkpoint).absolute()
         raise UsageError(f"{file} does not say what it is of: --model.name, one of {', '.join(MODELS)}")
-    settings = {"alpha": 0.0, "num_classes": 400, **given}
+    settings = {"alpha": 0.0, "channel_multiple": 1, "num_classes": 400, **given}
     network = create_model(**settings, checkpoint=options.checkpoint)
-    return network, {**settings, **model_card(**settings), "version": octvideo.__version__}
+    card = model_card(settings["name"], alpha=settings["alpha"], num_classes=settings["num_classes"])
+    return network, {**settings, **card, "version": octvideo.__version__}

@@ -29,7 +29,12 @@ def cost(classifier: VideoClassifier, num_frames: int, crop: int) -> dict[str, A
 
     def built(alpha: float) -> nn.Module:
         with torch.device("meta"):  # shapes only
-            return create_model(classifier.name, alpha=alpha, num_classes=classifier.num_classes)
+            return create_model(
+                classifier.name,
+                alpha=alpha,
+                num_classes=classifier.num_classes,
+                channel_multiple=classifier.channel_multiple,
+            )
 
     if next(network.parameters(), None) is None:  # an exported one, whose layers can't be seen
         network = built(classifier.alpha)
@@ -100,6 +105,7 @@ def after_test(
     extra = {
         "name": classifier.name,
         "alpha": classifier.alpha,
+        "channel_multiple": classifier.channel_multiple,
         "num_classes": classifier.num_classes,
         "repeat_first_frame": data.repeat_first_frame,
         **cost(classifier, card["num_frames"], card["test_crop"]),

@@ -15,6 +15,7 @@ from torch.utils.data import BatchSampler, DataLoader, Dataset, Sampler
 
 from octvideo.data.decode import VideoDecodeError
 from octvideo.data.watchdog import killed
+from octvideo.heap import return_freed_memory
 
 Collate = Callable[[list[Any]], Any]
 
@@ -149,7 +150,7 @@ def make_loader(
         num_workers=workers,
         persistent_workers=workers > 0,
         pin_memory=torch.cuda.is_available(),
-        worker_init_fn=_one_thread,
+        worker_init_fn=_settle,
     )
 
 
@@ -160,6 +161,7 @@ def _num_cpus() -> int:
     return os.cpu_count() or 1
 
 
-def _one_thread(worker: int) -> None:
-    """Decoding processes share the cores; with more threads each they slow one another down."""
+def _settle(worker: int) -> None:
+    """Decoding processes share the cores, and slow one another down with more threads each; they share memory, too."""
     torch.set_num_threads(1)
+    return_freed_memory()

@@ -135,6 +135,8 @@ def create_model(
     """
     if num_classes < 1:
         raise ValueError(f"num_classes is {num_classes}; it must be at least 1")
+    if channel_multiple < 1:
+        raise ValueError(f"channel_multiple is {channel_multiple}; it must be at least 1")
     model = get_spec(name).build(num_classes)
     try:
         model = octavize(model, alpha, channel_multiple=channel_multiple) if alpha else model
