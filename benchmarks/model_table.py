@@ -33,9 +33,30 @@ def table(report: dict[str, Any]) -> str:
     return "\n".join(lines)
 
 
+def profile_table(report: dict[str, Any]) -> str:
+    """Where the time goes, in ms under the profiler: a line a setting and kind of operation. Markdown, or nothing."""
+    rows = [row for row in report["rows"] if row.get("profile") and row["layer"] == "fast"]
+    if not rows:
+        return ""
+    alphas = sorted({row["alpha"] for row in rows})
+    lines = [
+        "| ms | " + " | ".join("dense" if alpha == 0 else f"alpha {alpha:g}" for alpha in alphas) + " |",
+        "|---" * (len(alphas) + 1) + "|",
+    ]
+    for key in dict.fromkeys((r["task"], r["mode"], r["precision"]) for r in rows):
+        own = {r["alpha"]: r["profile"] for r in rows if (r["task"], r["mode"], r["precision"]) == key}
+        for kind in own[0.0]:
+            values = [1000 * own[alpha][kind] for alpha in alphas]
+            if max(values) > 0:
+                cells = " | ".join(f"{value:.0f}" for value in values)
+                lines.append(f"| {', '.join(key)}: {kind} | {cells} |")
+    return "\n".join(lines)
+
+
 if __name__ == "__main__":
     for path in sys.argv[1:]:
         report = json.loads(Path(path).read_text())
         size = "x".join(map(str, report["input"]))
         print(f"{report['model']}, {size}, {report['date']}, {report['device']}, {report['versions']}\n")
         print(table(report), end="\n\n")
+        print(profile_table(report), end="\n\n")

@@ -9,8 +9,8 @@ from torch.profiler import ProfilerActivity, profile
 
 # The first kind with a part of an operation's name has it. Names are torch's on the CPU, kernels' on a GPU.
 _KINDS: tuple[tuple[str, tuple[str, ...]], ...] = (
-    ("norm", ("batch_norm",)),
     ("fused by the compiler", ("cpp_fused", "triton_")),
+    ("norm", ("batch_norm",)),
     ("convolution", ("conv", "gemm", "xmma", "cutlass", "wgrad", "dgrad", "mkl_linear", "addmm", "aten::mm")),
     ("pooling", ("pool",)),
     ("copies", ("copy", "cat", "clone", "fill", "zero", "memcpy", "memset")),

@@ -1,6 +1,7 @@
 """`octvideo bench model`, `octvideo bench decode` and `octvideo bench data`."""
 
 import argparse
+import itertools
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any
@@ -208,10 +209,10 @@ def _model(args: list[str]) -> int:
         "time, FLOPs and memory as ratios to the dense network (alpha 0), run the same way in the same rounds"
     )
     if options.profile:
-        for kind in kinds:
-            console.print(
-                _profile_table([row for row in rows if (row.task, row.mode, row.precision) == kind])
-            )
+        for kind, layer in itertools.product(kinds, ("fast", "plain")):
+            own = [row for row in rows if (row.task, row.mode, row.precision, row.layer) == (*kind, layer)]
+            if own:
+                console.print(_profile_table(own))
     if options.out:
         for path in write(options.out, setting, rows):
             console.print(f"wrote {path.resolve()}", soft_wrap=True, highlight=False)
@@ -220,14 +221,13 @@ def _model(args: list[str]) -> int:
 
 def _profile_table(rows: list[Any]) -> Table:
     """Milliseconds by kind of operation, a column a network."""
-    first = rows[0]
-    table = Table(
-        title=f"{first.task}, {first.mode}, {first.precision}: ms under the profiler", box=SIMPLE_HEAD
-    )
-    table.add_column("")
+    setting = ", ".join((rows[0].task, rows[0].mode, rows[0].precision))
+    layer = ", plain layer" if rows[0].layer == "plain" else ""
+    table = Table(title=f"{setting}{layer}: ms under the profiler", box=SIMPLE_HEAD)
+    table.add_column("", no_wrap=True)
     for row in rows:
-        table.add_column(f"{'plain ' if row.layer == 'plain' else ''}alpha {row.alpha:g}", justify="right")
-    for kind in first.profile:
+        table.add_column(f"alpha {row.alpha:g}", justify="right", no_wrap=True)
+    for kind in rows[0].profile:
         if any(row.profile[kind] > 0 for row in rows):
             table.add_row(kind, *(f"{1000 * row.profile[kind]:.1f}" for row in rows))
     table.add_row("all", *(f"{1000 * sum(row.profile.values()):.1f}" for row in rows))

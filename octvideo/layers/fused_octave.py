@@ -122,8 +122,8 @@ class FusedOctaveConv(nn.Module):
             return high_out, behind(cast(Tensor, to_low), other_low, self.relu[1])
         into, is_own = other_low, self.overwrites[1]
         if to_low is not None:
-            is_own, mine = True, is_own
-            into = _dense(to_low) if into is None else into.add_(to_low) if mine else to_low + into
+            into = _dense(to_low) if into is None else into.add_(to_low) if is_own else to_low + into
+            is_own = True
         low_out = self.high_to_low.convolve(self._pooled(high), into, relu=self.relu[1], overwrite=is_own)
         return high_out, low_out
 

@@ -78,12 +78,7 @@ class _Convolution(torch.autograd.Function):
         high, low, weight = ctx.saved_tensors
         paths: Paths = ctx.paths
         _, wants_high, wants_low, wants_weight, wants_bias, _ = ctx.needs_input_grad
-        weight_grad = None
-        if wants_weight:
-            covered = sum(_area(weight, *block) for block in paths.blocks.values())
-            weight_grad = (
-                torch.empty_like if covered == weight.shape[0] * weight.shape[1] else torch.zeros_like
-            )(weight)
+        weight_grad = torch.zeros_like(weight) if wants_weight else None
 
         def back(path: Path, grad: Tensor, x: Tensor, wants_x: bool) -> Tensor | None:
             rows, columns = paths.blocks[path]
@@ -107,11 +102,8 @@ class _Convolution(torch.autograd.Function):
                     high_grad = _spread_into(high_grad, pooled_grad, high)
         bias_grad = None
         if wants_bias:
-            parts = [to_high, to_low]
-            bias_grad = torch.cat(
-                [part.transpose(0, 1).flatten(1).sum(1) for part in parts if part is not None]
-            )
-            bias_grad = bias_grad.to(weight.dtype)
+            parts = [part for part in (to_high, to_low) if part is not None]
+            bias_grad = torch.cat([part.transpose(0, 1).flatten(1).sum(1) for part in parts]).to(weight.dtype)
         return None, _as(high_grad, high), _as(low_grad, low), weight_grad, bias_grad, None
 
 
@@ -166,10 +158,6 @@ def _spread_into(grad: Tensor | None, averages_grad: Tensor, x: Tensor) -> Tenso
     """``grad`` and a quarter of the averages' gradient at each of their four pixels."""
     grad = torch.zeros_like(x, dtype=averages_grad.dtype) if grad is None else grad
     return add_upsampled_(grad, averages_grad.mul_(0.25))
-
-
-def _area(weight: Tensor, rows: slice, columns: slice) -> int:
-    return len(range(*rows.indices(weight.shape[0]))) * len(range(*columns.indices(weight.shape[1])))
 
 
 def _as(grad: Tensor | None, x: Tensor | None) -> Tensor | None:

@@ -27,9 +27,8 @@ def downsample(x: Tensor) -> Tensor:
 
 
 def _average(x: Tensor) -> Tensor:
-    if (
-        _is_compiling()
-    ):  # sums of slices, which the compiler makes again for the gradient instead of keeping them
+    if _is_compiling():
+        # Sums of slices: the compiler's own averages of bfloat16 took five times as long in compiled networks.
         rows = x[..., ::2, :] + x[..., 1::2, :]
         return (rows[..., ::2] + rows[..., 1::2]) * 0.25
     return per_image(lambda y: F.avg_pool2d(y, 2), x)
