@@ -57,10 +57,8 @@ class Views(NamedTuple):
             device=device,
         )
         # A row of pixels each, so that sums run over whole rows and not over three numbers.
-        mean, std = (
-            torch.tensor(colours, dtype=torch.float32, device=device).mul(255).repeat(side)
-            for colours in (self.mean, self.std)
-        )
+        mean, std = (torch.tensor(colours, dtype=torch.float64).mul(255) for colours in (self.mean, self.std))
+        scale, shift = (row.float().repeat(side).to(device) for row in (1 / std, -mean / std))
         rows = self.frames.flatten(2)  # (N, h, w * 3)
         for first in range(0, self.num_views, size):
             views = room[: self.num_views - first]
@@ -69,7 +67,7 @@ class Views(NamedTuple):
             ):
                 box = rows[:, top : top + side, 3 * left : 3 * (left + side)]
                 for frame, place in zip(view, places, strict=True):
-                    torch.sub(box[place], mean, out=frame).div_(std)
+                    torch.addcmul(shift, frame.copy_(box[place]), scale, out=frame)
             yield views.unflatten(-1, (side, 3)).movedim(-1, 1)
 
     def cut(self) -> torch.Tensor:
