@@ -1,7 +1,7 @@
 """The C library's heap: memory that a network frees is kept for its next tensors.
 
 glibc takes every tensor above 32 MB from the kernel anew, and gives the end of its heap back when it is free. The
-kernel fills each page with zeros when it is touched first, which costs a CPU network up to a fifth of its time.
+kernel fills each page with zeros when it is touched first, which a CPU network waits for.
 Source: mallopt(3).
 """
 

@@ -132,5 +132,5 @@ def behind(y: Tensor, other: Tensor | None, relu: bool) -> Tensor:
         y = y if other is None else y + other
         return F.relu(y) if relu else y
     if other is not None:
-        y = y.add_(other)
+        y = y.add_(other) if torch.broadcast_shapes(y.shape, other.shape) == y.shape else y + other
     return y.relu_() if relu else y

@@ -161,7 +161,7 @@ def _path(layer: OctaveConv2d | OctaveConv3d, out: str, into: str, stride: int) 
         (*layer.stride[:-2], stride, stride),
         cast(tuple[int, ...], layer.padding),
         layer.dilation,
-        len(getattr(layer.in_split, into)) if layer.depthwise else layer.groups,
+        layer._groups(into),
     )
 
 

@@ -53,6 +53,13 @@ def test_convolution_addition_and_relu(conv, relu, dtype):
             assert other is None or torch.equal(other, before)
 
 
+def test_what_is_added_may_be_larger():
+    layer = fused(CONVS[3])
+    x, other = torch.randn(1, 6, 1, 1, 1), torch.randn(1, 16, 2, 4, 4)
+    with torch.no_grad():
+        torch.testing.assert_close(layer(x, other), CONVS[3](x) + other)
+
+
 def test_a_gradient_passes():
     layer = fused(CONVS[0])
     x = torch.randn(1, 6, 2, 8, 8, requires_grad=True)
