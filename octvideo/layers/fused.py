@@ -9,6 +9,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from octvideo.kernels.convolve import SumOfConvolutions, is_supported
 from octvideo.layers.flat import flat_kind, flat_sizes
 from octvideo.layers.images import as_clip, as_images
 from octvideo.layers.resample import needs_gradient
@@ -78,11 +79,29 @@ class FusedConv(nn.Module):
         self, x: Tensor, other: Tensor | None = None, *, relu: bool = False, overwrite: bool = False
     ) -> Tensor:
         """``relu(conv(x) + other)`` for ``other`` of the output's shape, whose memory ``overwrite`` gives up."""
+        if runs_own_kernel(x) and self.has_own_kernel():
+            return self._own(x, other, relu, overwrite)
         kind = flat_kind(x, self.weight.shape, self.stride, self.padding)
         if kind is None:
             return self._run(x, other, relu, overwrite, None)
         images = None if other is None else as_images(other, kind)
         return as_clip(self._run(as_images(x, kind), images, relu, overwrite, kind), kind, x)
+
+    def has_own_kernel(self) -> bool:
+        """Whether a kernel of ours does this convolution on this machine's processor, for the weight's type."""
+        return is_supported(self.weight, self.stride, self.padding, self.dilation, self.groups)
+
+    def _own(self, x: Tensor, other: Tensor | None, relu: bool, overwrite: bool) -> Tensor:
+        kernel = self._packed.get(self.weight.dtype)
+        if kernel is None:
+            as_clip = self.weight if self.weight.dim() == 5 else self.weight.unsqueeze(2)
+            stride, padding = (1, *self.stride)[-3:], (0, *self.padding)[-3:]
+            kernel = SumOfConvolutions([as_clip], self.bias, stride, padding)
+            self._packed = {self.weight.dtype: kernel}
+        if x.dim() == 5:
+            return kernel([x], other, relu=relu, overwrite=overwrite)[0]
+        others = None if other is None else other.unsqueeze(2)
+        return kernel([x.unsqueeze(2)], others, relu=relu, overwrite=overwrite)[0].squeeze(2)
 
     def _run(self, x: Tensor, other: Tensor | None, relu: bool, overwrite: bool, kind: str | None) -> Tensor:
         if self._has_kernel(x):
@@ -123,6 +142,11 @@ class FusedConv(nn.Module):
 
     def __getstate__(self) -> dict[str, Any]:
         return {**self.__dict__, "_packed": {}}  # oneDNN's layout cannot be copied or saved
+
+
+def runs_own_kernel(x: Tensor) -> bool:
+    """Whether a kernel of ours may take this input: it knows no gradient."""
+    return x.device.type == "cpu" and not torch.compiler.is_compiling() and not needs_gradient(x)
 
 
 def behind(y: Tensor, other: Tensor | None, relu: bool) -> Tensor:

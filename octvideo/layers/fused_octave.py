@@ -10,7 +10,8 @@ import torch
 from torch import Tensor, nn
 
 from octvideo.layers.conv import OctaveConv2d, OctaveConv3d
-from octvideo.layers.fused import FusedConv, behind
+from octvideo.layers.fused import FusedConv, behind, runs_own_kernel
+from octvideo.layers.octave_sums import OctaveSums
 from octvideo.layers.resample import add_upsampled, add_upsampled_, downsample, needs_gradient, upsample
 
 
@@ -35,6 +36,7 @@ class FusedOctaveConv(nn.Module):
         self.resample_up = layer.resample_up
         self.relu = [False] * len(self.out_channels)
         self.overwrites = [False] * len(self.out_channels)
+        self._own: dict[torch.dtype, OctaveSums | None] = {}
         # One convolution gives both outputs of the low input: they are of one size.
         both = layer.gives_both and bool(layer.in_split.low)
         # Likewise of the high input, its low output pooled behind (pooling commutes with kernels of one pixel), where
@@ -69,8 +71,12 @@ class FusedOctaveConv(nn.Module):
         """Shapes as for ``OctaveConv3d``; ``other_high`` and ``other_low`` are added to its outputs."""
         if self.stride == 2 and self.pools:
             high = downsample(high)
-        to_high, to_low = self._from_low(low)
         others = (other_high, other_low)[: len(self.out_channels)]
+        own = self._own_sums() if runs_own_kernel(high) and high.dim() == 5 else None
+        if own is not None and self._fits(high, *others):
+            outputs = own(high, low, others, self.relu, self.overwrites)
+            return tuple(outputs) if self.out_channels[1:] else outputs[0]
+        to_high, to_low = self._from_low(low)
         by_operations = torch.compiler.is_compiling() or needs_gradient(high)
         if self.high_to_both is None and not by_operations and self._fits(high, *others):
             return self._fused(high, to_high, to_low, other_high, other_low)
@@ -82,11 +88,36 @@ class FusedOctaveConv(nn.Module):
         """Whether what is added has the outputs' shapes, and does not broadcast."""
         if other_high is None and other_low is None:
             return True
-        batch, channels, *time, height, width = cast(FusedConv, self.high_to_high).out_shape(high)
+        batch, _, *time, height, width = cast(FusedConv, self.high_to_both or self.high_to_high).out_shape(high)
+        channels = self.out_channels[0]
         low = (batch, self.out_channels[-1], *time, (height + 1) // 2, (width + 1) // 2)
         return (other_high is None or other_high.shape == (batch, channels, *time, height, width)) and (
             other_low is None or other_low.shape == low
         )
+
+    def _own_sums(self) -> OctaveSums | None:
+        """The layer in kernels of ours, for the weights' type; None where it has none on this machine's processor."""
+        dtype = next(self.buffers()).dtype
+        if dtype not in self._own:
+            convs = [module for module in self.children() if isinstance(module, FusedConv)]
+            fits = self.pools and self.resample_up == "nearest" and all(c.has_own_kernel() for c in convs)
+            self._own = {dtype: self._make_sums() if fits else None}
+        return self._own[dtype]
+
+    def _make_sums(self) -> OctaveSums:
+        names = ("high", "low")[: len(self.out_channels)]
+        weights: dict[tuple[str, str], Tensor] = {}
+        biases: dict[str, Tensor | None] = dict.fromkeys(names)
+        for into, both in (("high", self.high_to_both), ("low", self.low_to_both)):
+            for i, out in enumerate(names):
+                conv = both or getattr(self, f"{into}_to_{out}")
+                if conv is not None:
+                    rows = slice(None) if both is None else slice(*((0, self.out_channels[0]), (self.out_channels[0], None))[i])
+                    weights[out, into] = conv.weight[rows]
+                    if conv.bias is not None:
+                        biases[out] = conv.bias[rows]
+        high = self.high_to_both or self.high_to_high
+        return OctaveSums(weights, biases, high.stride[0], high.padding, self.stride == 2)
 
     def _sums(self, high: Tensor, to_high: Tensor | None, to_low: Tensor | None) -> list[Tensor]:
         """The outputs, by operations of their own, which torch.compile makes one of."""

@@ -1,0 +1,1 @@
+"""Kernels of our own for CPUs, compiled where they are first used."""

@@ -1,0 +1,83 @@
+"""Compiling the kernels: once for a machine, where they are first used."""
+
+import ctypes
+import functools
+import hashlib
+import os
+import shutil
+import subprocess
+import tempfile
+from pathlib import Path
+
+import torch
+
+_SOURCES = Path(__file__).parent
+_FLAGS = ("-O3", "-std=c++17", "-shared", "-fPIC", "-fopenmp", "-mfma", "-mavx512f", "-mavx512bw", "-mavx512vl", "-mavx512dq")  # fmt: skip
+_NUMBERS = {torch.float32: ("Float32", ()), torch.bfloat16: ("BFloat16", ("-mavx512bf16",))}
+
+
+class KernelBuildError(RuntimeError):
+    """The compiler did not take the kernels: its command and what it said."""
+
+
+@functools.cache
+def missing(dtype: torch.dtype) -> str | None:
+    """Why the kernels for such numbers cannot run here; None where they can.
+
+    They are written for AVX-512, bfloat16 for its instructions on that type. Processors with AMX multiply bfloat16
+    faster than these. ``ATEN_CPU_CAPABILITY=avx2``, torch's own switch, turns them off.
+    """
+    cpu = torch.cpu.get_capabilities()
+    has = lambda *names: all(cpu.get(name) for name in names)  # noqa: E731
+    if dtype not in _NUMBERS:
+        return f"there are none for {dtype}"
+    if torch.backends.cpu.get_cpu_capability() != "AVX512" or not has(
+        "avx512_f", "avx512_bw", "avx512_vl", "avx512_dq"
+    ):
+        return "the processor has no AVX-512"
+    if dtype == torch.bfloat16 and not has("avx512_bf16"):
+        return "the processor has no AVX-512 for bfloat16"
+    if dtype == torch.bfloat16 and has("amx_bf16"):
+        return "oneDNN is faster on a processor with AMX"
+    if _compiler() is None:
+        return "there is no g++ to compile them"
+    return None
+
+
+@functools.cache
+def library(name: str, dtype: torch.dtype) -> ctypes.CDLL:
+    """The functions of ``name.cpp`` for such numbers, compiled where that was not done yet (seconds).
+
+    Raises:
+        KernelBuildError: the compiler refused.
+    """
+    number, flags = _NUMBERS[dtype]
+    compiler = _compiler()
+    assert compiler is not None
+    command = [compiler, *_FLAGS, *flags, f"-DNUMBER={number}"]
+    sources = [_SOURCES / "vectors.h", _SOURCES / f"{name}.cpp"]
+    digest = hashlib.sha256("\n".join([*command, *(s.read_text() for s in sources)]).encode())
+    file = cache_folder() / f"{name}_{number.lower()}_{digest.hexdigest()[:16]}.so"
+    if not file.exists():
+        _compile([*command, str(sources[-1])], file)
+    return ctypes.CDLL(str(file))
+
+
+def cache_folder() -> Path:
+    """``$XDG_CACHE_HOME/octvideo``, ``~/.cache/octvideo`` where that is not set."""
+    return Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "octvideo"
+
+
+def _compiler() -> str | None:
+    return shutil.which(os.environ.get("CXX") or "g++")
+
+
+def _compile(command: list[str], file: Path) -> None:
+    """Under another name first: several processes may do this at once."""
+    file.parent.mkdir(parents=True, exist_ok=True)
+    with tempfile.TemporaryDirectory(dir=file.parent) as folder:
+        made = Path(folder, file.name)
+        run = subprocess.run([*command, "-o", str(made)], capture_output=True, text=True)
+        if run.returncode:
+            raise KernelBuildError(f"{' '.join(command)} failed:\n{run.stderr.strip()}")
+        made.replace(file)

@@ -1,0 +1,153 @@
+"""Sums of convolutions with what is behind them, in one pass, on the CPU.
+
+B batch, C channels, T frames, H height, W width.
+"""
+
+import ctypes
+from collections.abc import Sequence
+
+import torch
+from torch import Tensor
+
+from octvideo.kernels.build import library, missing
+
+_Three = ctypes.c_int64 * 3
+_Two = ctypes.c_int64 * 2
+_Pointers = ctypes.c_void_p * 2
+
+
+class _Problem(ctypes.Structure):
+    """The same as in convolve.cpp."""
+
+    _fields_ = (
+        ("x", _Pointers),
+        ("w", _Pointers),
+        ("channels", _Two),
+        ("x_pixel", _Two),
+        ("sources", ctypes.c_int64),
+        *((name, ctypes.c_void_p) for name in ("bias", "other", "up", "out", "pooled")),
+        *((f"{name}_pixel", ctypes.c_int64) for name in ("other", "up", "out", "pooled")),
+        *((name, ctypes.c_int64) for name in ("batch", "frames", "height", "width", "out_channels")),
+        *((f"in_{name}", ctypes.c_int64) for name in ("frames", "height", "width")),
+        *((name, _Three) for name in ("kernel", "padding", "stride")),
+        *((name, ctypes.c_int64) for name in ("relu", "threads")),
+    )
+
+
+class SumOfConvolutions:
+    """``relu(conv(x0, w0) + conv(x1, w1) + bias + other + upsample(up))`` of constant weights, in one pass.
+
+    Args:
+        weights: of one or two convolutions, ``(C_out, C_in, kT, kH, kW)``, of one kernel and one C_out.
+        bias: ``(C_out,)`` or None.
+        stride, padding: in T, H and W.
+    """
+
+    def __init__(
+        self, weights: Sequence[Tensor], bias: Tensor | None, stride: Sequence[int], padding: Sequence[int]
+    ) -> None:
+        self.dtype = weights[0].dtype
+        self.out_channels, _, *self.kernel = weights[0].shape
+        self.in_channels = [weight.shape[1] for weight in weights]
+        self.stride, self.padding = tuple(stride), tuple(padding)
+        self.numbers = [pack(weight) for weight in weights]
+        self.bias = torch.zeros(_rounded_up(self.out_channels))
+        if bias is not None:
+            self.bias[: self.out_channels] = bias.detach()
+
+    def __call__(
+        self,
+        clips: Sequence[Tensor],
+        other: Tensor | None = None,
+        up: Tensor | None = None,
+        *,
+        relu: bool = False,
+        overwrite: bool = False,
+        pool: bool = False,
+    ) -> tuple[Tensor, Tensor | None]:
+        """The sum, and where ``pool`` asks for them the averages of its 2x2 pixels.
+
+        Clips are ``(B, C, T, H, W)``; they are copied where they do not lie channels-last.
+
+        Args:
+            clips: one for each weight, of one size.
+            other: added; of the size of the sum.
+            up: added, every pixel four times; at half the size, rounded up.
+            relu: whether a ReLU is behind the additions.
+            overwrite: whether the memory of ``other`` may become that of the sum.
+            pool: at the border, averages are of the pixels that exist.
+        """
+        clips = [_by_pixels(clip) for clip in clips]
+        first = clips[0]
+        size = [
+            (n + 2 * p - k) // s + 1
+            for n, p, k, s in zip(first.shape[2:], self.padding, self.kernel, self.stride, strict=True)
+        ]
+        shape = (first.shape[0], self.out_channels, *size)
+        other, up = (None if part is None else _by_pixels(part) for part in (other, up))
+        out = other if overwrite and other is not None else _empty(shape, first)
+        pooled = _empty((*shape[:3], (shape[3] + 1) // 2, (shape[4] + 1) // 2), first) if pool else None
+        problem = _Problem(
+            sources=len(clips), bias=self.bias.data_ptr(),
+            batch=shape[0], frames=shape[2], height=shape[3], width=shape[4], out_channels=shape[1],
+            in_frames=first.shape[2], in_height=first.shape[3], in_width=first.shape[4],
+            kernel=_Three(*self.kernel), padding=_Three(*self.padding), stride=_Three(*self.stride),
+            relu=relu, threads=torch.get_num_threads(),
+        )  # fmt: skip
+        for i, (clip, numbers) in enumerate(zip(clips, self.numbers, strict=True)):
+            problem.x[i], problem.w[i] = clip.data_ptr(), numbers.data_ptr()
+            problem.channels[i], problem.x_pixel[i] = clip.shape[1], _step(clip)
+        for name, part in (("other", other), ("up", up), ("out", out), ("pooled", pooled)):
+            if part is not None:
+                setattr(problem, name, part.data_ptr())
+                setattr(problem, f"{name}_pixel", _step(part))
+        library("convolve", self.dtype).convolve(ctypes.byref(problem))
+        return out, pooled
+
+
+def is_supported(
+    weight: Tensor, stride: Sequence[int], padding: Sequence[int], dilation: Sequence[int], groups: int
+) -> bool:
+    """Whether the kernel does this convolution, here: kernels of one or three pixels that keep the size or halve it."""
+    if missing(weight.dtype) is not None or groups > 1 or any(d != 1 for d in dilation):
+        return False
+    if weight.dtype == torch.bfloat16 and weight.shape[1] % 2:  # it takes channels in pairs
+        return False
+    sizes = zip(weight.shape[-2:], padding[-2:], stride[-2:], strict=True)
+    return all((k, p) in ((1, 0), (3, 1)) and s in (1, 2) for k, p, s in sizes)
+
+
+def pack(weight: Tensor) -> Tensor:
+    """A weight in the order in which the kernel reads it.
+
+    Blocks of 64 output channels, the last of a multiple of 8, zeros for those that are not there; within a block by T, H, W of
+    the kernel, input channel and output channel; of bfloat16, pairs of input channels together.
+    """
+    num_out, num_in, *_ = weight.shape
+    pair = 2 if weight.dtype == torch.bfloat16 else 1
+    padded = _rounded_up(num_out)
+    by_tap = torch.nn.functional.pad(weight.detach(), (0, 0) * 4 + (0, padded - num_out)).permute(2, 3, 4, 1, 0)
+    by_tap = by_tap.reshape(-1, num_in // pair, pair, padded).transpose(-1, -2)
+    return torch.cat([block.flatten() for block in by_tap.split(64, 2)])
+
+
+def _rounded_up(channels: int) -> int:
+    return -(-channels // 8) * 8
+
+
+def _empty(shape: Sequence[int], like: Tensor) -> Tensor:
+    return torch.empty(shape, dtype=like.dtype, memory_format=torch.channels_last_3d)
+
+
+def _by_pixels(x: Tensor) -> Tensor:
+    """``x`` lying in memory as B T H W C, with or without other channels between the pixels."""
+    step, (_, _, frames, height, width) = _step(x), x.shape
+    expected = (step * width * height * frames, 1, step * width * height, step * width, step)
+    if all(n == 1 or s == e for n, s, e in zip(x.shape, x.stride(), expected, strict=True)):
+        return x
+    return x.contiguous(memory_format=torch.channels_last_3d)
+
+
+def _step(x: Tensor) -> int:
+    """Numbers from one pixel to the next. (The stride of an axis of one pixel says nothing.)"""
+    return next((x.stride(axis) for axis in (4, 3, 2, 0) if x.shape[axis] > 1), x.shape[1])
