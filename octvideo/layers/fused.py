@@ -62,6 +62,7 @@ class FusedConv(nn.Module):
         self.relu = self.overwrites = False
         # Weights in oneDNN's layout and the sizes with them, by the kind of view and the type.
         self._packed: dict[Any, tuple[Any, ...]] = {}
+        self._own: dict[torch.dtype, SumOfConvolutions | None] = {}
 
     def forward(self, x: Tensor, other: Tensor | None = None) -> Tensor:
         """``x`` and ``other`` are ``(B, C, T, H, W)`` or ``(B, C, H, W)``."""
@@ -79,8 +80,9 @@ class FusedConv(nn.Module):
         self, x: Tensor, other: Tensor | None = None, *, relu: bool = False, overwrite: bool = False
     ) -> Tensor:
         """``relu(conv(x) + other)`` for ``other`` of the output's shape, whose memory ``overwrite`` gives up."""
-        if runs_own_kernel(x) and self.has_own_kernel():
-            return self._own(x, other, relu, overwrite)
+        own = self._own_kernel() if runs_own_kernel(x) else None
+        if own is not None:
+            return _run_own(own, x, other, relu, overwrite)
         kind = flat_kind(x, self.weight.shape, self.stride, self.padding)
         if kind is None:
             return self._run(x, other, relu, overwrite, None)
@@ -91,17 +93,16 @@ class FusedConv(nn.Module):
         """Whether a kernel of ours does this convolution on this machine's processor, for the weight's type."""
         return is_supported(self.weight, self.stride, self.padding, self.dilation, self.groups)
 
-    def _own(self, x: Tensor, other: Tensor | None, relu: bool, overwrite: bool) -> Tensor:
-        kernel = self._packed.get(self.weight.dtype)
-        if kernel is None:
-            as_clip = self.weight if self.weight.dim() == 5 else self.weight.unsqueeze(2)
-            stride, padding = (1, *self.stride)[-3:], (0, *self.padding)[-3:]
-            kernel = SumOfConvolutions([as_clip], self.bias, stride, padding)
-            self._packed = {self.weight.dtype: kernel}
-        if x.dim() == 5:
-            return kernel([x], other, relu=relu, overwrite=overwrite)[0]
-        others = None if other is None else other.unsqueeze(2)
-        return kernel([x.unsqueeze(2)], others, relu=relu, overwrite=overwrite)[0].squeeze(2)
+    def _own_kernel(self) -> SumOfConvolutions | None:
+        """The convolution in a kernel of ours, for the weight's type; None where it has none on this machine."""
+        dtype = self.weight.dtype
+        if dtype not in self._own:
+            self._own = {dtype: None}
+            if self.has_own_kernel():
+                as_clip = self.weight if self.weight.dim() == 5 else self.weight.unsqueeze(2)
+                stride, padding = (1, *self.stride)[-3:], (0, *self.padding)[-3:]
+                self._own = {dtype: SumOfConvolutions([as_clip], self.bias, stride, padding)}
+        return self._own[dtype]
 
     def _run(self, x: Tensor, other: Tensor | None, relu: bool, overwrite: bool, kind: str | None) -> Tensor:
         if self._has_kernel(x):
@@ -141,7 +142,16 @@ class FusedConv(nn.Module):
         return x.device.type == "cpu" and x.dtype in _DTYPES and not needs_gradient(x)
 
     def __getstate__(self) -> dict[str, Any]:
-        return {**self.__dict__, "_packed": {}}  # oneDNN's layout cannot be copied or saved
+        return {**self.__dict__, "_packed": {}, "_own": {}}  # oneDNN's layout cannot be copied or saved
+
+
+def _run_own(
+    kernel: SumOfConvolutions, x: Tensor, other: Tensor | None, relu: bool, overwrite: bool
+) -> Tensor:
+    if x.dim() == 5:
+        return kernel([x], other, relu=relu, overwrite=overwrite)[0]
+    others = None if other is None else other.unsqueeze(2)
+    return kernel([x.unsqueeze(2)], others, relu=relu, overwrite=overwrite)[0].squeeze(2)
 
 
 def runs_own_kernel(x: Tensor) -> bool:

@@ -4,6 +4,7 @@ B batch, C channels, T frames, H height, W width.
 """
 
 import itertools
+from collections.abc import Sequence
 from typing import cast
 
 import torch
@@ -26,6 +27,8 @@ class FusedOctaveConv(nn.Module):
     Attributes:
         relu: whether a ReLU ends the high and the low output.
         overwrites: whether the memory of what is added to each may become the output's.
+        takes_pooled: whether the layer reads its high input pooled.
+        gives_pooled: whether the pooled high output is one more output.
     """
 
     def __init__(self, layer: OctaveConv2d | OctaveConv3d) -> None:
@@ -36,6 +39,8 @@ class FusedOctaveConv(nn.Module):
         self.resample_up = layer.resample_up
         self.relu = [False] * len(self.out_channels)
         self.overwrites = [False] * len(self.out_channels)
+        self.gives_pooled = False
+        self.takes_pooled = self.pools and (self.stride == 2 or ("low", "high") in layer.paths)
         self._own: dict[torch.dtype, OctaveSums | None] = {}
         # One convolution gives both outputs of the low input: they are of one size.
         both = layer.gives_both and bool(layer.in_split.low)
@@ -67,22 +72,38 @@ class FusedOctaveConv(nn.Module):
         low: Tensor | None = None,
         other_high: Tensor | None = None,
         other_low: Tensor | None = None,
+        *,
+        pooled: Tensor | None = None,
     ) -> Tensor | tuple[Tensor, ...]:
-        """Shapes as for ``OctaveConv3d``; ``other_high`` and ``other_low`` are added to its outputs."""
-        if self.stride == 2 and self.pools:
-            high = downsample(high)
+        """Shapes as for ``OctaveConv3d``.
+
+        Args:
+            high, low: the layer's input.
+            other_high, other_low: added to its outputs.
+            pooled: ``downsample(high)``, where it is there already.
+        """
         others = (other_high, other_low)[: len(self.out_channels)]
+        if self.stride == 2 and self.pools:
+            high, pooled = downsample(high) if pooled is None else pooled, None
         own = self._own_sums() if runs_own_kernel(high) and high.dim() == 5 else None
         if own is not None and self._fits(high, *others):
-            outputs = own(high, low, others, self.relu, self.overwrites)
-            return tuple(outputs) if self.out_channels[1:] else outputs[0]
+            outputs = own(high, low, pooled, others, self.relu, self.overwrites, self.gives_pooled)
+        else:
+            outputs = self._outputs(high, low, pooled, others)
+            if self.gives_pooled:
+                outputs = (*outputs, downsample(outputs[0]))
+        return outputs if outputs[1:] else outputs[0]
+
+    def _outputs(
+        self, high: Tensor, low: Tensor | None, pooled: Tensor | None, others: Sequence[Tensor | None]
+    ) -> tuple[Tensor, ...]:
+        """The outputs by oneDNN, or by torch's operations."""
         to_high, to_low = self._from_low(low)
         by_operations = torch.compiler.is_compiling() or needs_gradient(high)
         if self.high_to_both is None and not by_operations and self._fits(high, *others):
-            return self._fused(high, to_high, to_low, other_high, other_low)
-        sums = self._sums(high, to_high, to_low)
-        parts = tuple(behind(y, other, relu) for y, other, relu in zip(sums, others, self.relu, strict=True))
-        return parts if self.out_channels[1:] else parts[0]
+            return self._fused(high, pooled, to_high, to_low, others)
+        sums = self._sums(high, pooled, to_high, to_low)
+        return tuple(behind(y, other, relu) for y, other, relu in zip(sums, others, self.relu, strict=True))
 
     def _fits(self, high: Tensor, other_high: Tensor | None, other_low: Tensor | None = None) -> bool:
         """Whether what is added has the outputs' shapes, and does not broadcast."""
@@ -119,14 +140,16 @@ class FusedOctaveConv(nn.Module):
         high = self.high_to_both or self.high_to_high
         return OctaveSums(weights, biases, high.stride[0], high.padding, self.stride == 2)
 
-    def _sums(self, high: Tensor, to_high: Tensor | None, to_low: Tensor | None) -> list[Tensor]:
+    def _sums(
+        self, high: Tensor, pooled: Tensor | None, to_high: Tensor | None, to_low: Tensor | None
+    ) -> list[Tensor]:
         """The outputs, by operations of their own, which torch.compile makes one of."""
         if self.high_to_both is not None:
             high_out, low_out = self.high_to_both(high).split(self.out_channels, 1)
             low_out = downsample(low_out)
         else:
             high_out = cast(FusedConv, self.high_to_high)(high)
-            low_out = None if self.high_to_low is None else self.high_to_low(self._pooled(high))
+            low_out = None if self.high_to_low is None else self.high_to_low(self._pooled(high, pooled))
         if to_high is not None:
             same_size = self.stride == 2
             high_out = high_out + to_high if same_size else add_upsampled(high_out, to_high, self.resample_up)
@@ -137,29 +160,30 @@ class FusedOctaveConv(nn.Module):
     def _fused(
         self,
         high: Tensor,
+        pooled: Tensor | None,
         to_high: Tensor | None,
         to_low: Tensor | None,
-        other_high: Tensor | None,
-        other_low: Tensor | None,
-    ) -> Tensor | tuple[Tensor, ...]:
+        others: Sequence[Tensor | None],
+    ) -> tuple[Tensor, ...]:
         """The outputs with what is behind them: each last convolution adds itself to the rest."""
+        other_high, other_low = (*others, None)[:2]
         into, is_own = self._into_high(to_high, other_high, high)
         high_out = cast(FusedConv, self.high_to_high).convolve(
             high, into, relu=self.relu[0], overwrite=is_own
         )
         if len(self.out_channels) == 1:
-            return high_out
+            return (high_out,)
         if self.high_to_low is None:
             return high_out, behind(cast(Tensor, to_low), other_low, self.relu[1])
         into, is_own = other_low, self.overwrites[1]
         if to_low is not None:
             into = _dense(to_low) if into is None else into.add_(to_low) if is_own else to_low + into
             is_own = True
-        low_out = self.high_to_low.convolve(self._pooled(high), into, relu=self.relu[1], overwrite=is_own)
+        low_out = self.high_to_low.convolve(self._pooled(high, pooled), into, relu=self.relu[1], overwrite=is_own)
         return high_out, low_out
 
-    def _pooled(self, high: Tensor) -> Tensor:
-        return downsample(high) if self.pools else high
+    def _pooled(self, high: Tensor, pooled: Tensor | None) -> Tensor:
+        return high if not self.pools else downsample(high) if pooled is None else pooled
 
     def _from_low(self, low: Tensor | None) -> tuple[Tensor | None, Tensor | None]:
         if low is None:

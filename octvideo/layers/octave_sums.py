@@ -49,21 +49,33 @@ class OctaveSums:
         self,
         high: Tensor,
         low: Tensor | None,
+        pooled: Tensor | None,
         others: Sequence[Tensor | None],
         relu: Sequence[bool],
         overwrite: Sequence[bool],
-    ) -> list[Tensor]:
-        """The high output and, where there is one, the low one; ``others`` are added to them."""
-        inputs = {"high": high, "low": low}
+        gives_pooled: bool,
+    ) -> tuple[Tensor, ...]:
+        """The high output, the low one where there is one, and the high one pooled where it is asked for.
+
+        Args:
+            high, low: the layer's input.
+            pooled: ``downsample(high)``, where it is there already.
+            others: what is added to the outputs.
+            relu, overwrite: as for ``SumOfConvolutions``, for each output.
+            gives_pooled: whether the pooled high output is asked for.
+        """
         up = None if self.upsampled is None else self.upsampled([low])[0]
-        outputs = []
-        for i, (out, kernel) in enumerate(self.sums.items()):
-            if out == "low":
-                inputs = {"high": downsample(high) if "high" in self.inputs[out] else None, "low": low}
-                if self.halves and low is not None:
-                    inputs["low"] = downsample(low)
-            clips = [inputs[name] for name in self.inputs[out]]
-            outputs.append(
-                kernel(clips, others[i], up if out == "high" else None, relu=relu[i], overwrite=overwrite[i])[0]
-            )
-        return outputs
+        inputs = {"high": high, "low": low}
+        high_out, high_pooled = self.sums["high"](
+            [inputs[name] for name in self.inputs["high"]], others[0], up,
+            relu=relu[0], overwrite=overwrite[0], pool=gives_pooled,
+        )  # fmt: skip
+        outputs = [high_out]
+        if "low" in self.sums:
+            if "high" in self.inputs["low"]:
+                inputs["high"] = downsample(high) if pooled is None else pooled
+            if "low" in self.inputs["low"] and self.halves:
+                inputs["low"] = downsample(low)
+            clips = [inputs[name] for name in self.inputs["low"]]
+            outputs.append(self.sums["low"](clips, others[1], relu=relu[1], overwrite=overwrite[1])[0])
+        return (*outputs, high_pooled) if gives_pooled else tuple(outputs)

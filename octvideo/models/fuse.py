@@ -10,6 +10,7 @@ from octvideo.layers.conv import OctaveConv2d, OctaveConv3d
 from octvideo.layers.flat import is_zero_padded
 from octvideo.layers.fused import FusedConv
 from octvideo.layers.fused_octave import FusedOctaveConv
+from octvideo.layers.resample import downsample
 from octvideo.models.trace import is_plain
 
 
@@ -51,6 +52,7 @@ def fuse(model: fx.GraphModule) -> None:
         elif isinstance(layer, nn.Conv2d | nn.Conv3d) and is_plain(layer) and is_zero_padded(layer):
             _fuse_dense(model, node, layer, order)
     _let_overwrite(model)
+    _pool_once(model)
     model.graph.lint()
     model.recompile()
     model.delete_all_unused_submodules()
@@ -130,6 +132,26 @@ def _ends_here(model: fx.GraphModule, value: object, reader: fx.Node, order: dic
 def _fused(model: fx.GraphModule, node: fx.Node) -> FusedConv | FusedOctaveConv | None:
     layer = model.get_submodule(str(node.target)) if node.op == "call_module" else None
     return layer if isinstance(layer, FusedConv | FusedOctaveConv) else None
+
+
+def _pool_once(model: fx.GraphModule) -> None:
+    """Pool a high map once for all octave layers that read it so: in the layer that made it, where an octave one did."""
+    readers: dict[fx.Node, list[fx.Node]] = {}
+    for node in model.graph.nodes:
+        layer = _fused(model, node)
+        if isinstance(layer, FusedOctaveConv) and layer.takes_pooled:
+            readers.setdefault(node.args[0], []).append(node)
+    for high, nodes in readers.items():
+        maker = cast(fx.Node, high.args[0]) if high.target is operator.getitem else high
+        layer = _fused(model, maker)
+        with model.graph.inserting_after(high):
+            if isinstance(layer, FusedOctaveConv) and high is not maker:
+                layer.gives_pooled = True
+                pooled = model.graph.call_function(operator.getitem, (maker, len(layer.out_channels)))
+            else:
+                pooled = model.graph.call_function(downsample, (high,))
+        for node in nodes:
+            node.kwargs = {"pooled": pooled}
 
 
 def _install(model: fx.GraphModule, node: fx.Node, layer: nn.Module) -> str:
