@@ -12,12 +12,16 @@ from pathlib import Path
 import torch
 
 _SOURCES = Path(__file__).parent
-_FLAGS = ("-O3", "-std=c++17", "-shared", "-fPIC", "-fopenmp", "-mfma", "-mavx512f", "-mavx512bw", "-mavx512vl", "-mavx512dq")  # fmt: skip
+_FLAGS = (
+    *("-O3", "-std=c++17", "-shared", "-fPIC", "-fopenmp"),
+    *("-mfma", "-mavx512f", "-mavx512bw", "-mavx512vl", "-mavx512dq"),
+)
+_WITHOUT = "ATEN_CPU_CAPABILITY=avx2 does without"
 _NUMBERS = {torch.float32: ("Float32", ()), torch.bfloat16: ("BFloat16", ("-mavx512bf16",))}
 
 
 class KernelBuildError(RuntimeError):
-    """The compiler did not take the kernels: its command and what it said."""
+    """The kernels could not be compiled: the command and what it said, or the folder that cannot be written."""
 
 
 @functools.cache
@@ -27,21 +31,18 @@ def missing(dtype: torch.dtype) -> str | None:
     They are written for AVX-512, bfloat16 for its instructions on that type. Processors with AMX multiply bfloat16
     faster than these. ``ATEN_CPU_CAPABILITY=avx2``, torch's own switch, turns them off.
     """
-    cpu = torch.cpu.get_capabilities()
-    has = lambda *names: all(cpu.get(name) for name in names)  # noqa: E731
     if dtype not in _NUMBERS:
         return f"there are none for {dtype}"
-    if torch.backends.cpu.get_cpu_capability() != "AVX512" or not has(
-        "avx512_f", "avx512_bw", "avx512_vl", "avx512_dq"
-    ):
+    if (
+        torch.backends.cpu.get_cpu_capability() != "AVX512"
+    ):  # torch asks for F, BW, VL, DQ and FMA, as these do
         return "the processor has no AVX-512"
-    if dtype == torch.bfloat16 and not has("avx512_bf16"):
-        return "the processor has no AVX-512 for bfloat16"
-    if dtype == torch.bfloat16 and has("amx_bf16"):
-        return "oneDNN is faster on a processor with AMX"
-    if _compiler() is None:
-        return "there is no g++ to compile them"
-    return None
+    if dtype == torch.bfloat16:
+        if not torch.cpu._is_avx512_bf16_supported():
+            return "the processor has no AVX-512 instructions for bfloat16"
+        if torch.cpu._is_amx_tile_supported():
+            return "oneDNN is faster on a processor with AMX"
+    return None if _compiler() else "there is no g++ to compile them"
 
 
 @functools.cache
@@ -74,10 +75,15 @@ def _compiler() -> str | None:
 
 def _compile(command: list[str], file: Path) -> None:
     """Under another name first: several processes may do this at once."""
-    file.parent.mkdir(parents=True, exist_ok=True)
-    with tempfile.TemporaryDirectory(dir=file.parent) as folder:
-        made = Path(folder, file.name)
-        run = subprocess.run([*command, "-o", str(made)], capture_output=True, text=True)
-        if run.returncode:
-            raise KernelBuildError(f"{' '.join(command)} failed:\n{run.stderr.strip()}")
-        made.replace(file)
+    try:
+        file.parent.mkdir(parents=True, exist_ok=True)
+        with tempfile.TemporaryDirectory(dir=file.parent) as folder:
+            made = Path(folder, file.name)
+            run = subprocess.run([*command, "-o", str(made)], capture_output=True, text=True)
+            if run.returncode:
+                raise KernelBuildError(f"{' '.join(command)} failed, {_WITHOUT}:\n{run.stderr.strip()}")
+            made.replace(file)
+    except OSError as error:
+        raise KernelBuildError(
+            f"compiled kernels are kept in {file.parent.absolute()} (XDG_CACHE_HOME moves it), {_WITHOUT}: {error}"
+        ) from error

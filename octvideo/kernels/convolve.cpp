@@ -39,23 +39,32 @@ struct Sums {
   __m256 y[R];
 };
 
+// Adds the products of one multiply-add's input channels.
+template <class E, int Z, int Y, int FIRST, int LAST, int R, class Value>
+inline __attribute__((always_inline)) void step(Sums<R, Z, Y>& sums, const typename E::Number* x,
+                                                const typename E::Number* w, int64_t pixel, Value value) {
+  __m512 wz[Z ? Z : 1];
+  __m256 wy;
+  UNROLL for (int v = 0; v < Z; v++) wz[v] = E::weights16(w + 16 * E::kStep * v);
+  if (Y) wy = E::weights8(w + 16 * E::kStep * Z);
+  UNROLL for (int r = FIRST; r < LAST; r++) {
+    const auto number = value(x + r * pixel);
+    UNROLL for (int v = 0; v < Z; v++) sums.z[r][v] = E::multiply_add(number, wz[v], sums.z[r][v]);
+    if (Y) sums.y[r] = E::multiply_add(number, wy, sums.y[r]);
+  }
+}
+
 // Adds one pixel of the kernel for the tile's pixels FIRST to LAST; the others lie beyond the border.
 template <class E, int R, int Z, int Y, int FIRST, int LAST>
 inline __attribute__((always_inline)) void add(Sums<R, Z, Y>& sums, const typename E::Number* x,
                                                const typename E::Number* w, int64_t channels, int64_t pixel) {
-  for (int64_t c = 0; c < channels; c += E::kStep) {
+  int64_t c = 0;
+  for (; c + E::kStep <= channels; c += E::kStep, w += E::kStep * (16 * Z + 8 * Y)) {
     if (c % E::kLine == 0)  // the next tile's pixels
       UNROLL for (int r = FIRST; r < LAST; r++) _mm_prefetch(x + (R + r) * pixel + c, _MM_HINT_T0);
-    __m512 wz[Z ? Z : 1];
-    __m256 wy;
-    UNROLL for (int v = 0; v < Z; v++) wz[v] = E::weights16(w + 16 * E::kStep * v);
-    if (Y) wy = E::weights8(w + 16 * E::kStep * Z);
-    UNROLL for (int r = FIRST; r < LAST; r++) {
-      UNROLL for (int v = 0; v < Z; v++) sums.z[r][v] = E::multiply_add(x + r * pixel + c, wz[v], sums.z[r][v]);
-      if (Y) sums.y[r] = E::multiply_add(x + r * pixel + c, wy, sums.y[r]);
-    }
-    w += E::kStep * (16 * Z + 8 * Y);
+    step<E, Z, Y, FIRST, LAST>(sums, x + c, w, pixel, E::value);
   }
+  if (c < channels) step<E, Z, Y, FIRST, LAST>(sums, x + c, w, pixel, E::last_value);
 }
 
 // What is behind the sums of a pixel's channels, as many as the mask tells.
@@ -91,10 +100,10 @@ void tile(const Problem& p, int64_t image, int64_t frame, int64_t line, int64_t 
     }
   const int64_t in_left = left * p.stride[2] - p.padding[2];
   for (int64_t s = 0; s < p.sources; s++) {
-    const int64_t channels = (p.channels[s] + E::kStep - 1) / E::kStep * E::kStep;
+    const int64_t channels = p.channels[s], in_memory = (channels + E::kStep - 1) / E::kStep * E::kStep;
     const int64_t pixel = p.x_pixel[s], step = pixel * p.stride[2];
-    const int64_t taps = p.kernel[0] * p.kernel[1] * p.kernel[2], tap = channels * (16 * Z + 8 * Y);
-    const Number* block = (const Number*)p.w[s] + channel * taps * channels;
+    const int64_t taps = p.kernel[0] * p.kernel[1] * p.kernel[2], tap = in_memory * (16 * Z + 8 * Y);
+    const Number* block = (const Number*)p.w[s] + channel * taps * in_memory;
     for (int64_t kt = 0; kt < p.kernel[0]; kt++) {
       const int64_t in_frame = frame * p.stride[0] + kt - p.padding[0];
       if (in_frame < 0 || in_frame >= p.in_frames) continue;

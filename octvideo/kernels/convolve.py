@@ -5,9 +5,11 @@ B batch, C channels, T frames, H height, W width.
 
 import ctypes
 from collections.abc import Sequence
+from contextlib import nullcontext
 
 import torch
 from torch import Tensor
+from torch.profiler import record_function
 
 from octvideo.kernels.build import library, missing
 
@@ -54,6 +56,8 @@ class SumOfConvolutions:
         self.bias = torch.zeros(_rounded_up(self.out_channels))
         if bias is not None:
             self.bias[: self.out_channels] = bias.detach()
+        self._known: dict[torch.Size, tuple[tuple[int, ...], _Problem]] = {}
+        self._run = library("convolve", self.dtype).convolve
 
     def __call__(
         self,
@@ -78,31 +82,45 @@ class SumOfConvolutions:
             pool: at the border, averages are of the pixels that exist.
         """
         clips = [_by_pixels(clip) for clip in clips]
-        first = clips[0]
-        size = [
-            (n + 2 * p - k) // s + 1
-            for n, p, k, s in zip(first.shape[2:], self.padding, self.kernel, self.stride, strict=True)
-        ]
-        shape = (first.shape[0], self.out_channels, *size)
+        shape, problem = self._problem(clips[0])
         other, up = (None if part is None else _by_pixels(part) for part in (other, up))
-        out = other if overwrite and other is not None else _empty(shape, first)
-        pooled = _empty((*shape[:3], (shape[3] + 1) // 2, (shape[4] + 1) // 2), first) if pool else None
-        problem = _Problem(
-            sources=len(clips), bias=self.bias.data_ptr(),
-            batch=shape[0], frames=shape[2], height=shape[3], width=shape[4], out_channels=shape[1],
-            in_frames=first.shape[2], in_height=first.shape[3], in_width=first.shape[4],
-            kernel=_Three(*self.kernel), padding=_Three(*self.padding), stride=_Three(*self.stride),
-            relu=relu, threads=torch.get_num_threads(),
-        )  # fmt: skip
-        for i, (clip, numbers) in enumerate(zip(clips, self.numbers, strict=True)):
-            problem.x[i], problem.w[i] = clip.data_ptr(), numbers.data_ptr()
-            problem.channels[i], problem.x_pixel[i] = clip.shape[1], _step(clip)
-        for name, part in (("other", other), ("up", up), ("out", out), ("pooled", pooled)):
-            if part is not None:
-                setattr(problem, name, part.data_ptr())
-                setattr(problem, f"{name}_pixel", _step(part))
-        library("convolve", self.dtype).convolve(ctypes.byref(problem))
+        out = other if overwrite and other is not None else _empty(shape, clips[0])
+        pooled = _empty((*shape[:3], (shape[3] + 1) // 2, (shape[4] + 1) // 2), clips[0]) if pool else None
+        problem.relu, problem.threads = relu, torch.get_num_threads()
+        problem.x[:] = [clip.data_ptr() for clip in clips] + [None] * (2 - len(clips))
+        problem.x_pixel[:] = [_step(clip) for clip in clips] + [0] * (2 - len(clips))
+        problem.out, problem.out_pixel = out.data_ptr(), _step(out)
+        if other is not None:
+            problem.other, problem.other_pixel = other.data_ptr(), _step(other)
+        if up is not None:
+            problem.up, problem.up_pixel = up.data_ptr(), _step(up)
+        if pooled is not None:
+            problem.pooled, problem.pooled_pixel = pooled.data_ptr(), _step(pooled)
+        with record_function("octvideo::convolve") if _is_profiled() else nullcontext():
+            self._run(ctypes.byref(problem))
         return out, pooled
+
+    def _problem(self, x: Tensor) -> tuple[tuple[int, ...], _Problem]:
+        """The shape of the sum for an input, and a problem of its own for the caller, all sizes filled in."""
+        known = self._known.get(x.shape)
+        if known is None:
+            axes = zip(x.shape[2:], self.padding, self.kernel, self.stride, strict=True)
+            size = [(n + 2 * p - k) // s + 1 for n, p, k, s in axes]
+            problem = _Problem(
+                sources=len(self.numbers), bias=self.bias.data_ptr(),
+                batch=x.shape[0], out_channels=self.out_channels,
+                frames=size[0], height=size[1], width=size[2],
+                in_frames=x.shape[2], in_height=x.shape[3], in_width=x.shape[4],
+                kernel=_Three(*self.kernel), padding=_Three(*self.padding), stride=_Three(*self.stride),
+            )  # fmt: skip
+            for i, (numbers, channels) in enumerate(zip(self.numbers, self.in_channels, strict=True)):
+                problem.w[i], problem.channels[i] = numbers.data_ptr(), channels
+            known = self._known[x.shape] = ((x.shape[0], self.out_channels, *size), problem)
+        return known[0], _Problem.from_buffer_copy(known[1])
+
+
+def _is_profiled() -> bool:
+    return torch.autograd.profiler._is_profiler_enabled
 
 
 def is_supported(
@@ -111,8 +129,6 @@ def is_supported(
     """Whether the kernel does this convolution, here: kernels of one or three pixels that keep the size or halve it."""
     if missing(weight.dtype) is not None or groups > 1 or any(d != 1 for d in dilation):
         return False
-    if weight.dtype == torch.bfloat16 and weight.shape[1] % 2:  # it takes channels in pairs
-        return False
     sizes = zip(weight.shape[-2:], padding[-2:], stride[-2:], strict=True)
     return all((k, p) in ((1, 0), (3, 1)) and s in (1, 2) for k, p, s in sizes)
 
@@ -120,14 +136,17 @@ def is_supported(
 def pack(weight: Tensor) -> Tensor:
     """A weight in the order in which the kernel reads it.
 
-    Blocks of 64 output channels, the last of a multiple of 8, zeros for those that are not there; within a block by T, H, W of
-    the kernel, input channel and output channel; of bfloat16, pairs of input channels together.
+    Blocks of 64 output channels, the last of a multiple of 8, zeros for those that are not there; within a block by
+    T, H, W of the kernel, input channel and output channel; of bfloat16, pairs of input channels together, the last
+    with zeros where their number is odd.
     """
     num_out, num_in, *_ = weight.shape
     pair = 2 if weight.dtype == torch.bfloat16 else 1
-    padded = _rounded_up(num_out)
-    by_tap = torch.nn.functional.pad(weight.detach(), (0, 0) * 4 + (0, padded - num_out)).permute(2, 3, 4, 1, 0)
-    by_tap = by_tap.reshape(-1, num_in // pair, pair, padded).transpose(-1, -2)
+    padded, more = _rounded_up(num_out), num_in % pair
+    by_tap = torch.nn.functional.pad(weight.detach(), (0, 0) * 3 + (0, more, 0, padded - num_out)).permute(
+        2, 3, 4, 1, 0
+    )
+    by_tap = by_tap.reshape(-1, (num_in + more) // pair, pair, padded).transpose(-1, -2)
     return torch.cat([block.flatten() for block in by_tap.split(64, 2)])
 
 
@@ -141,6 +160,8 @@ def _empty(shape: Sequence[int], like: Tensor) -> Tensor:
 
 def _by_pixels(x: Tensor) -> Tensor:
     """``x`` lying in memory as B T H W C, with or without other channels between the pixels."""
+    if x.is_contiguous(memory_format=torch.channels_last_3d):
+        return x
     step, (_, _, frames, height, width) = _step(x), x.shape
     expected = (step * width * height * frames, 1, step * width * height, step * width, step)
     if all(n == 1 or s == e for n, s, e in zip(x.shape, x.stride(), expected, strict=True)):
@@ -149,5 +170,8 @@ def _by_pixels(x: Tensor) -> Tensor:
 
 
 def _step(x: Tensor) -> int:
-    """Numbers from one pixel to the next. (The stride of an axis of one pixel says nothing.)"""
+    """Numbers from one pixel to the next."""
+    if x.is_contiguous(memory_format=torch.channels_last_3d):
+        return x.shape[1]
+    # The stride of an axis of one pixel says nothing.
     return next((x.stride(axis) for axis in (4, 3, 2, 0) if x.shape[axis] > 1), x.shape[1])

@@ -21,12 +21,10 @@ struct Float32 {
   static constexpr int kStep = 1;   // input channels that one multiply-add takes
   static constexpr int kLine = 16;  // numbers of a cache line
 
-  static __m512 multiply_add(const float* x, __m512 w, __m512 sum) {
-    return _mm512_fmadd_ps(_mm512_set1_ps(*x), w, sum);
-  }
-  static __m256 multiply_add(const float* x, __m256 w, __m256 sum) {
-    return _mm256_fmadd_ps(_mm256_set1_ps(*x), w, sum);
-  }
+  static float value(const float* x) { return *x; }
+  static float last_value(const float* x) { return *x; }
+  static __m512 multiply_add(float x, __m512 w, __m512 sum) { return _mm512_fmadd_ps(_mm512_set1_ps(x), w, sum); }
+  static __m256 multiply_add(float x, __m256 w, __m256 sum) { return _mm256_fmadd_ps(_mm256_set1_ps(x), w, sum); }
   static __m512 weights16(const float* w) { return _mm512_loadu_ps(w); }
   static __m256 weights8(const float* w) { return _mm256_loadu_ps(w); }
   static __m512 load(const float* x, __mmask16 mask) { return _mm512_maskz_loadu_ps(mask, x); }
@@ -41,12 +39,17 @@ struct BFloat16 {
   static constexpr int kStep = 2;
   static constexpr int kLine = 32;
 
-  static int32_t pair(const uint16_t* x) { return *reinterpret_cast<const int32_t*>(x); }
-  static __m512 multiply_add(const uint16_t* x, __m512 w, __m512 sum) {
-    return _mm512_dpbf16_ps(sum, (__m512bh)_mm512_set1_epi32(pair(x)), (__m512bh)w);
+  static int32_t value(const uint16_t* x) {
+    int32_t pair;
+    __builtin_memcpy(&pair, x, sizeof pair);
+    return pair;
   }
-  static __m256 multiply_add(const uint16_t* x, __m256 w, __m256 sum) {
-    return _mm256_dpbf16_ps(sum, (__m256bh)_mm256_set1_epi32(pair(x)), (__m256bh)w);
+  static int32_t last_value(const uint16_t* x) { return *x; }  // an odd number of channels: one and zero
+  static __m512 multiply_add(int32_t x, __m512 w, __m512 sum) {
+    return _mm512_dpbf16_ps(sum, (__m512bh)_mm512_set1_epi32(x), (__m512bh)w);
+  }
+  static __m256 multiply_add(int32_t x, __m256 w, __m256 sum) {
+    return _mm256_dpbf16_ps(sum, (__m256bh)_mm256_set1_epi32(x), (__m256bh)w);
   }
   static __m512 weights16(const uint16_t* w) { return _mm512_loadu_ps(w); }
   static __m256 weights8(const uint16_t* w) { return _mm256_loadu_ps(reinterpret_cast<const float*>(w)); }

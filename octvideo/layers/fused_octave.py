@@ -5,7 +5,7 @@ B batch, C channels, T frames, H height, W width.
 
 import itertools
 from collections.abc import Sequence
-from typing import cast
+from typing import Any, cast
 
 import torch
 from torch import Tensor, nn
@@ -109,7 +109,9 @@ class FusedOctaveConv(nn.Module):
         """Whether what is added has the outputs' shapes, and does not broadcast."""
         if other_high is None and other_low is None:
             return True
-        batch, _, *time, height, width = cast(FusedConv, self.high_to_both or self.high_to_high).out_shape(high)
+        batch, _, *time, height, width = cast(FusedConv, self.high_to_both or self.high_to_high).out_shape(
+            high
+        )
         channels = self.out_channels[0]
         low = (batch, self.out_channels[-1], *time, (height + 1) // 2, (width + 1) // 2)
         return (other_high is None or other_high.shape == (batch, channels, *time, height, width)) and (
@@ -127,18 +129,23 @@ class FusedOctaveConv(nn.Module):
 
     def _make_sums(self) -> OctaveSums:
         names = ("high", "low")[: len(self.out_channels)]
+        rows = dict(zip(names, torch.arange(sum(self.out_channels)).split(self.out_channels), strict=True))
         weights: dict[tuple[str, str], Tensor] = {}
         biases: dict[str, Tensor | None] = dict.fromkeys(names)
         for into, both in (("high", self.high_to_both), ("low", self.low_to_both)):
-            for i, out in enumerate(names):
+            for out in names:
                 conv = both or getattr(self, f"{into}_to_{out}")
-                if conv is not None:
-                    rows = slice(None) if both is None else slice(*((0, self.out_channels[0]), (self.out_channels[0], None))[i])
-                    weights[out, into] = conv.weight[rows]
-                    if conv.bias is not None:
-                        biases[out] = conv.bias[rows]
-        high = self.high_to_both or self.high_to_high
+                if conv is None:
+                    continue
+                mine = rows[out] if both else slice(None)
+                weights[out, into] = conv.weight[mine]
+                if conv.bias is not None:
+                    biases[out] = conv.bias[mine]
+        high = cast(FusedConv, self.high_to_both or self.high_to_high)
         return OctaveSums(weights, biases, high.stride[0], high.padding, self.stride == 2)
+
+    def __getstate__(self) -> dict[str, Any]:
+        return {**self.__dict__, "_own": {}}  # made again where they are needed
 
     def _sums(
         self, high: Tensor, pooled: Tensor | None, to_high: Tensor | None, to_low: Tensor | None
@@ -179,7 +186,9 @@ class FusedOctaveConv(nn.Module):
         if to_low is not None:
             into = _dense(to_low) if into is None else into.add_(to_low) if is_own else to_low + into
             is_own = True
-        low_out = self.high_to_low.convolve(self._pooled(high, pooled), into, relu=self.relu[1], overwrite=is_own)
+        low_out = self.high_to_low.convolve(
+            self._pooled(high, pooled), into, relu=self.relu[1], overwrite=is_own
+        )
         return high_out, low_out
 
     def _pooled(self, high: Tensor, pooled: Tensor | None) -> Tensor:

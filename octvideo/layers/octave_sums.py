@@ -15,8 +15,8 @@ class OctaveSums:
     """The outputs of an octave layer with average pooling and nearest upsampling, and what is behind them.
 
     ``high = relu(conv(high, W[high, high]) + upsample(conv(low, W[high, low])) + other)`` and
-    ``low = relu(conv(downsample(high), W[low, high]) + conv(low, W[low, low]) + other)``. A layer that halves sizes gets
-    its high input pooled; then what comes from low has the high output's size, and joins its sum.
+    ``low = relu(conv(downsample(high), W[low, high]) + conv(low, W[low, low]) + other)``. A layer that halves sizes
+    gets its high input pooled; then what comes from low has the high output's size, and joins its sum.
 
     Args:
         weights: of the paths that are there, by (out, into), ``(C_out, C_in, kT, kH, kW)``.
@@ -64,8 +64,8 @@ class OctaveSums:
             relu, overwrite: as for ``SumOfConvolutions``, for each output.
             gives_pooled: whether the pooled high output is asked for.
         """
-        up = None if self.upsampled is None else self.upsampled([low])[0]
-        inputs = {"high": high, "low": low}
+        inputs = {"high": high} if low is None else {"high": high, "low": low}
+        up = None if self.upsampled is None else self.upsampled([inputs["low"]])[0]
         high_out, high_pooled = self.sums["high"](
             [inputs[name] for name in self.inputs["high"]], others[0], up,
             relu=relu[0], overwrite=overwrite[0], pool=gives_pooled,
@@ -75,7 +75,7 @@ class OctaveSums:
             if "high" in self.inputs["low"]:
                 inputs["high"] = downsample(high) if pooled is None else pooled
             if "low" in self.inputs["low"] and self.halves:
-                inputs["low"] = downsample(low)
+                inputs["low"] = downsample(inputs["low"])
             clips = [inputs[name] for name in self.inputs["low"]]
             outputs.append(self.sums["low"](clips, others[1], relu=relu[1], overwrite=overwrite[1])[0])
-        return (*outputs, high_pooled) if gives_pooled else tuple(outputs)
+        return tuple(outputs) if high_pooled is None else (*outputs, high_pooled)

@@ -135,7 +135,7 @@ def _fused(model: fx.GraphModule, node: fx.Node) -> FusedConv | FusedOctaveConv 
 
 
 def _pool_once(model: fx.GraphModule) -> None:
-    """Pool a high map once for all octave layers that read it so: in the layer that made it, where an octave one did."""
+    """Pool a high map once for all octave layers that read it so: in the layer that makes it, if that is octave."""
     readers: dict[fx.Node, list[fx.Node]] = {}
     for node in model.graph.nodes:
         layer = _fused(model, node)

@@ -10,6 +10,7 @@ from torch.nn.modules.batchnorm import _BatchNorm
 from torch.nn.utils.fusion import fuse_conv_bn_weights
 
 from octvideo.layers.conv import OctaveConv2d, OctaveConv3d
+from octvideo.layers.fused import FusedConv
 from octvideo.layers.norm import batch_norm
 from octvideo.models.fuse import fuse
 from octvideo.models.repair import repair
@@ -20,13 +21,15 @@ def optimize(model: nn.Module, *, compile: bool = False) -> nn.Module:
     """A copy of a network, octave or dense, that gives the same outputs faster, for inference only.
 
     Norms that follow a convolution are folded into its weights; the addition and ReLU behind it become part of it;
-    octave layers cut their weights into the paths once; the memory layout is channels-last. Its state dict is not
-    the network's any more.
+    octave layers cut their weights into the paths once; the memory layout is channels-last. On CPUs with AVX-512 its
+    convolutions run in kernels of octvideo's own, which g++ compiles once for a machine (``octvideo.kernels``). Its
+    state dict is not the network's any more.
 
     Args:
         model: from ``create_model`` or ``octavize``, or any network that ``torch.fx`` can trace.
         compile: also compile it (``torch.compile``, weights frozen): minutes at the first call, faster from
-            then on, for one input shape.
+            then on, for one input shape. On a CPU where nearly all of its convolutions run in octvideo's own
+            kernels, which are compiled in any case, it is left as it is: that was measured faster.
 
     Raises:
         ValueError: the network cannot be traced.
@@ -65,11 +68,20 @@ class Frozen(nn.Module):
         self._compiled = torch.compile(model, dynamic=False)
 
     def forward(self, x: Tensor) -> Any:
+        if x.device.type == "cpu" and _runs_in_own_kernels(self.model):
+            with torch.no_grad():
+                return self.model(x)
         from torch._inductor import config  # half a second to import
 
         # Hundreds of short calls a clip: from C++ they cost a CPU less than from Python.
         with config.patch(freezing=True, cpp_wrapper=x.device.type == "cpu"), torch.no_grad():
             return self._compiled(x)
+
+
+def _runs_in_own_kernels(model: nn.Module) -> bool:
+    """Whether nine of ten convolutions do: all but the first, as a rule."""
+    own = [module.has_own_kernel() for module in model.modules() if isinstance(module, FusedConv)]
+    return sum(own) >= 0.9 * len(own) > 0
 
 
 def _is_video(model: nn.Module) -> bool:

@@ -5,7 +5,9 @@ import torch
 from torch import nn
 
 from octvideo.layers.fused import FusedConv
+from octvideo.layers.fused_octave import FusedOctaveConv
 from octvideo.models import octavize, optimize
+from octvideo.models.optimize import _runs_in_own_kernels
 from tests.models.networks import FAST, SLOW, randomise_norms
 
 # One of each kind: groups, concatenation, depth-wise and squeeze-excitation, pathways, attention.
@@ -74,10 +76,45 @@ def test_only_what_is_read_no_more_is_overwritten():
     assert torch.equal(x, before)
 
 
-@pytest.mark.slow
-@pytest.mark.parametrize("alpha", [0.0, 0.25])
-def test_compiled(alpha):
+def test_every_map_is_pooled_once():
+    """By the layer that makes it; the rest by average pools: the first octave layers' input, and where sizes halve."""
     from octvideo.models import create_model
+
+    model = create_model("i3d_tiny", alpha=0.25).eval()
+    randomise_norms(model)
+    fast = optimize(model)
+    layers = [m for m in fast.modules() if isinstance(m, FusedOctaveConv)]
+    readers: dict[str, int] = {}
+    for node in fast.graph.nodes:
+        if "pooled" in node.kwargs:
+            readers[node.kwargs["pooled"].name] = readers.get(node.kwargs["pooled"].name, 0) + 1
+    assert sum(readers.values()) == sum(layer.takes_pooled for layer in layers)
+    assert max(readers.values()) == 2  # a block's first convolution and its shortcut
+    made = sum(layer.gives_pooled for layer in layers)
+    assert 0 < made < len(readers)
+    x = torch.randn(1, 3, 8, 64, 64).to(memory_format=torch.channels_last_3d)
+    with torch.no_grad():
+        torch.testing.assert_close(fast(x), model(x), atol=1e-4, rtol=1e-4)
+
+
+def test_networks_that_run_in_kernels_of_ours(monkeypatch):
+    from octvideo.models import create_model
+
+    monkeypatch.setattr("octvideo.kernels.convolve.missing", lambda dtype: None)
+    assert _runs_in_own_kernels(optimize(create_model("i3d_r50", alpha=0.25)))
+    assert not _runs_in_own_kernels(optimize(create_model("x3d_s")))  # depth-wise
+    monkeypatch.setattr("octvideo.kernels.convolve.missing", lambda dtype: "no AVX-512")
+    assert not _runs_in_own_kernels(optimize(create_model("i3d_r50", alpha=0.25)))
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("own_kernels", [False, True])
+@pytest.mark.parametrize("alpha", [0.0, 0.25])
+def test_compiled(alpha, own_kernels, monkeypatch):
+    from octvideo.models import create_model
+
+    if not own_kernels:
+        monkeypatch.setattr("octvideo.kernels.convolve.missing", lambda dtype: "torch.compile is tested")
 
     torch.manual_seed(0)
     model = create_model("i3d_tiny", alpha=alpha).eval()
