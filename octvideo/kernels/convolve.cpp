@@ -32,28 +32,6 @@ struct Problem {
 
 namespace {
 
-// Of a tile: R pixels, and Z vectors of 16 channels and Y (0 or 1) of 8.
-template <int R, int Z, int Y>
-struct Sums {
-  __m512 z[R][Z ? Z : 1];
-  __m256 y[R];
-};
-
-// Adds the products of one multiply-add's input channels.
-template <class E, int Z, int Y, int FIRST, int LAST, int R, class Value>
-inline __attribute__((always_inline)) void step(Sums<R, Z, Y>& sums, const typename E::Number* x,
-                                                const typename E::Number* w, int64_t pixel, Value value) {
-  __m512 wz[Z ? Z : 1];
-  __m256 wy;
-  UNROLL for (int v = 0; v < Z; v++) wz[v] = E::weights16(w + 16 * E::kStep * v);
-  if (Y) wy = E::weights8(w + 16 * E::kStep * Z);
-  UNROLL for (int r = FIRST; r < LAST; r++) {
-    const auto number = value(x + r * pixel);
-    UNROLL for (int v = 0; v < Z; v++) sums.z[r][v] = E::multiply_add(number, wz[v], sums.z[r][v]);
-    if (Y) sums.y[r] = E::multiply_add(number, wy, sums.y[r]);
-  }
-}
-
 // Adds one pixel of the kernel for the tile's pixels FIRST to LAST; the others lie beyond the border.
 template <class E, int R, int Z, int Y, int FIRST, int LAST>
 inline __attribute__((always_inline)) void add(Sums<R, Z, Y>& sums, const typename E::Number* x,

@@ -12,6 +12,7 @@ from torch import Tensor
 from torch.profiler import record_function
 
 from octvideo.kernels.build import library, missing
+from octvideo.kernels.weights import pack, rounded_up
 
 _Three = ctypes.c_int64 * 3
 _Two = ctypes.c_int64 * 2
@@ -43,17 +44,26 @@ class SumOfConvolutions:
         weights: of one or two convolutions, ``(C_out, C_in, kT, kH, kW)``, of one kernel and one C_out.
         bias: ``(C_out,)`` or None.
         stride, padding: in T, H and W.
+        backwards: whether this is the gradient of the one convolution's input: channels are exchanged.
     """
 
     def __init__(
-        self, weights: Sequence[Tensor], bias: Tensor | None, stride: Sequence[int], padding: Sequence[int]
+        self,
+        weights: Sequence[Tensor],
+        bias: Tensor | None,
+        stride: Sequence[int],
+        padding: Sequence[int],
+        *,
+        backwards: bool = False,
     ) -> None:
         self.dtype = weights[0].dtype
         self.out_channels, _, *self.kernel = weights[0].shape
         self.in_channels = [weight.shape[1] for weight in weights]
+        if backwards:
+            self.out_channels, self.in_channels = self.in_channels[0], [self.out_channels]
         self.stride, self.padding = tuple(stride), tuple(padding)
-        self.numbers = [pack(weight) for weight in weights]
-        self.bias = torch.zeros(_rounded_up(self.out_channels))
+        self.numbers = [pack(weight, backwards=backwards) for weight in weights]
+        self.bias = torch.zeros(rounded_up(self.out_channels))
         if bias is not None:
             self.bias[: self.out_channels] = bias.detach()
         self._known: dict[torch.Size, tuple[tuple[int, ...], _Problem]] = {}
@@ -81,21 +91,21 @@ class SumOfConvolutions:
             overwrite: whether the memory of ``other`` may become that of the sum.
             pool: at the border, averages are of the pixels that exist.
         """
-        clips = [_by_pixels(clip) for clip in clips]
+        clips = [by_pixels(clip) for clip in clips]
         shape, problem = self._problem(clips[0])
-        other, up = (None if part is None else _by_pixels(part) for part in (other, up))
+        other, up = (None if part is None else by_pixels(part) for part in (other, up))
         out = other if overwrite and other is not None else _empty(shape, clips[0])
         pooled = _empty((*shape[:3], (shape[3] + 1) // 2, (shape[4] + 1) // 2), clips[0]) if pool else None
         problem.relu, problem.threads = relu, torch.get_num_threads()
         problem.x[:] = [clip.data_ptr() for clip in clips] + [None] * (2 - len(clips))
-        problem.x_pixel[:] = [_step(clip) for clip in clips] + [0] * (2 - len(clips))
-        problem.out, problem.out_pixel = out.data_ptr(), _step(out)
+        problem.x_pixel[:] = [pixel_step(clip) for clip in clips] + [0] * (2 - len(clips))
+        problem.out, problem.out_pixel = out.data_ptr(), pixel_step(out)
         if other is not None:
-            problem.other, problem.other_pixel = other.data_ptr(), _step(other)
+            problem.other, problem.other_pixel = other.data_ptr(), pixel_step(other)
         if up is not None:
-            problem.up, problem.up_pixel = up.data_ptr(), _step(up)
+            problem.up, problem.up_pixel = up.data_ptr(), pixel_step(up)
         if pooled is not None:
-            problem.pooled, problem.pooled_pixel = pooled.data_ptr(), _step(pooled)
+            problem.pooled, problem.pooled_pixel = pooled.data_ptr(), pixel_step(pooled)
         with record_function("octvideo::convolve") if _is_profiled() else nullcontext():
             self._run(ctypes.byref(problem))
         return out, pooled
@@ -133,43 +143,22 @@ def is_supported(
     return all((k, p) in ((1, 0), (3, 1)) and s in (1, 2) for k, p, s in sizes)
 
 
-def pack(weight: Tensor) -> Tensor:
-    """A weight in the order in which the kernel reads it.
-
-    Blocks of 64 output channels, the last of a multiple of 8, zeros for those that are not there; within a block by
-    T, H, W of the kernel, input channel and output channel; of bfloat16, pairs of input channels together, the last
-    with zeros where their number is odd.
-    """
-    num_out, num_in, *_ = weight.shape
-    pair = 2 if weight.dtype == torch.bfloat16 else 1
-    padded, more = _rounded_up(num_out), num_in % pair
-    by_tap = torch.nn.functional.pad(weight.detach(), (0, 0) * 3 + (0, more, 0, padded - num_out)).permute(
-        2, 3, 4, 1, 0
-    )
-    by_tap = by_tap.reshape(-1, (num_in + more) // pair, pair, padded).transpose(-1, -2)
-    return torch.cat([block.flatten() for block in by_tap.split(64, 2)])
-
-
-def _rounded_up(channels: int) -> int:
-    return -(-channels // 8) * 8
-
-
 def _empty(shape: Sequence[int], like: Tensor) -> Tensor:
     return torch.empty(shape, dtype=like.dtype, memory_format=torch.channels_last_3d)
 
 
-def _by_pixels(x: Tensor) -> Tensor:
+def by_pixels(x: Tensor) -> Tensor:
     """``x`` lying in memory as B T H W C, with or without other channels between the pixels."""
     if x.is_contiguous(memory_format=torch.channels_last_3d):
         return x
-    step, (_, _, frames, height, width) = _step(x), x.shape
+    step, (_, _, frames, height, width) = pixel_step(x), x.shape
     expected = (step * width * height * frames, 1, step * width * height, step * width, step)
     if all(n == 1 or s == e for n, s, e in zip(x.shape, x.stride(), expected, strict=True)):
         return x
     return x.contiguous(memory_format=torch.channels_last_3d)
 
 
-def _step(x: Tensor) -> int:
+def pixel_step(x: Tensor) -> int:
     """Numbers from one pixel to the next."""
     if x.is_contiguous(memory_format=torch.channels_last_3d):
         return x.shape[1]

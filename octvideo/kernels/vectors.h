@@ -64,3 +64,25 @@ struct BFloat16 {
   }
 };
 #endif
+
+// A tile of sums: R rows of Z vectors of 16 numbers and Y (0 or 1) of 8.
+template <int R, int Z, int Y>
+struct Sums {
+  __m512 z[R][Z ? Z : 1];
+  __m256 y[R];
+};
+
+// Adds to rows FIRST to LAST the products of one number each, `pixel` numbers apart, and the vectors at `w`.
+template <class E, int Z, int Y, int FIRST, int LAST, int R, class Value>
+inline __attribute__((always_inline)) void step(Sums<R, Z, Y>& sums, const typename E::Number* x,
+                                                const typename E::Number* w, int64_t pixel, Value value) {
+  __m512 wz[Z ? Z : 1];
+  __m256 wy;
+  UNROLL for (int v = 0; v < Z; v++) wz[v] = E::weights16(w + 16 * E::kStep * v);
+  if (Y) wy = E::weights8(w + 16 * E::kStep * Z);
+  UNROLL for (int r = FIRST; r < LAST; r++) {
+    const auto number = value(x + r * pixel);
+    UNROLL for (int v = 0; v < Z; v++) sums.z[r][v] = E::multiply_add(number, wz[v], sums.z[r][v]);
+    if (Y) sums.y[r] = E::multiply_add(number, wy, sums.y[r]);
+  }
+}

@@ -1,0 +1,81 @@
+"""A convolution and its gradients, for training in float32 on the CPU.
+
+B batch, C channels, T frames, H height, W width.
+"""
+
+import ctypes
+from collections.abc import Sequence
+
+import torch
+from torch import Tensor
+
+from octvideo.kernels.build import library
+from octvideo.kernels.convolve import SumOfConvolutions, by_pixels, is_supported, pixel_step
+from octvideo.kernels.weights import unpack
+
+_Three = ctypes.c_int64 * 3
+
+
+class _Problem(ctypes.Structure):
+    """The same as in weight_gradient.cpp."""
+
+    _fields_ = (
+        *((name, ctypes.c_void_p) for name in ("x", "grad", "packed")),
+        *((name, ctypes.c_int64) for name in ("x_pixel", "grad_pixel", "in_channels", "out_channels")),
+        *((name, ctypes.c_int64) for name in ("batch", "frames", "height", "width")),
+        *((f"in_{name}", ctypes.c_int64) for name in ("frames", "height", "width")),
+        *((name, _Three) for name in ("kernel", "padding", "stride")),
+        ("threads", ctypes.c_int64),
+    )
+
+
+def trains(
+    x: Tensor,
+    weight: Tensor,
+    stride: Sequence[int],
+    padding: Sequence[int],
+    dilation: Sequence[int],
+    groups: int,
+) -> bool:
+    """Whether the kernels do this convolution and its gradients, here: of whole half vectors of channels."""
+    return (
+        x.device.type == "cpu"
+        and x.dtype == weight.dtype == torch.float32
+        and x.dim() == 5
+        and not weight.shape[0] % 8
+        and is_supported(weight, stride, padding, dilation, groups)
+    )
+
+
+def convolve(
+    x: Tensor, weight: Tensor, bias: Tensor | None, stride: Sequence[int], padding: Sequence[int]
+) -> Tensor:
+    """``conv3d``: ``(B, C_in, T, H, W)`` to ``(B, C_out, T, H, W)``, channels-last."""
+    return SumOfConvolutions([weight], bias, stride, padding)([x])[0]
+
+
+def input_gradient(grad: Tensor, weight: Tensor, padding: Sequence[int]) -> Tensor:
+    """Of a convolution with stride 1: ``(B, C_out, T, H, W)`` to ``(B, C_in, T, H, W)``, channels-last."""
+    rest = [k - 1 - p for k, p in zip(weight.shape[2:], padding, strict=True)]
+    return SumOfConvolutions([weight], None, (1, 1, 1), rest, backwards=True)([grad])[0]
+
+
+def weight_gradient(
+    grad: Tensor, x: Tensor, weight: Tensor, stride: Sequence[int], padding: Sequence[int]
+) -> Tensor:
+    """``(C_out, C_in, kT, kH, kW)`` in the layout of ``weight``.
+
+    Args:
+        grad: of the output, ``(B, C_out, T, H, W)``.
+        x: the input, ``(B, C_in, T, H, W)``.
+    """
+    grad, x = by_pixels(grad), by_pixels(x)
+    num_out, num_in, *kernel = weight.shape
+    packed = torch.empty(weight.numel())
+    problem = _Problem(
+        x.data_ptr(), grad.data_ptr(), packed.data_ptr(), pixel_step(x), pixel_step(grad), num_in, num_out,
+        grad.shape[0], *grad.shape[2:], *x.shape[2:],
+        _Three(*kernel), _Three(*padding), _Three(*stride), torch.get_num_threads(),
+    )  # fmt: skip
+    library("weight_gradient", torch.float32).weight_gradient(ctypes.byref(problem))
+    return unpack(packed, torch.empty_like(weight))
