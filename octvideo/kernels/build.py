@@ -10,6 +10,8 @@ import tempfile
 from pathlib import Path
 
 import torch
+from torch.autograd import forward_ad
+from torch.utils._python_dispatch import _get_current_dispatch_mode_stack
 
 _SOURCES = Path(__file__).parent
 _FLAGS = (
@@ -43,6 +45,19 @@ def missing(dtype: torch.dtype) -> str | None:
         if torch.cpu._is_amx_tile_supported():
             return "oneDNN is faster on a processor with AMX"
     return None if _compiler() else "there is no g++ to compile them"
+
+
+def runs_plainly(x: torch.Tensor) -> bool:
+    """Whether kernels that torch knows nothing of may take this tensor: on the CPU, in eager mode, nothing watching."""
+    return (
+        type(x) in (torch.Tensor, torch.nn.Parameter)
+        and x.device.type == "cpu"
+        and not torch.compiler.is_compiling()
+        and not torch.jit.is_tracing()
+        and not _get_current_dispatch_mode_stack()  # counting FLOPs, exporting, fake tensors
+        and torch._C._functorch.peek_interpreter_stack() is None
+        and forward_ad._current_level < 0
+    )
 
 
 @functools.cache

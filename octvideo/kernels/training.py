@@ -9,10 +9,11 @@ from collections.abc import Sequence
 import torch
 from torch import Tensor
 
-from octvideo.kernels.build import library
+from octvideo.kernels.build import library, runs_plainly
 from octvideo.kernels.convolve import SumOfConvolutions, by_pixels, is_supported, pixel_step
 from octvideo.kernels.weights import unpack
 
+_FEWEST_PIXELS = 512
 _Three = ctypes.c_int64 * 3
 
 
@@ -37,13 +38,19 @@ def trains(
     dilation: Sequence[int],
     groups: int,
 ) -> bool:
-    """Whether the kernels do this convolution and its gradients, here: of whole half vectors of channels."""
+    """Whether the kernels do this convolution and its gradients, here: of a channels-last clip of some size.
+
+    With few pixels, laying out the weight costs more than is won.
+    """
     return (
-        x.device.type == "cpu"
+        x.dim() == 5
         and x.dtype == weight.dtype == torch.float32
-        and x.dim() == 5
+        and x.stride(1) == 1
+        and x.shape[0] * x.shape[2] * x.shape[3] * x.shape[4] >= _FEWEST_PIXELS
         and not weight.shape[0] % 8
         and is_supported(weight, stride, padding, dilation, groups)
+        and not torch.is_autocast_enabled("cpu")
+        and runs_plainly(x)
     )
 
 

@@ -6,6 +6,7 @@ where their number is odd.
 """
 
 import ctypes
+from collections.abc import Sequence
 
 import torch
 from torch import Tensor
@@ -59,7 +60,7 @@ def rounded_up(channels: int) -> int:
     return -(-channels // 8) * 8
 
 
-def _move(name: str, packed: Tensor, pointer: int, shape: tuple[int, ...], strides: list[int]) -> None:
+def _move(name: str, packed: Tensor, pointer: int, shape: Sequence[int], strides: Sequence[int]) -> None:
     layout = _Layout(
         pointer, packed.data_ptr(), *shape[:2], *strides[:2], _Three(*shape[2:]), _Three(*strides[2:]),
         torch.get_num_threads(),

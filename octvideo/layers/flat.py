@@ -4,11 +4,14 @@ B batch, C channels, T frames, H height, W width.
 """
 
 from collections.abc import Sequence
+from typing import Any
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from octvideo.kernels import training
+from octvideo.kernels.training import trains
 from octvideo.layers.images import as_clip, as_images, is_channels_last
 
 
@@ -24,14 +27,79 @@ def convolve(
     """``conv2d`` or ``conv3d`` by the kernel's rank; in two dimensions where that is the same and needs no copy.
 
     Of a channels-last ``(B, C, T, H, W)``, a (1, k, k) convolution is a 2D one of the view ``(B * T, C, H, W)``,
-    and a (k, 1, 1) one of the view ``(B, C, T, H * W)``.
+    and a (k, 1, 1) one of the view ``(B, C, T, H * W)``. Where kernels of ours do it, they do.
     """
+    if trains(x, weight, stride, padding, dilation, groups):
+        if torch.is_grad_enabled():
+            return _Convolution.apply(x, weight, bias, tuple(stride), tuple(padding))
+        return training.convolve(x, weight, bias, stride, padding)
     kind = flat_kind(x, weight.shape, stride, padding)
     weight, stride, padding, dilation = flat_sizes(weight, stride, padding, dilation, kind)
     if kind is not None:
         return as_clip(F.conv2d(as_images(x, kind), weight, bias, stride, padding, dilation, groups), kind, x)
     conv = F.conv2d if x.dim() == 4 else F.conv3d
     return conv(x, weight, bias, stride, padding, dilation, groups)
+
+
+def gradients(
+    grad: Tensor,
+    x: Tensor,
+    weight: Tensor,
+    sizes: tuple[Sequence[int], Sequence[int], Sequence[int], int],
+    wants_x: bool,
+    wants_weight: bool,
+) -> tuple[Tensor | None, Tensor | None]:
+    """Gradients of a convolution's input and weight, by the kernels that ran it.
+
+    Args:
+        grad: of the output.
+        x: the input.
+        sizes: stride, padding, dilation and groups.
+        wants_x, wants_weight: which of them; None stands for the other.
+    """
+    stride, padding, dilation, groups = sizes
+    x_grad = weight_grad = None
+    if trains(x, weight, *sizes) and grad.dtype == torch.float32 and not torch.is_grad_enabled():
+        if wants_weight:
+            weight_grad, wants_weight = training.weight_gradient(grad, x, weight, stride, padding), False
+        if wants_x and all(s == 1 for s in stride):
+            x_grad, wants_x = training.input_gradient(grad, weight, padding), False
+    if not wants_x and not wants_weight:
+        return x_grad, weight_grad
+    kind = flat_kind(x, weight.shape, stride, padding)
+    flat, stride, padding, dilation = flat_sizes(weight, stride, padding, dilation, kind)
+    images, image_grad = (x, grad) if kind is None else (as_images(x, kind), as_images(grad, kind))
+    found_x, found_weight, _ = torch.ops.aten.convolution_backward(
+        image_grad, images, flat, None, stride, padding, dilation, False, [0] * len(stride), groups,
+        (wants_x, wants_weight, False),
+    )  # fmt: skip
+    if found_x is not None:
+        x_grad = found_x if kind is None else as_clip(found_x, kind, x)
+    return x_grad, weight_grad if found_weight is None else found_weight.view(weight.shape)
+
+
+class _Convolution(torch.autograd.Function):
+    """Of one group, without dilation; a gradient's gradient is by torch's operations."""
+
+    @staticmethod
+    def forward(  # type: ignore[override]
+        ctx: Any,
+        x: Tensor,
+        weight: Tensor,
+        bias: Tensor | None,
+        stride: Sequence[int],
+        padding: Sequence[int],
+    ) -> Tensor:
+        ctx.save_for_backward(x, weight)
+        ctx.sizes = stride, padding, (1, 1, 1), 1
+        return training.convolve(x, weight, bias, stride, padding)
+
+    @staticmethod
+    def backward(ctx: Any, grad: Tensor) -> tuple[Any, ...]:  # type: ignore[override]
+        x, weight = ctx.saved_tensors
+        wants_x, wants_weight, wants_bias, *_ = ctx.needs_input_grad
+        x_grad, weight_grad = gradients(grad, x, weight, ctx.sizes, wants_x, wants_weight)
+        return x_grad, weight_grad, grad.sum((0, 2, 3, 4)) if wants_bias else None, None, None
 
 
 def flat_kind(

@@ -9,6 +9,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from octvideo.kernels.build import runs_plainly
 from octvideo.kernels.convolve import SumOfConvolutions, is_supported
 from octvideo.layers.flat import flat_kind, flat_sizes
 from octvideo.layers.images import as_clip, as_images
@@ -156,7 +157,7 @@ def _run_own(
 
 def runs_own_kernel(x: Tensor) -> bool:
     """Whether a kernel of ours may take this input: it knows no gradient."""
-    return x.device.type == "cpu" and not torch.compiler.is_compiling() and not needs_gradient(x)
+    return runs_plainly(x) and not needs_gradient(x)
 
 
 def behind(y: Tensor, other: Tensor | None, relu: bool) -> Tensor:

@@ -14,8 +14,7 @@ import torch
 from torch import Tensor
 from torch.autograd.function import once_differentiable
 
-from octvideo.layers.flat import flat_kind, flat_sizes
-from octvideo.layers.images import as_clip, as_images
+from octvideo.layers.flat import gradients
 from octvideo.layers.resample import add_upsampled_, downsample
 
 Path = tuple[str, str]
@@ -83,7 +82,9 @@ class _Convolution(torch.autograd.Function):
         def back(path: Path, grad: Tensor, x: Tensor, wants_x: bool) -> Tensor | None:
             rows, columns = paths.blocks[path]
             block = weight[rows, columns]
-            x_grad, block_grad = _back(grad, x, block, paths.sizes[path], wants_x, wants_weight)
+            # Autocast ran the convolution in the output's type.
+            x, block = x.to(grad.dtype), block.to(grad.dtype)
+            x_grad, block_grad = gradients(grad, x, block, paths.sizes[path], wants_x, wants_weight)
             if weight_grad is not None and block_grad is not None:
                 weight_grad[rows, columns] = block_grad
             return x_grad
@@ -134,24 +135,6 @@ def _low_gradient(
         through_low = back(("low", "low"), to_low, downsample(low), wanted)
         grad = grad if through_low is None else _spread_into(grad, through_low, low)
     return grad
-
-
-def _back(
-    grad: Tensor, x: Tensor, weight: Tensor, sizes: Sizes, wants_x: bool, wants_weight: bool
-) -> tuple[Tensor | None, Tensor | None]:
-    """Gradients of one convolution's input and weight, by the kernels that ran it."""
-    stride, padding, dilation, groups = sizes
-    x = x.to(grad.dtype)  # autocast ran the convolution in the output's type
-    kind = flat_kind(x, weight.shape, stride, padding)
-    flat, stride, padding, dilation = flat_sizes(weight.to(grad.dtype), stride, padding, dilation, kind)
-    images, image_grad = (x, grad) if kind is None else (as_images(x, kind), as_images(grad, kind))
-    x_grad, weight_grad, _ = torch.ops.aten.convolution_backward(
-        image_grad, images, flat, None, stride, padding, dilation, False, [0] * len(stride), groups,
-        (wants_x, wants_weight, False),
-    )  # fmt: skip
-    if x_grad is not None and kind is not None:
-        x_grad = as_clip(x_grad, kind, x)
-    return x_grad, None if weight_grad is None else weight_grad.view(weight.shape)
 
 
 def _spread_into(grad: Tensor | None, averages_grad: Tensor, x: Tensor) -> Tensor:
