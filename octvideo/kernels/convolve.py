@@ -5,13 +5,11 @@ B batch, C channels, T frames, H height, W width.
 
 import ctypes
 from collections.abc import Sequence
-from contextlib import nullcontext
 
 import torch
 from torch import Tensor
-from torch.profiler import record_function
 
-from octvideo.kernels.build import library, missing
+from octvideo.kernels.build import library, missing, shown
 from octvideo.kernels.weights import pack, rounded_up
 
 _Three = ctypes.c_int64 * 3
@@ -44,7 +42,8 @@ class SumOfConvolutions:
         weights: of one or two convolutions, ``(C_out, C_in, kT, kH, kW)``, of one kernel and one C_out.
         bias: ``(C_out,)`` or None.
         stride, padding: in T, H and W.
-        backwards: whether this is the gradient of the one convolution's input: channels are exchanged.
+        backwards: whether the sum is the gradient of the input that the convolutions, with stride 1, have in common:
+            weights are ``(C_in, C_out, kT, kH, kW)`` then, and padding is the convolutions' own.
     """
 
     def __init__(
@@ -60,7 +59,8 @@ class SumOfConvolutions:
         self.out_channels, _, *self.kernel = weights[0].shape
         self.in_channels = [weight.shape[1] for weight in weights]
         if backwards:
-            self.out_channels, self.in_channels = self.in_channels[0], [self.out_channels]
+            self.out_channels, self.in_channels = weights[0].shape[1], [weight.shape[0] for weight in weights]
+            padding = [k - 1 - p for k, p in zip(self.kernel, padding, strict=True)]
         self.stride, self.padding = tuple(stride), tuple(padding)
         self.numbers = [pack(weight, backwards=backwards) for weight in weights]
         self.bias = torch.zeros(rounded_up(self.out_channels))
@@ -106,7 +106,7 @@ class SumOfConvolutions:
             problem.up, problem.up_pixel = up.data_ptr(), pixel_step(up)
         if pooled is not None:
             problem.pooled, problem.pooled_pixel = pooled.data_ptr(), pixel_step(pooled)
-        with record_function("octvideo::convolve") if _is_profiled() else nullcontext():
+        with shown("octvideo::convolve"):
             self._run(ctypes.byref(problem))
         return out, pooled
 
@@ -127,10 +127,6 @@ class SumOfConvolutions:
                 problem.w[i], problem.channels[i] = numbers.data_ptr(), channels
             known = self._known[x.shape] = ((x.shape[0], self.out_channels, *size), problem)
         return known[0], _Problem.from_buffer_copy(known[1])
-
-
-def _is_profiled() -> bool:
-    return torch.autograd.profiler._is_profiler_enabled
 
 
 def is_supported(

@@ -9,7 +9,7 @@ from collections.abc import Sequence
 import torch
 from torch import Tensor
 
-from octvideo.kernels.build import library, runs_plainly
+from octvideo.kernels.build import library, runs_plainly, shown
 from octvideo.kernels.convolve import SumOfConvolutions, by_pixels, is_supported, pixel_step
 from octvideo.kernels.weights import unpack
 
@@ -61,28 +61,37 @@ def convolve(
     return SumOfConvolutions([weight], bias, stride, padding)([x])[0]
 
 
-def input_gradient(grad: Tensor, weight: Tensor, padding: Sequence[int]) -> Tensor:
-    """Of a convolution with stride 1: ``(B, C_out, T, H, W)`` to ``(B, C_in, T, H, W)``, channels-last."""
-    rest = [k - 1 - p for k, p in zip(weight.shape[2:], padding, strict=True)]
-    return SumOfConvolutions([weight], None, (1, 1, 1), rest, backwards=True)([grad])[0]
+def input_gradient(
+    grads: Sequence[Tensor], weights: Sequence[Tensor], padding: Sequence[int], up: Tensor | None = None
+) -> Tensor:
+    """Of one or two convolutions of the same input, with stride 1: ``(B, C_in, T, H, W)``, channels-last.
+
+    Args:
+        grads: of their outputs, ``(B, C_out, T, H, W)``.
+        weights: theirs.
+        up: added, every pixel four times; at half the size, rounded up.
+    """
+    return SumOfConvolutions(weights, None, (1, 1, 1), padding, backwards=True)(grads, up=up)[0]
 
 
 def weight_gradient(
-    grad: Tensor, x: Tensor, weight: Tensor, stride: Sequence[int], padding: Sequence[int]
+    grad: Tensor, x: Tensor, out: Tensor, stride: Sequence[int], padding: Sequence[int]
 ) -> Tensor:
-    """``(C_out, C_in, kT, kH, kW)`` in the layout of ``weight``.
+    """Write a convolution's weight gradient into ``out``, and return it.
 
     Args:
-        grad: of the output, ``(B, C_out, T, H, W)``.
-        x: the input, ``(B, C_in, T, H, W)``.
+        grad: of the convolution's output, ``(B, C_out, T, H, W)``.
+        x: its input, ``(B, C_in, T, H, W)``.
+        out: ``(C_out, C_in, kT, kH, kW)``.
     """
     grad, x = by_pixels(grad), by_pixels(x)
-    num_out, num_in, *kernel = weight.shape
-    packed = torch.empty(weight.numel())
+    num_out, num_in, *kernel = out.shape
+    packed = torch.empty(out.numel())
     problem = _Problem(
         x.data_ptr(), grad.data_ptr(), packed.data_ptr(), pixel_step(x), pixel_step(grad), num_in, num_out,
         grad.shape[0], *grad.shape[2:], *x.shape[2:],
         _Three(*kernel), _Three(*padding), _Three(*stride), torch.get_num_threads(),
     )  # fmt: skip
-    library("weight_gradient", torch.float32).weight_gradient(ctypes.byref(problem))
-    return unpack(packed, torch.empty_like(weight))
+    with shown("octvideo::convolve_weight_gradient"):
+        library("weight_gradient", torch.float32).weight_gradient(ctypes.byref(problem))
+    return unpack(packed, out)

@@ -27,10 +27,17 @@ void each(const Layout& l, Move move) {
     float* weight = l.weight + t * l.kernel_stride[0] + h * l.kernel_stride[1] + w * l.kernel_stride[2] +
         first * l.out_stride;
     float* packed = l.packed + (first * taps + tap * width) * l.in_channels;
+    const auto one = [&](int64_t n, int64_t i) {
+      move(packed[i * width + n], n < count ? weight + n * l.out_stride + i * l.in_stride : nullptr);
+    };
+    if (l.out_stride == 1) {
+      for (int64_t i = 0; i < l.in_channels; i++)
+        for (int64_t n = 0; n < width; n++) one(n, i);
+      continue;
+    }
     for (int64_t c = 0; c < l.in_channels; c += 16)
       for (int64_t n = 0; n < width; n++)
-        for (int64_t i = c; i < std::min(c + 16, l.in_channels); i++)
-          move(packed[i * width + n], n < count ? weight + n * l.out_stride + i * l.in_stride : nullptr);
+        for (int64_t i = c; i < std::min(c + 16, l.in_channels); i++) one(n, i);
   }
 }
 

@@ -16,8 +16,9 @@ import torch
 from torch import Tensor, nn
 
 from octvideo.layers.flat import convolve
-from octvideo.layers.gradient import Paths, convolve_paths
+from octvideo.layers.gradient import Paths, convolve_paths, trains_paths
 from octvideo.layers.octave import ChannelSplit, Octave, check_alpha, split_channels
+from octvideo.layers.octave_sums import OctaveSums
 from octvideo.layers.resample import (
     DOWNSAMPLE,
     UPSAMPLE,
@@ -163,24 +164,22 @@ class _OctaveConv(nn.modules.conv._ConvNd):
         """What the gradient needs to know; None where it is left to autograd."""
         if self.resample_down != "avg_pool" or self.resample_up != "nearest":
             return None
-        paths = {path for path in self.paths if not (self.gives_both and path[1] == "low")}
-        if self.gives_both and self.in_split.low:
-            paths.add(("both", "low"))
         num_high, columns = len(self.out_split.high), len(self.in_split.high) // self.groups
-        rows_of = {"high": slice(num_high), "low": slice(num_high, None), "both": slice(None)}
+        rows_of = {"high": slice(num_high), "low": slice(num_high, None)}
         columns_of = {"high": slice(columns), "low": slice(columns, None)}
         every = slice(None)
         padding = cast(tuple[int, ...], self.padding)
         return Paths(
             {
                 (out, into): (rows_of[out], every if self.depthwise else columns_of[into])
-                for out, into in paths
+                for out, into in self.paths
             },
             {
                 (out, into): ((*self.stride[:-2], 1, 1), padding, self.dilation, self._groups(into))
-                for out, into in paths
+                for out, into in self.paths
             },
             keeps_size=self.spatial_stride == 1,
+            low_at_once=self.gives_both and bool(self.in_split.low),
         )
 
     def _groups(self, into: str) -> int:
@@ -252,6 +251,14 @@ class _OctaveConv(nn.modules.conv._ConvNd):
     ) -> tuple[Tensor | None, Tensor | None]:
         """The high and the low output; ``high`` is pooled already where an average pool stands for the stride."""
         weights, biases = self.weights(weight), self.biases(bias)
+        is_watched = torch.is_grad_enabled()
+        if high is not None and self._plan and not is_watched and trains_paths(high, weight, self._plan):
+            own = {path: weights[path] for path in self.paths}
+            outs = [out for out in ("high", "low") if getattr(self.out_split, out)]
+            into = {out: biases[out, "high" if (out, "high") in own else "low"] for out in outs}
+            sums = OctaveSums(own, into, self.stride[0], self._plan.padding, self.spatial_stride == 2)
+            outputs = sums(high, low)
+            return outputs[0], outputs[1] if outputs[1:] else None
         pools = self.resample_down == "avg_pool"
         stride = 1 if pools else self.spatial_stride
 

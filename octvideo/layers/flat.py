@@ -61,9 +61,10 @@ def gradients(
     x_grad = weight_grad = None
     if trains(x, weight, *sizes) and grad.dtype == torch.float32 and not torch.is_grad_enabled():
         if wants_weight:
-            weight_grad, wants_weight = training.weight_gradient(grad, x, weight, stride, padding), False
+            into = torch.empty_like(weight)
+            weight_grad, wants_weight = training.weight_gradient(grad, x, into, stride, padding), False
         if wants_x and all(s == 1 for s in stride):
-            x_grad, wants_x = training.input_gradient(grad, weight, padding), False
+            x_grad, wants_x = training.input_gradient([grad], [weight], padding), False
     if not wants_x and not wants_weight:
         return x_grad, weight_grad
     kind = flat_kind(x, weight.shape, stride, padding)

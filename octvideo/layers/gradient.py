@@ -14,6 +14,8 @@ import torch
 from torch import Tensor
 from torch.autograd.function import once_differentiable
 
+from octvideo.kernels import training
+from octvideo.kernels.training import trains
 from octvideo.layers.flat import gradients
 from octvideo.layers.resample import add_upsampled_, downsample
 
@@ -28,18 +30,22 @@ Forward = Callable[[Tensor | None, Tensor | None, Tensor, Tensor | None], Output
 class Paths(NamedTuple):
     """The convolutions of an octave layer with average pools and nearest upsampling, by path (out, into).
 
-    ``(both, low)`` is one convolution for both outputs of the low input.
-
     Args:
         blocks: rows and columns of the weight that each has.
         sizes: stride, padding, dilation and groups of each.
         keeps_size: whether the outputs have the inputs' sizes; else the layer halves height and width, the high input
             is halved already, and the low one is as large.
+        low_at_once: whether one convolution gives both outputs of the low input.
     """
 
     blocks: dict[Path, tuple[slice, slice]]
     sizes: dict[Path, Sizes]
     keeps_size: bool
+    low_at_once: bool
+
+    @property
+    def padding(self) -> tuple[int, ...]:
+        return next(iter(self.sizes.values()))[1]
 
 
 def convolve_paths(
@@ -79,33 +85,112 @@ class _Convolution(torch.autograd.Function):
         _, wants_high, wants_low, wants_weight, wants_bias, _ = ctx.needs_input_grad
         weight_grad = torch.zeros_like(weight) if wants_weight else None
 
-        def back(path: Path, grad: Tensor, x: Tensor, wants_x: bool) -> Tensor | None:
-            rows, columns = paths.blocks[path]
-            block = weight[rows, columns]
-            # Autocast ran the convolution in the output's type.
-            x, block = x.to(grad.dtype), block.to(grad.dtype)
-            x_grad, block_grad = gradients(grad, x, block, paths.sizes[path], wants_x, wants_weight)
-            if weight_grad is not None and block_grad is not None:
-                weight_grad[rows, columns] = block_grad
-            return x_grad
-
-        high_grad = low_grad = None
-        if low is not None:
-            low_grad = _low_gradient(paths, back, to_high, to_low, low, wants_low)
-        if high is not None:
-            if ("high", "high") in paths.blocks:
-                assert to_high is not None
-                high_grad = back(("high", "high"), to_high, high, wants_high)
-            if ("low", "high") in paths.blocks:
-                assert to_low is not None
-                pooled_grad = back(("low", "high"), to_low, downsample(high), wants_high)
-                if pooled_grad is not None:
-                    high_grad = _spread_into(high_grad, pooled_grad, high)
+        in_float32 = to_high is not None and to_high.dtype == torch.float32  # no autocast ran forward
+        own = high is not None and in_float32 and trains_paths(high, weight, paths)
+        back = _by_kernels if own else _by_paths
+        high_grad, low_grad = back(
+            paths, weight, weight_grad, (to_high, to_low), (high, low), (wants_high, wants_low)
+        )
         bias_grad = None
         if wants_bias:
             parts = [part for part in (to_high, to_low) if part is not None]
             bias_grad = torch.cat([part.transpose(0, 1).flatten(1).sum(1) for part in parts]).to(weight.dtype)
         return None, _as(high_grad, high), _as(low_grad, low), weight_grad, bias_grad, None
+
+
+def trains_paths(high: Tensor, weight: Tensor, paths: Paths) -> bool:
+    """Whether kernels of ours do the whole layer and its gradient."""
+    if ("high", "high") not in paths.blocks:
+        return False
+    rows, columns = paths.blocks["high", "high"]
+    sizes = paths.sizes["high", "high"]
+    low_rows = len(weight) - len(weight[rows])
+    return low_rows % 8 == 0 and sizes[0][0] == 1 and trains(high, weight[rows, columns], *sizes)
+
+
+def _by_kernels(
+    paths: Paths,
+    weight: Tensor,
+    weight_grad: Tensor | None,
+    grads: Outputs,
+    inputs: Outputs,
+    wanted: tuple[bool, bool],
+) -> Outputs:
+    """The inputs' gradients, each one sum of convolutions; the weight's is written into ``weight_grad``."""
+    (to_high, to_low), (high, low) = grads, inputs
+    assert high is not None
+    assert to_high is not None
+
+    def into_input(out_grads: dict[Path, Tensor | None], up: Tensor | None = None) -> Tensor | None:
+        there = {path: grad for path, grad in out_grads.items() if path in paths.blocks and grad is not None}
+        blocks = [weight[paths.blocks[path]] for path in there]
+        return training.input_gradient([*there.values()], blocks, paths.padding, up) if there else None
+
+    def into_weight(path: Path, grad: Tensor | None, x: Tensor) -> None:
+        if weight_grad is not None and path in paths.blocks and grad is not None:
+            training.weight_gradient(grad, x, weight_grad[paths.blocks[path]], (1, 1, 1), paths.padding)
+
+    high_grad = low_grad = None
+    if ("low", "high") in paths.blocks:
+        into_weight(("low", "high"), to_low, downsample(high))
+    into_weight(("high", "high"), to_high, high)
+    if wanted[0]:
+        spread = into_input({("low", "high"): to_low})
+        high_grad = into_input({("high", "high"): to_high}, None if spread is None else spread.mul_(0.25))
+    if low is not None:
+        if paths.keeps_size and ("high", "low") in paths.blocks:
+            to_high = downsample(to_high).mul_(4)  # a pixel's gradient is the sum of those of its four copies
+        into_weight(("high", "low"), to_high, low)
+        if ("low", "low") in paths.blocks:
+            into_weight(("low", "low"), to_low, low if paths.keeps_size else downsample(low))
+        if wanted[1] and paths.keeps_size:
+            low_grad = into_input({("high", "low"): to_high, ("low", "low"): to_low})
+        elif wanted[1]:
+            spread = into_input({("low", "low"): to_low})
+            spread = None if spread is None else spread.mul_(0.25)
+            low_grad = into_input({("high", "low"): to_high}, spread)
+            if low_grad is None and spread is not None:
+                low_grad = _spread_into(None, spread.mul_(4), low)
+    return high_grad, low_grad
+
+
+def _by_paths(
+    paths: Paths,
+    weight: Tensor,
+    weight_grad: Tensor | None,
+    grads: Outputs,
+    inputs: Outputs,
+    wanted: tuple[bool, bool],
+) -> Outputs:
+    """The inputs' gradients, path by path; the weight's is written into ``weight_grad``."""
+    (to_high, to_low), (high, low) = grads, inputs
+
+    def back(path: Path, grad: Tensor, x: Tensor, wants_x: bool) -> Tensor | None:
+        if path[0] == "both":
+            rows, columns = slice(None), paths.blocks["high", path[1]][1]
+            path = ("high", path[1])
+        else:
+            rows, columns = paths.blocks[path]
+        # Autocast ran the convolution in the output's type.
+        x, block = x.to(grad.dtype), weight[rows, columns].to(grad.dtype)
+        x_grad, block_grad = gradients(grad, x, block, paths.sizes[path], wants_x, weight_grad is not None)
+        if weight_grad is not None and block_grad is not None:
+            weight_grad[rows, columns] = block_grad
+        return x_grad
+
+    high_grad = low_grad = None
+    if low is not None:
+        low_grad = _low_gradient(paths, back, to_high, to_low, low, wanted[1])
+    if high is not None:
+        if ("high", "high") in paths.blocks:
+            assert to_high is not None
+            high_grad = back(("high", "high"), to_high, high, wanted[0])
+        if ("low", "high") in paths.blocks:
+            assert to_low is not None
+            pooled_grad = back(("low", "high"), to_low, downsample(high), wanted[0])
+            if pooled_grad is not None:
+                high_grad = _spread_into(high_grad, pooled_grad, high)
+    return high_grad, low_grad
 
 
 def _low_gradient(
@@ -119,7 +204,7 @@ def _low_gradient(
     """Of the low input, through the paths to both outputs."""
     if to_high is not None and paths.keeps_size:
         to_high = downsample(to_high).mul_(4)  # a pixel's gradient is the sum of those of its four copies
-    if ("both", "low") in paths.blocks:
+    if paths.low_at_once:
         assert to_high is not None
         assert to_low is not None
         return back(("both", "low"), torch.cat([to_high, to_low], 1), low, wanted)

@@ -1,4 +1,4 @@
-"""An octave convolution as sums of convolutions, which run as one kernel each, for inference on the CPU.
+"""An octave convolution as sums of convolutions, which run as one kernel each on the CPU; they know no gradient.
 
 B batch, C channels, T frames, H height, W width.
 """
@@ -49,11 +49,11 @@ class OctaveSums:
         self,
         high: Tensor,
         low: Tensor | None,
-        pooled: Tensor | None,
-        others: Sequence[Tensor | None],
-        relu: Sequence[bool],
-        overwrite: Sequence[bool],
-        gives_pooled: bool,
+        pooled: Tensor | None = None,
+        others: Sequence[Tensor | None] = (None, None),
+        relu: Sequence[bool] = (False, False),
+        overwrite: Sequence[bool] = (False, False),
+        gives_pooled: bool = False,
     ) -> tuple[Tensor, ...]:
         """The high output, the low one where there is one, and the high one pooled where it is asked for.
 

@@ -6,6 +6,8 @@ import pytest
 import torch
 from torch import nn
 
+from octvideo.kernels import training
+from octvideo.kernels.build import missing
 from octvideo.layers import OctaveConv2d, OctaveConv3d
 from octvideo.layers.conv import octave_conv
 from octvideo.layers.octave import ChannelSplit
@@ -42,7 +44,7 @@ def gradients(layer, run, high, low):
     outputs = [part for part in run() if part is not None]
     torch.manual_seed(1)
     return outputs, torch.autograd.grad(
-        outputs, leaves, [torch.randn(part.shape, dtype=part.dtype) for part in outputs]
+        outputs, leaves, [torch.randn(part.shape, dtype=torch.float64).to(part.dtype) for part in outputs]
     )
 
 
@@ -68,6 +70,70 @@ def test_equals_autograds(layer, channels_last):
     again, expected = gradients(layer, autograds, high, low)
     for one, other in zip((*outputs, *found), (*again, *expected), strict=True):
         torch.testing.assert_close(one, other)
+
+
+def kernel_layers():
+    """With channels in eights, as kernels of ours want them."""
+    for kernel, stride in (((1, 3, 3), 1), ((3, 1, 1), 1), ((1, 1, 1), (1, 2, 2)), ((3, 3, 3), (1, 2, 2))):
+        padding = tuple(k // 2 for k in kernel)
+        for alpha_in, alpha_out in ((0, 0.25), (0.25, 0.5), (0.5, 0)):
+            yield OctaveConv3d(24, 32, kernel, stride, padding, alpha_in=alpha_in, alpha_out=alpha_out)
+    half = {"alpha_in": 0.5, "alpha_out": 0.5}
+    yield OctaveConv3d(16, 16, 1, bias=False, high_to_low=False, **half)
+    yield OctaveConv3d(16, 16, 1, low_to_high=False, **half)
+    yield OctaveConv3d(16, 16, 1, (1, 2, 2), low_to_high=False, **half)
+    interleaved = ChannelSplit((0, 1, 2, 3, 8, 9, 10, 11), (4, 5, 6, 7, 12, 13, 14, 15))
+    yield octave_conv(nn.Conv3d(16, 16, 3, 1, 1), interleaved, interleaved)
+
+
+@pytest.mark.skipif(bool(missing(torch.float32)), reason=str(missing(torch.float32)))
+@pytest.mark.parametrize("layer", list(kernel_layers()), ids=str)
+def test_kernels_of_ours_give_the_same(layer, monkeypatch):
+    """In float32, of clips large enough for them, against torch's operations in float64."""
+    calls = []
+    for name in ("input_gradient", "weight_gradient"):
+        kernel = getattr(training, name)
+        monkeypatch.setattr(
+            training, name, lambda *args, name=name, kernel=kernel: calls.append(name) or kernel(*args)
+        )
+    in_double = copy.deepcopy(layer).double()
+    torch.manual_seed(0)
+    high, low = (
+        torch.randn(2, channels, 4, side, side, dtype=torch.float64).requires_grad_() if channels else None
+        for channels, side in ((len(layer.in_split.high), 24), (len(layer.in_split.low), 12))
+    )
+    single = [
+        None if x is None else x.detach().float().to(memory_format=torch.channels_last_3d).requires_grad_()
+        for x in (high, low)
+    ]
+
+    def run(layer, high, low):
+        y = layer(high if low is None else (high, low))
+        return (y,) if isinstance(y, torch.Tensor) else y
+
+    outputs, found = gradients(layer, lambda: run(layer, *single), *single)
+    assert set(calls) == {"input_gradient", "weight_gradient"}
+    calls.clear()
+    again, expected = gradients(in_double, lambda: run(in_double, high, low), high, low)
+    assert not calls
+    for one, other in zip((*outputs, *found), (*again, *expected), strict=True):
+        largest = float(other.detach().abs().max())
+        torch.testing.assert_close(one.double() / largest, other / largest, atol=1e-5, rtol=0)
+
+
+def test_odd_sizes_are_left_to_autograd():
+    """Kernels know no gradient: none may run where autograd has to see the operations."""
+    layer = OctaveConv3d(16, 16, (1, 3, 3), 1, (0, 1, 1), alpha_in=0.5, alpha_out=0.5)
+    in_double = copy.deepcopy(layer).double()
+    for height, width in ((25, 24), (24, 25)):
+        high = torch.randn(1, 8, 4, height, width)
+        low = torch.randn(1, 8, 4, (height + 1) // 2, (width + 1) // 2)
+        high, low = (x.to(memory_format=torch.channels_last_3d).requires_grad_() for x in (high, low))
+        _, found = gradients(layer, lambda x=(high, low): layer(x), high, low)
+        doubles = tuple(x.detach().double().requires_grad_() for x in (high, low))
+        _, expected = gradients(in_double, lambda x=doubles: in_double(x), *doubles)
+        for one, other in zip(found, expected, strict=True):
+            torch.testing.assert_close(one.double(), other, atol=1e-3, rtol=1e-4)
 
 
 def test_only_what_is_asked_for():

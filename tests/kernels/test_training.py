@@ -1,0 +1,143 @@
+"""Convolutions in training, and their gradients, against torch's."""
+
+import pytest
+import torch
+import torch.nn.functional as F
+from torch.utils.flop_counter import FlopCounterMode
+
+from octvideo.kernels import training
+from octvideo.kernels.build import missing
+from octvideo.kernels.weights import pack, unpack
+from octvideo.layers.flat import FlatConv3d
+
+pytestmark = pytest.mark.skipif(bool(missing(torch.float32)), reason=str(missing(torch.float32)))
+
+# Input and output channels, kernel, spatial stride, stride in time, the clip's size.
+CASES = [
+    (7, 8, (1, 3, 3), 1, 1, (2, 3, 7, 5)),
+    (64, 64, (3, 1, 1), 1, 1, (1, 4, 6, 6)),
+    (8, 56, (1, 1, 1), 2, 1, (2, 2, 8, 9)),
+    (24, 120, (1, 3, 3), 2, 1, (1, 3, 14, 13)),
+    (4, 32, (3, 3, 3), 1, 2, (1, 5, 1, 1)),
+    (1, 96, (5, 1, 1), 1, 1, (1, 8, 15, 17)),
+    (56, 8, (1, 3, 3), 1, 1, (1, 1, 2, 3)),
+    (6, 40, (1, 3, 3), 1, 1, (1, 1, 30, 290)),
+    (15, 24, (1, 1, 1), 1, 1, (1, 2, 40, 40)),
+]
+
+
+def clip(*shape):
+    return torch.randn(*shape).to(memory_format=torch.channels_last_3d)
+
+
+def close(found, expected):
+    largest = float(expected.detach().abs().max())
+    torch.testing.assert_close(found.double() / largest, expected.double() / largest, atol=1e-5, rtol=0)
+
+
+@pytest.mark.parametrize("gap", [0, 5])
+@pytest.mark.parametrize("case", CASES, ids=str)
+def test_gradients(case, gap):
+    torch.manual_seed(0)
+    num_in, num_out, kernel, stride, time_stride, (batch, *rest) = case
+    strides, padding = (time_stride, stride, stride), tuple(k // 2 for k in kernel)
+    x = clip(batch, num_in + gap, *rest)[:, gap:]
+    weight = clip(num_out, num_in, *kernel)
+    x64, weight64 = (t.double().requires_grad_() for t in (x, weight))
+    y = F.conv3d(x64, weight64, None, strides, padding)
+    grad = clip(batch, num_out + gap, *y.shape[2:])[:, :num_out]
+    x_grad, weight_grad = torch.autograd.grad(y, (x64, weight64), grad.double())
+
+    whole = torch.full((num_out + 8, num_in + 3, *kernel), 7.0)
+    out = whole[8:, :num_in]
+    assert training.weight_gradient(grad, x, out, strides, padding) is out
+    close(out, weight_grad)
+    assert (whole[:8] == 7).all()
+    assert (whole[:, num_in:] == 7).all()
+    if stride == time_stride == 1:
+        close(training.input_gradient([grad], [weight], padding), x_grad)
+        other, other_grad = clip(8, num_in, *kernel), clip(batch, 8, *y.shape[2:])
+        up = clip(batch, num_in, rest[0], (rest[1] + 1) // 2, (rest[2] + 1) // 2)
+        more = torch.nn.grad.conv3d_input(x.shape, other.double(), other_grad.double(), strides, padding)
+        more = more + up.double().repeat_interleave(2, 3).repeat_interleave(2, 4)[..., : rest[1], : rest[2]]
+        close(training.input_gradient([grad, other_grad], [weight, other], padding, up), x_grad + more)
+
+
+@pytest.mark.parametrize("channels_last", [False, True])
+def test_weights_go_there_and_back(channels_last):
+    weight = torch.randn(72, 19, 3, 2, 3)
+    weight = weight.to(memory_format=torch.channels_last_3d) if channels_last else weight
+    packed = pack(weight)
+    assert torch.equal(unpack(packed, torch.empty_like(weight)), weight)
+    assert torch.equal(pack(weight, backwards=True), pack(weight.transpose(0, 1).flip(2, 3, 4).contiguous()))
+    # By hand: the second block has 8 output channels; the last pixel's last input channel ends it.
+    assert torch.equal(packed[-8:], weight[64:, -1, -1, -1, -1])
+    assert torch.equal(packed[:64], weight[:64, 0, 0, 0, 0])
+
+
+@pytest.fixture
+def calls(monkeypatch):
+    """The kernels that ran."""
+    calls = []
+    for name in ("convolve", "input_gradient", "weight_gradient"):
+        kernel = getattr(training, name)
+        monkeypatch.setattr(
+            training, name, lambda *args, name=name, kernel=kernel: calls.append(name) or kernel(*args)
+        )
+    return calls
+
+
+def layer_and_clip(size=24):
+    torch.manual_seed(0)
+    layer = FlatConv3d(8, 16, (1, 3, 3), 1, (0, 1, 1)).to(memory_format=torch.channels_last_3d)
+    return layer, clip(1, 8, 2, size, size).requires_grad_()
+
+
+def test_a_layer_trains_with_them(calls):
+    layer, x = layer_and_clip()
+    y = layer(x)
+    leaves = (x, layer.weight, layer.bias)
+    found = torch.autograd.grad(y, leaves, torch.ones_like(y))
+    assert calls == ["convolve", "weight_gradient", "input_gradient"]
+    expected = F.conv3d(x.double(), layer.weight.double(), layer.bias.double(), 1, (0, 1, 1))
+    close(y, expected)
+    doubles = torch.autograd.grad(expected, leaves, torch.ones_like(expected))
+    for one, other in zip(found, doubles, strict=True):
+        close(one, other)
+    assert found[1].is_contiguous(memory_format=torch.channels_last_3d)
+    with torch.no_grad():
+        assert torch.equal(layer(x), y)
+
+
+def test_a_gradients_gradient(calls):
+    layer, x = layer_and_clip()
+    twice = []
+    for run in (layer, lambda x: F.conv3d(x, layer.weight, layer.bias, 1, (0, 1, 1))):
+        (grad,) = torch.autograd.grad(run(x).square().sum(), x, create_graph=True)
+        twice.append(torch.autograd.grad(grad.square().sum(), layer.weight)[0])
+    close(*twice)
+    assert calls[0] == "convolve"
+
+
+def test_what_must_see_torchs_operations_does(calls):
+    layer, x = layer_and_clip()
+    with FlopCounterMode(display=False) as counter:
+        y = layer(x)
+    assert counter.get_total_flops() == 2 * y.numel() * 8 * 9
+    with torch.autocast("cpu", dtype=torch.bfloat16):
+        assert layer(x).dtype == torch.bfloat16
+    traced = torch.jit.trace(layer, x, check_trace=False)
+    assert "conv" in str(traced.inlined_graph)
+    _, tangent = torch.func.jvp(layer, (x.detach(),), (torch.ones_like(x),))
+    torch.testing.assert_close(tangent, F.conv3d(torch.ones_like(x), layer.weight, None, 1, (0, 1, 1)))
+    assert not calls
+
+
+def test_small_clips_and_other_layouts_are_left_to_torch(calls):
+    layer, x = layer_and_clip(size=8)
+    layer(x)
+    layer, x = layer_and_clip()
+    layer(x.contiguous())
+    assert not calls
+    layer(x)
+    assert calls
