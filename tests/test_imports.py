@@ -14,7 +14,7 @@ ALLOWED = {
     "kernels": set(),
     "layers": {"kernels"},
     "models": {"layers"},
-    "data": {"heap"},
+    "data": {"heap", "kernels"},
     "evaluation": set(),
     "viz": {"layers", "models", "data", "evaluation"},
     "training": set(),

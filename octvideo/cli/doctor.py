@@ -1,4 +1,4 @@
-"""`octvideo doctor`: what of decoding works here, and why the rest does not."""
+"""`octvideo doctor`: what works here, and why the rest does not."""
 
 import argparse
 
@@ -6,10 +6,10 @@ from rich.console import Console
 
 
 def doctor_command(args: list[str]) -> int:
-    """Prints one line for each decoder and device."""
+    """Prints one line for each decoder, device and kernel."""
     parser = argparse.ArgumentParser(
         prog="octvideo doctor",
-        description="Say which decoders and devices work here, and why the others do not.",
+        description="Say which decoders, devices and kernels work here, and why the others do not.",
         exit_on_error=False,
     )
     parser.parse_args(args)
