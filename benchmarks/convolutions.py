@@ -1,42 +1,54 @@
-"""What limits octave convolutions on a CPU: `python -m benchmarks.convolutions`.
+"""Octave convolutions one by one, by octvideo's kernels and by oneDNN: `python -m benchmarks.convolutions`.
 
-The 3x3 convolutions of I3D's first stage, 8 frames of 56 x 56, for the numbers of channels that alphas leave, as
-`octvideo.optimize` runs them; and a convolution of almost nothing, whose time is that of the call. Times are medians of
-interleaved rounds, as ratios to 64 channels.
+Convolutions of I3D's first stage, 8 frames of 56 x 56, for the numbers of channels that alphas leave of the dense ones,
+as `octvideo.optimize` runs them. Times are medians of interleaved rounds: ratios to the dense convolution run the same
+way, and ours over oneDNN's.
 """
 
 from collections.abc import Callable
+from unittest.mock import patch
 
 import torch
 
 from octvideo.bench.timing import interleave, ratio
 from octvideo.layers.fused import FusedConv
 
-# Channels into and out of the path from high to high: dense, alpha 0.125, 0.25 and 0.5; then into full vectors of 16.
-CHANNELS = ((64, 64), (56, 56), (48, 48), (32, 32), (56, 64))
+# Kernel, and channels into and out of the path from high to high: dense, alpha 0.125, 0.25 and 0.5.
+CASES = {
+    "1x3x3": ((1, 3, 3), ((64, 64), (56, 56), (48, 48), (32, 32))),
+    "3x1x1": ((3, 1, 1), ((256, 64), (224, 56), (192, 48), (128, 32))),
+    "1x1x1": ((1, 1, 1), ((64, 256), (56, 224), (48, 192), (32, 128))),
+}
 
 
-def call(channels_in: int, channels_out: int, side: int, dtype: torch.dtype) -> Callable[[], object]:
-    """A 3x3 convolution over 8 frames."""
-    weight = torch.randn(channels_out, channels_in, 1, 3, 3, dtype=dtype)
-    conv = FusedConv(weight, None, (1, 1, 1), (0, 1, 1), (1, 1, 1), 1)
-    clip = torch.randn(1, channels_in, 8, side, side).to(dtype, memory_format=torch.channels_last_3d)
+def call(
+    kernel: tuple[int, ...], channels: tuple[int, int], dtype: torch.dtype, own: bool
+) -> Callable[[], object]:
+    """A convolution over 8 frames."""
+    weight = torch.randn(channels[1], channels[0], *kernel, dtype=dtype)
+    padding = tuple(k // 2 for k in kernel)
+    conv = FusedConv(weight, None, (1, 1, 1), padding, (1, 1, 1), 1)
+    clip = torch.randn(1, channels[0], 8, 56, 56).to(dtype, memory_format=torch.channels_last_3d)
+    if not own:
+        with patch("octvideo.kernels.convolve.missing", lambda dtype: "oneDNN is asked for"):
+            conv(clip)  # the layer keeps what it chose
     return lambda: conv(clip)
 
 
 def main() -> None:
+    print("| | FLOPs | octvideo | oneDNN | octvideo / oneDNN |\n|---|---|---|---|---|")
     for name, dtype in (("fp32", torch.float32), ("bf16", torch.bfloat16)):
-        runs = {f"{i} to {o} channels": call(i, o, 56, dtype) for i, o in CHANNELS}
-        with torch.no_grad():
-            timings = interleave(runs, rounds=31, warmup=3)
-            # A call is too short to be timed alone.
-            small = call(16, 16, 2, dtype)
-            thousand = interleave({"": lambda run=small: [run() for _ in range(1000)]}, rounds=5)[""]  # type: ignore[misc]
-        dense = timings["64 to 64 channels"]
-        for (channels_in, channels_out), (label, timing) in zip(CHANNELS, timings.items(), strict=True):
-            flops = channels_in * channels_out / 64**2
-            print(f"{name}, {label}: time {ratio(timing, dense)}, FLOPs {flops:.2f}")
-        print(f"{name}, a call: {1000 * thousand.median:.0f} microseconds")
+        for label, (kernel, cases) in CASES.items():
+            runs = {f"{c} {own}": call(kernel, c, dtype, own) for c in cases for own in (True, False)}
+            with torch.no_grad():
+                timings = interleave(runs, rounds=31, warmup=3)
+            for channels in cases:
+                ours, others = (timings[f"{channels} {own}"] for own in (True, False))
+                dense = [timings[f"{cases[0]} {own}"] for own in (True, False)]
+                flops = channels[0] * channels[1] / (cases[0][0] * cases[0][1])
+                cells = (f"{flops:.2f}", ratio(ours, dense[0]), ratio(others, dense[1]), ratio(ours, others))
+                what = f"{name}, {label}, {channels[0]} to {channels[1]}"
+                print(f"| {what} | " + " | ".join(map(str, cells)) + " |", flush=True)
 
 
 if __name__ == "__main__":
