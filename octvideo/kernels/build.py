@@ -52,9 +52,9 @@ def missing(dtype: torch.dtype) -> str | None:
 def runs_plainly(x: torch.Tensor) -> bool:
     """Whether kernels that torch knows nothing of may take this tensor: on the CPU, in eager mode, nothing watching."""
     return (
-        type(x) in (torch.Tensor, torch.nn.Parameter)
+        not torch.compiler.is_compiling()
+        and type(x) in (torch.Tensor, torch.nn.Parameter)
         and x.device.type == "cpu"
-        and not torch.compiler.is_compiling()
         and not torch.jit.is_tracing()
         and not _get_current_dispatch_mode_stack()  # counting FLOPs, exporting, fake tensors
         and torch._C._functorch.peek_interpreter_stack() is None

@@ -43,14 +43,14 @@ def trains(
     With few pixels, laying out the weight costs more than is won.
     """
     return (
-        x.dim() == 5
+        runs_plainly(x)  # first: what is traced must not be asked for its size
+        and x.dim() == 5
         and x.dtype == weight.dtype == torch.float32
         and x.stride(1) == 1
         and x.shape[0] * x.shape[2] * x.shape[3] * x.shape[4] >= _FEWEST_PIXELS
         and not weight.shape[0] % 8
         and is_supported(weight, stride, padding, dilation, groups)
         and not torch.is_autocast_enabled("cpu")
-        and runs_plainly(x)
     )
 
 
