@@ -3,6 +3,7 @@
 import ctypes
 import functools
 import hashlib
+import logging
 import os
 import shutil
 import subprocess
@@ -20,12 +21,13 @@ _FLAGS = (
     *("-O3", "-std=c++17", "-shared", "-fPIC", "-fopenmp"),
     *("-mfma", "-mavx512f", "-mavx512bw", "-mavx512vl", "-mavx512dq"),
 )
+_log = logging.getLogger(__name__)
 _WITHOUT = "ATEN_CPU_CAPABILITY=avx2 does without"
 _NUMBERS = {torch.float32: ("Float32", ()), torch.bfloat16: ("BFloat16", ("-mavx512bf16",))}
 
 
 class KernelBuildError(RuntimeError):
-    """The kernels could not be compiled: the command and what it said, or the folder that cannot be written."""
+    """The kernels could not be compiled: the command and what it said."""
 
 
 @functools.cache
@@ -80,32 +82,46 @@ def library(name: str, dtype: torch.dtype) -> ctypes.CDLL:
     command = [compiler, *_FLAGS, *flags, f"-DNUMBER={number}"]
     sources = [_SOURCES / "vectors.h", _SOURCES / f"{name}.cpp"]
     digest = hashlib.sha256("\n".join([*command, *(s.read_text() for s in sources)]).encode())
-    file = cache_folder() / f"{name}_{number.lower()}_{digest.hexdigest()[:16]}.so"
-    if not file.exists():
-        _compile([*command, str(sources[-1])], file)
-    return ctypes.CDLL(str(file))
+    file = f"{name}_{number.lower()}_{digest.hexdigest()[:16]}.so"
+    command = [*command, str(sources[-1])]
+    try:
+        return _load(command, cache_folder() / file)
+    except OSError as error:
+        _log.warning(
+            "compiled kernels cannot be kept in %s (XDG_CACHE_HOME moves it), this process compiles its own: %s",
+            cache_folder(),
+            error,
+        )
+        return _load(command, Path(_folder_of_this_process().name, file))
 
 
 def cache_folder() -> Path:
     """``$XDG_CACHE_HOME/octvideo``, ``~/.cache/octvideo`` where that is not set."""
-    return Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "octvideo"
+    return Path(os.environ.get("XDG_CACHE_HOME") or os.path.expanduser("~/.cache")).absolute() / "octvideo"
 
 
 def _compiler() -> str | None:
     return shutil.which(os.environ.get("CXX") or "g++")
 
 
+@functools.cache
+def _folder_of_this_process() -> tempfile.TemporaryDirectory[str]:
+    """Nobody else can write there, and it goes when the process ends."""
+    return tempfile.TemporaryDirectory(prefix="octvideo-kernels-")
+
+
+def _load(command: list[str], file: Path) -> ctypes.CDLL:
+    if not file.exists():
+        _compile(command, file)
+    return ctypes.CDLL(str(file))
+
+
 def _compile(command: list[str], file: Path) -> None:
     """Under another name first: several processes may do this at once."""
-    try:
-        file.parent.mkdir(parents=True, exist_ok=True)
-        with tempfile.TemporaryDirectory(dir=file.parent) as folder:
-            made = Path(folder, file.name)
-            run = subprocess.run([*command, "-o", str(made)], capture_output=True, text=True)
-            if run.returncode:
-                raise KernelBuildError(f"{' '.join(command)} failed, {_WITHOUT}:\n{run.stderr.strip()}")
-            made.replace(file)
-    except OSError as error:
-        raise KernelBuildError(
-            f"compiled kernels are kept in {file.parent.absolute()} (XDG_CACHE_HOME moves it), {_WITHOUT}: {error}"
-        ) from error
+    file.parent.mkdir(parents=True, exist_ok=True)
+    with tempfile.TemporaryDirectory(dir=file.parent) as folder:
+        made = Path(folder, file.name)
+        run = subprocess.run([*command, "-o", str(made)], capture_output=True, text=True)
+        if run.returncode:
+            raise KernelBuildError(f"{' '.join(command)} failed, {_WITHOUT}:\n{run.stderr.strip()}")
+        made.replace(file)
