@@ -227,22 +227,22 @@ class _OctaveConv(nn.modules.conv._ConvNd):
             return self._conv_forward(x, self.weight, self.bias)  # type: ignore[operator]
         high, low = self._frequencies(x)
         weight, bias = self._in_order()
-        if high is not None and self.spatial_stride == 2 and self.resample_down == "avg_pool":
-            high = downsample(high)
-        if self._has_own_gradient(high, low, weight):
-            outputs = convolve_paths(self._sums, high, low, weight, bias, cast(Paths, self._plan))
+        halve = high is not None and self.spatial_stride == 2 and self.resample_down == "avg_pool"
+        if self._has_own_gradient(high, low, weight, halve):
+            outputs = convolve_paths(self._sums, high, low, weight, bias, cast(Paths, self._plan), halve)
         else:
-            outputs = self._sums(high, low, weight, bias)
+            outputs = self._sums(downsample(high) if halve and high is not None else high, low, weight, bias)
         if not self.out_split.low:
             assert outputs[0] is not None
             return outputs[0]
         return Octave(*outputs)
 
-    def _has_own_gradient(self, high: Tensor | None, low: Tensor | None, weight: Tensor) -> bool:
+    def _has_own_gradient(self, high: Tensor | None, low: Tensor | None, weight: Tensor, halve: bool) -> bool:
         """torch.compile puts gradients together by itself; of odd sizes they are left to autograd."""
         if self._plan is None or torch.compiler.is_compiling():
             return False
-        if high is not None and (high.shape[-2] % 2 or high.shape[-1] % 2):
+        pixels = 4 if halve else 2
+        if high is not None and (high.shape[-2] % pixels or high.shape[-1] % pixels):
             return False
         return any(needs_gradient(part) for part in (high, low, weight) if part is not None)
 

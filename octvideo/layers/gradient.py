@@ -17,7 +17,7 @@ from torch.autograd.function import once_differentiable
 from octvideo.kernels import training
 from octvideo.kernels.training import trains
 from octvideo.layers.flat import gradients
-from octvideo.layers.resample import add_upsampled_, downsample
+from octvideo.layers.resample import add_upsampled_, downsample, upsample
 
 Path = tuple[str, str]
 Sizes = tuple[tuple[int, ...], tuple[int, ...], tuple[int, ...], int]
@@ -55,34 +55,37 @@ def convolve_paths(
     weight: Tensor,
     bias: Tensor | None,
     paths: Paths,
+    halve: bool = False,
 ) -> Outputs:
     """``forward(high, low, weight, bias)``, the high and the low output, with the gradient of this file.
 
     Args:
-        high: ``(B, C_high, T, H, W)`` with even H and W, or None.
+        high: ``(B, C_high, T, H, W)`` with even H and W, after it is pooled too, or None.
         low: ``(B, C_low, T, H/2, W/2)``, or at the size of high where the layer halves it; or None.
         weight: the dense weight, high rows and columns first.
         bias: ``(C_out,)``, high rows first, or None.
+        halve: whether ``forward`` gets the high input pooled. What is kept is the input, which others keep as well.
     """
-    return _Convolution.apply(forward, high, low, weight, bias, paths)
+    return _Convolution.apply(forward, high, low, weight, bias, paths, halve)
 
 
 class _Convolution(torch.autograd.Function):
     @staticmethod
     def forward(  # type: ignore[override]
         ctx: Any, forward: Forward, high: Tensor | None, low: Tensor | None, weight: Tensor, bias: Tensor | None,
-        paths: Paths,
+        paths: Paths, halve: bool,
     ) -> Outputs:  # fmt: skip
         ctx.save_for_backward(high, low, weight)
-        ctx.paths = paths
-        return forward(high, low, weight, bias)
+        ctx.paths, ctx.halve = paths, halve
+        return forward(downsample(high) if halve and high is not None else high, low, weight, bias)
 
     @staticmethod
     @once_differentiable
     def backward(ctx: Any, to_high: Tensor | None, to_low: Tensor | None) -> tuple[Any, ...]:  # type: ignore[override]
-        high, low, weight = ctx.saved_tensors
+        whole, low, weight = ctx.saved_tensors
+        high = downsample(whole) if ctx.halve else whole
         paths: Paths = ctx.paths
-        _, wants_high, wants_low, wants_weight, wants_bias, _ = ctx.needs_input_grad
+        _, wants_high, wants_low, wants_weight, wants_bias, *_ = ctx.needs_input_grad
         weight_grad = torch.zeros_like(weight) if wants_weight else None
 
         in_float32 = to_high is not None and to_high.dtype == torch.float32  # no autocast ran forward
@@ -95,7 +98,9 @@ class _Convolution(torch.autograd.Function):
         if wants_bias:
             parts = [part for part in (to_high, to_low) if part is not None]
             bias_grad = torch.cat([part.transpose(0, 1).flatten(1).sum(1) for part in parts]).to(weight.dtype)
-        return None, _as(high_grad, high), _as(low_grad, low), weight_grad, bias_grad, None
+        if ctx.halve and high_grad is not None:
+            high_grad = upsample(high_grad.mul_(0.25))
+        return None, _as(high_grad, whole), _as(low_grad, low), weight_grad, bias_grad, None, None
 
 
 def trains_paths(high: Tensor, weight: Tensor, paths: Paths) -> bool:
