@@ -39,9 +39,8 @@ def missing(dtype: torch.dtype) -> str | None:
     """
     if dtype not in _NUMBERS:
         return f"there are none for {dtype}"
-    if (
-        torch.backends.cpu.get_cpu_capability() != "AVX512"
-    ):  # torch asks for F, BW, VL, DQ and FMA, as these do
+    # torch asks for F, BW, VL, DQ and FMA, as these kernels do.
+    if torch.backends.cpu.get_cpu_capability() != "AVX512":
         return "the processor has no AVX-512"
     if dtype == torch.bfloat16:
         if not torch.cpu._is_avx512_bf16_supported():

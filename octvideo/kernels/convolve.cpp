@@ -9,9 +9,6 @@
 
 #include <algorithm>
 
-
-
-
 // The same as in convolve.py. Numbers of a map lie as B T H W C; `*_pixel` numbers lie from one pixel to the next.
 struct Problem {
   const void* x[2];
@@ -165,7 +162,7 @@ void pool(const Problem& p, int64_t map, int64_t first, int64_t last, int64_t le
     }
 }
 
-// Output channels of the block that starts at `channel`: the same as in convolve.py.
+// Output channels of the block that starts at `channel`: the same as in weights.py.
 int64_t block(const Problem& p, int64_t channel) {
   return std::min<int64_t>(64, (p.out_channels - channel + 7) / 8 * 8);
 }

@@ -5,7 +5,7 @@
 
 #include <algorithm>
 
-// The same as in weight_gradient.py. Numbers of a map lie as B T H W C; `*_pixel` numbers lie from one pixel to the next.
+// The same as in training.py. Numbers of a map lie as B T H W C; `*_pixel` numbers lie from one pixel to the next.
 struct Problem {
   const float* x;
   const float* grad;

@@ -155,7 +155,7 @@ def _by_kernels(
             spread = None if spread is None else spread.mul_(0.25)
             low_grad = into_input({("high", "low"): to_high}, spread)
             if low_grad is None and spread is not None:
-                low_grad = _spread_into(None, spread.mul_(4), low)
+                low_grad = upsample(spread)
     return high_grad, low_grad
 
 
