@@ -25,6 +25,7 @@ from rich.table import Table
 from data_prep.resize import DEFAULT_INTERVAL, resize_file
 from octvideo.bench.loading import bench_loading, num_runs, training_epoch, write_json
 from octvideo.bench.timing import interleave, ratio
+from octvideo.errors import InputError
 
 INTERVALS = (4, 8, 16, 32, 64, 250)
 
@@ -58,7 +59,7 @@ def resized(sources: Sequence[Path], folder: Path, interval: int) -> list[str]:
         if not out.exists():
             result = resize_file(str(source), str(out), keyframe_interval=interval)
             if result["status"] != "ok":
-                raise ValueError(f"{source.absolute()}: {result['reason']}")
+                raise InputError(f"{source.absolute()}: {result['reason']}")
         made.append(str(out))
     return made
 

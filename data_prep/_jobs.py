@@ -29,6 +29,8 @@ from rich.progress import (
     TimeRemainingColumn,
 )
 
+from octvideo.errors import InputError
+
 _CHECKOUT = Path(__file__).parents[1]
 _START_SECONDS = 180.0
 _here = threading.local()
@@ -74,9 +76,9 @@ def run(
         Results by file, in the order of `items`: `{"status": "ok" | "failed" | …, "reason": …, …}`.
     """
     if jobs < 1:
-        raise ValueError(f"jobs is {jobs}, allowed is 1 or more")
+        raise InputError(f"jobs is {jobs}, allowed is 1 or more")
     if time_limit <= 0:
-        raise ValueError(f"time_limit is {time_limit}, allowed is more than 0")
+        raise InputError(f"time_limit is {time_limit}, allowed is more than 0")
     done = {
         path: entry["result"]
         for path, entry in _read_journal(journal).items()
@@ -121,7 +123,7 @@ def _spread(
         try:
             from distributed import Client, LocalCluster
         except ImportError:
-            raise ValueError("backend is 'dask', which needs `pip install octvideo[dask]`") from None
+            raise InputError("backend is 'dask', which needs `pip install octvideo[dask]`") from None
         # Processes that may have children of their own: one thread each, so that a file has one worker.
         cluster = None if scheduler else LocalCluster(n_workers=jobs, threads_per_worker=1, processes=False)
         client = Client(scheduler or cluster)

@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import NamedTuple
 
 from octvideo.data.manifest import VIDEO_EXTENSIONS, ManifestError
+from octvideo.errors import InputError
 
 LAYOUTS = ("kinetics", "folders", "ucf101", "hmdb51")
 
@@ -49,11 +50,11 @@ def listed(
         ManifestError: annotations that can't be read.
     """
     if layout not in LAYOUTS:
-        raise ValueError(f"layout is {layout!r}, allowed are {', '.join(LAYOUTS)}")
+        raise InputError(f"layout is {layout!r}, allowed are {', '.join(LAYOUTS)}")
     if not videos.is_dir():
         raise ManifestError(f"{videos.absolute()}: no such folder")
     if layout != "folders" and not annotations:
-        raise ValueError(f"annotations is empty, layout {layout!r} needs it")
+        raise InputError(f"annotations is empty, layout {layout!r} needs it")
     if layout == "folders":
         yield from _folders(videos)
         return

@@ -25,6 +25,7 @@ from data_prep._command import exit_status
 from data_prep._layouts import LAYOUTS, Listed, check_groups, hold_out, listed
 from data_prep.check import STATUSES
 from octvideo.data.manifest import ManifestError, read_class_list
+from octvideo.errors import InputError
 
 SPLITS = ("train", "val", "test")
 
@@ -197,7 +198,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 def _make(options: argparse.Namespace) -> None:
     if not 0 <= options.hold_out < 1:
-        raise ValueError(f"--hold-out is {options.hold_out}, allowed is a share, from 0 to below 1")
+        raise InputError(f"--hold-out is {options.hold_out}, allowed is a share, from 0 to below 1")
     entries = list(
         listed(options.layout, options.videos, options.annotations, split_number=options.split_number)
     )

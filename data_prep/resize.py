@@ -24,6 +24,7 @@ from data_prep import _jobs
 from data_prep._command import exit_status
 from octvideo.data.decode import PyAVReader, VideoDecodeError, whole_frames
 from octvideo.data.manifest import find_videos
+from octvideo.errors import InputError
 
 # Milliseconds would drift from frame times such as 1001/30000 s; this is MPEG's clock.
 _TICKS = 90_000
@@ -146,9 +147,9 @@ def resize(
     for path in paths:
         to = str((out / os.path.relpath(path, source)).with_suffix(".mp4").absolute())
         if to in writers:
-            raise ValueError(f"{path} and {writers[to]} would both become {to}")
+            raise InputError(f"{path} and {writers[to]} would both become {to}")
         if to == path:
-            raise ValueError(f"{path} would be overwritten; allowed is another folder")
+            raise InputError(f"{path} would be overwritten; allowed is another folder")
         writers[to] = path
         items[path] = {"path": path, "out": to, **settings}
     journal = out / "resize.jsonl"
@@ -194,9 +195,9 @@ def _resize(options: argparse.Namespace) -> None:
     settings = {name: getattr(options, name) for name in names}
     for name in ("short_side", "keyframe_interval"):
         if settings[name] < 2:
-            raise ValueError(f"{name} is {settings[name]}, allowed is 2 or more")
+            raise InputError(f"{name} is {settings[name]}, allowed is 2 or more")
     if settings["fps"] is not None and settings["fps"] <= 0:
-        raise ValueError(f"fps is {settings['fps']}, allowed is more than 0")
+        raise InputError(f"fps is {settings['fps']}, allowed is more than 0")
     source = options.source.absolute()
     paths = find_videos(source).paths
     results = resize(paths, source, options.out, settings=settings, **_jobs.chosen(options))

@@ -14,6 +14,7 @@ import numpy as np
 
 from data_prep.motions.motion import CLASSES
 from data_prep.motions.scene import SPLITS, make_scene
+from octvideo.errors import InputError
 
 RECORD = "motions.json"
 RENDERER = 2  # goes up when the same arguments no longer give the same pictures
@@ -33,9 +34,9 @@ class Plan:
     def __post_init__(self) -> None:
         for name in ("num_train", "num_val", "num_test", "seed"):
             if getattr(self, name) < 0:
-                raise ValueError(f"{name} must be 0 or more, got {getattr(self, name)}")
+                raise InputError(f"{name} must be 0 or more, got {getattr(self, name)}")
         if not 32 <= self.min_side <= self.max_side <= 160:
-            raise ValueError(f"min_side, max_side must satisfy 32 <= min_side <= max_side <= 160, "
+            raise InputError(f"min_side, max_side must satisfy 32 <= min_side <= max_side <= 160, "
                              f"got {self.min_side}, {self.max_side}")  # fmt: skip
 
     def videos(self) -> Iterator[tuple[str, int, str]]:
@@ -91,7 +92,7 @@ def render(
     from joblib import Parallel, delayed
 
     if jobs != -1 and jobs < 1:
-        raise ValueError(f"jobs must be -1 or at least 1, got {jobs}")
+        raise InputError(f"jobs must be -1 or at least 1, got {jobs}")
     folder = folder.resolve()
     record = _open_record(folder, plan)
     (folder / "videos").mkdir(exist_ok=True)

@@ -28,6 +28,7 @@ from octvideo.data.loaders import Loader, make_loader
 from octvideo.data.manifest import Manifest
 from octvideo.data.sampling import random_start, uniform_starts, video_seconds
 from octvideo.data.transforms import TrainTransform
+from octvideo.errors import InputError
 
 PEERS = ("decord", "pyav")
 _BATCH = 8
@@ -98,7 +99,7 @@ def bench_loading(
     numbers = {"paths": len(paths), "num_clips": num_clips, "num_workers": num_workers, "rounds": rounds}
     for name, value in numbers.items():
         if value < 1:
-            raise ValueError(f"{name} is {value}, allowed is 1 or more")
+            raise InputError(f"{name} is {value}, allowed is 1 or more")
     videos = [os.path.abspath(path) for path in paths]
     chosen = [videos[number % len(videos)] for number in range(num_clips)]
     how: dict[str, Any] = {"rounds": rounds, "advance": advance}

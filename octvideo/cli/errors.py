@@ -10,13 +10,15 @@ import sys
 import traceback
 from pathlib import Path
 
+from octvideo.errors import InputError
+
 USER_MISTAKE, FAILURE, INTERRUPTED = 2, 1, 130
 
 _HERE = str(Path(__file__).resolve().parent.parent)
 _WORKER = re.compile(r"^Caught (\w+) in (DataLoader worker|pin memory|replica)")
 
 
-class UsageError(ValueError):
+class UsageError(InputError):
     """The command line asks for something that cannot be done."""
 
 

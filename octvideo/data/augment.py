@@ -13,6 +13,8 @@ from torch import Tensor
 from torchvision import tv_tensors
 from torchvision.transforms import v2
 
+from octvideo.errors import InputError
+
 
 @dataclass(frozen=True)
 class Augmentation:
@@ -44,7 +46,7 @@ class Augmentation:
             ("cutmix", self.cutmix >= 0, "0 or more"),
         ):
             if not fits:
-                raise ValueError(f"augment.{name} is {getattr(self, name)}, allowed is {allowed}")
+                raise InputError(f"augment.{name} is {getattr(self, name)}, allowed is {allowed}")
 
     @property
     def mixes(self) -> bool:

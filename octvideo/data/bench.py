@@ -14,6 +14,7 @@ import torch
 from octvideo.data.dataset import ClipSpec
 from octvideo.data.decode import VideoDecodeError, cpu_failure, cuda_failure, open_video
 from octvideo.data.sampling import random_start, video_seconds
+from octvideo.errors import InputError
 
 
 @dataclass(frozen=True)
@@ -62,7 +63,7 @@ def bench_decode(
     """
     for name, value in (("paths", len(paths)), ("num_clips", num_clips), ("rounds", rounds)):
         if value < 1:
-            raise ValueError(f"{name} is {value}, allowed is 1 or more")
+            raise InputError(f"{name} is {value}, allowed is 1 or more")
     contenders = [(decoder, device) for device in devices for decoder in decoders]
     why_not = {contender: _why_not(*contender) for contender in contenders}
     working = [contender for contender in contenders if not why_not[contender]]

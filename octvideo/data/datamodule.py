@@ -24,6 +24,7 @@ from octvideo.data.manifest import MISSING, Manifest, find_videos, read_class_li
 from octvideo.data.transforms import EvalTransform, TrainTransform
 from octvideo.data.unreadable import Unreadable
 from octvideo.data.windows import Window, WindowDataset
+from octvideo.errors import InputError
 
 _STAGES = ("train", "val", "test", "predict")
 
@@ -113,29 +114,29 @@ class KineticsDataModule(LightningDataModule):
     ) -> None:
         super().__init__()
         if decoder not in DECODERS:
-            raise ValueError(f"decoder is {decoder!r}, allowed are {', '.join(DECODERS)}")
+            raise InputError(f"decoder is {decoder!r}, allowed are {', '.join(DECODERS)}")
         if decode_device != "cpu" and not decode_device.startswith("cuda"):
-            raise ValueError(f"decode_device is {decode_device!r}, allowed are cpu, cuda and cuda:N")
+            raise InputError(f"decode_device is {decode_device!r}, allowed are cpu, cuda and cuda:N")
         if missing not in MISSING:
-            raise ValueError(f"missing is {missing!r}, allowed are {', '.join(MISSING)}")
+            raise InputError(f"missing is {missing!r}, allowed are {', '.join(MISSING)}")
         for name, value in (
             ("batch_size", batch_size),
             ("eval_batch_size", eval_batch_size),
             ("num_clips", num_clips),
         ):
             if value < 1:
-                raise ValueError(f"{name} is {value}, allowed is 1 or more")
+                raise InputError(f"{name} is {value}, allowed is 1 or more")
         if num_workers is not None and num_workers < 0:
-            raise ValueError(f"num_workers is {num_workers}, allowed is 0 or more")
+            raise InputError(f"num_workers is {num_workers}, allowed is 0 or more")
         if seed < 0:
-            raise ValueError(f"seed is {seed}, allowed is 0 or more")
+            raise InputError(f"seed is {seed}, allowed is 0 or more")
         for name, colours in (("mean", mean), ("std", std)):
             if len(colours) != 3 or (name == "std" and min(colours) <= 0):
-                raise ValueError(f"{name} is {colours}, allowed are three numbers, std above 0")
+                raise InputError(f"{name} is {colours}, allowed are three numbers, std above 0")
         if seconds_a_video is not None and seconds_a_video <= 0:
-            raise ValueError(f"seconds_a_video is {seconds_a_video}, allowed is more than 0, or None")
+            raise InputError(f"seconds_a_video is {seconds_a_video}, allowed is more than 0, or None")
         if not 0 <= max_unreadable <= 1:
-            raise ValueError(f"max_unreadable is {max_unreadable}, allowed is a share, 0 to 1")
+            raise InputError(f"max_unreadable is {max_unreadable}, allowed is a share, 0 to 1")
         self.spec = ClipSpec(num_frames, frame_stride, fps)
         self.train_transform = TrainTransform((short_side[0], short_side[1]), crop, flip)
         self.augment = augment
@@ -151,7 +152,7 @@ class KineticsDataModule(LightningDataModule):
         self.allow_outside_root = allow_outside_root
         self.class_names: tuple[str, ...] | None = read_class_list(class_list) if class_list else None
         if self.class_names and num_classes not in (None, len(self.class_names)):
-            raise ValueError(
+            raise InputError(
                 f"num_classes is {num_classes}, allowed is the length of {class_list}, {len(self.class_names)}"
             )
         self.num_classes = len(self.class_names) if self.class_names else num_classes
@@ -226,12 +227,12 @@ class KineticsDataModule(LightningDataModule):
     def manifest(self, name: str) -> Manifest:
         """The manifest of "train", "val", "test" or "predict", read on first use."""
         if name not in _STAGES:
-            raise ValueError(f"the manifest is {name!r}, allowed are {', '.join(_STAGES)}")
+            raise InputError(f"the manifest is {name!r}, allowed are {', '.join(_STAGES)}")
         if name not in self.manifests:
             manifest = self._read(name)
             if manifest is None:
                 argument = "predict_paths" if name == "predict" else f"{name}_csv"
-                raise ValueError(f"{argument} is None, {name} needs it")
+                raise InputError(f"{argument} is None, {name} needs it")
             self.manifests[name] = manifest
         return self.manifests[name]
 
@@ -354,7 +355,7 @@ class KineticsDataModule(LightningDataModule):
             if not self.augment.mixes:
                 return {**batch, "clip": clip}
             if self.num_classes is None:
-                raise ValueError("num_classes is None, augment.mixup and augment.cutmix need it")
+                raise InputError("num_classes is None, augment.mixup and augment.cutmix need it")
             clip, label = self.augment.mix(clip, batch["label"], self.num_classes)
         return {**batch, "clip": clip, "label": label}
 
@@ -392,7 +393,7 @@ class KineticsDataModule(LightningDataModule):
         ours = {"batch_size": self.batch_size, "world_size": self.trainer.world_size, "seed": self.seed}
         for name, value in ours.items():
             if state[name] != value:
-                raise ValueError(
+                raise InputError(
                     f"{name} is {value}, allowed is {state[name]}: the checkpoint is in the middle of an epoch, "
                     "whose other half would have other videos"
                 )

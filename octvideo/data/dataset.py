@@ -23,6 +23,7 @@ from octvideo.data.sampling import clip_seconds, frames_of_clip, random_start, u
 from octvideo.data.transforms import EvalTransform, TrainTransform
 from octvideo.data.views import Views
 from octvideo.data.watchdog import Watchdog
+from octvideo.errors import InputError
 
 _log = logging.getLogger(__name__)
 
@@ -41,7 +42,7 @@ class ClipSpec:
     def __post_init__(self) -> None:
         for name in ("num_frames", "frame_stride", "fps"):
             if not getattr(self, name) > 0:
-                raise ValueError(f"{name} is {getattr(self, name)}, allowed is more than 0")
+                raise InputError(f"{name} is {getattr(self, name)}, allowed is more than 0")
 
     @property
     def seconds(self) -> float:
@@ -84,7 +85,7 @@ class ClipSampler(DistributedSampler):
             dataset, num_replicas=num_replicas, rank=rank, shuffle=True, seed=seed, drop_last=True
         )
         if not len(self):
-            raise ValueError(
+            raise InputError(
                 f"{len(dataset)} training videos for {num_replicas} processes, at least one each is needed"  # type: ignore[arg-type]
             )
         self.start = 0
@@ -186,7 +187,7 @@ class EvalDataset(Dataset):
         repeat_first_frame: bool = False,
     ) -> None:
         if num_clips < 1:
-            raise ValueError(f"num_clips is {num_clips}, allowed is 1 or more")
+            raise InputError(f"num_clips is {num_clips}, allowed is 1 or more")
         self.manifest = manifest
         self.spec = spec
         self.transform = transform

@@ -15,6 +15,7 @@ from torch.utils.data import BatchSampler, DataLoader, Dataset, Sampler
 
 from octvideo.data.decode import VideoDecodeError
 from octvideo.data.watchdog import killed
+from octvideo.errors import InputError
 from octvideo.heap import return_freed_memory
 
 Collate = Callable[[list[Any]], Any]
@@ -49,7 +50,7 @@ class ThreadedLoader:
     ) -> None:
         for name, value in (("batch_size", batch_size), ("num_threads", num_threads), ("prefetch", prefetch)):
             if value < 1:
-                raise ValueError(f"{name} is {value}, allowed is 1 or more")
+                raise InputError(f"{name} is {value}, allowed is 1 or more")
         self.dataset = dataset
         self.sampler = sampler
         self.batch_size = batch_size

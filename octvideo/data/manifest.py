@@ -18,6 +18,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from octvideo.data.rows import Files, ManifestError, is_number, read_text, rows
+from octvideo.errors import InputError
 
 _log = logging.getLogger(__name__)
 
@@ -108,7 +109,7 @@ def read_manifest(
         ManifestError: see the class.
     """
     if missing not in MISSING:
-        raise ValueError(f"missing is {missing!r}, allowed are {', '.join(MISSING)}")
+        raise InputError(f"missing is {missing!r}, allowed are {', '.join(MISSING)}")
     path = Path(path).expanduser().absolute()
     base = str(path.parent if root is None else Path(root).expanduser().absolute())
     if not os.path.isdir(base):

@@ -11,8 +11,10 @@ from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import NamedTuple
 
+from octvideo.errors import InputError
 
-class ManifestError(ValueError):
+
+class ManifestError(InputError):
     """A manifest or class list that can't be used: absolute file, line number, what is wrong, what is allowed."""
 
 

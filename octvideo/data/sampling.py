@@ -18,6 +18,8 @@ from collections.abc import Sequence
 
 import numpy as np
 
+from octvideo.errors import InputError
+
 # Containers round times to their tick, Matroska and FLV to 1 ms.
 _TICK_SECONDS = 1.1e-3
 _ROUNDING = 1e-6  # of the sums here, in frames
@@ -138,7 +140,7 @@ def crop_boxes(height: int, width: int, crop: int, num_crops: int) -> list[tuple
     [(0, 0), (0, 43), (0, 85)]
     """
     if crop > min(height, width):
-        raise ValueError(f"crop is {crop}, allowed is at most the short side, {min(height, width)}")
+        raise InputError(f"crop is {crop}, allowed is at most the short side, {min(height, width)}")
     top, left = math.ceil((height - crop) / 2), math.ceil((width - crop) / 2)
     if num_crops == 1:
         return [(top, left)]

@@ -14,6 +14,7 @@ from torchvision.transforms.v2 import functional as tvf
 
 from octvideo.data.sampling import crop_boxes, scaled_size
 from octvideo.data.views import Views
+from octvideo.errors import InputError
 
 
 @dataclass(frozen=True)
@@ -33,11 +34,11 @@ class TrainTransform:
     def __post_init__(self) -> None:
         least, most = self.short_side
         if not 0 < self.crop <= least <= most:
-            raise ValueError(
+            raise InputError(
                 f"short_side is ({least}, {most}) with crop {self.crop}, allowed is 0 < crop <= least <= most"
             )
         if not 0 <= self.flip <= 1:
-            raise ValueError(f"flip is {self.flip}, allowed is a probability, 0 to 1")
+            raise InputError(f"flip is {self.flip}, allowed is a probability, 0 to 1")
 
     def __call__(self, frames: torch.Tensor, rng: np.random.Generator) -> torch.Tensor:
         """`uint8 (T, H, W, 3)` to `uint8 (3, T, crop, crop)`.
@@ -75,9 +76,9 @@ class EvalTransform:
 
     def __post_init__(self) -> None:
         if not 0 < self.crop <= self.short_side:
-            raise ValueError(f"test_crop is {self.crop}, allowed is 1 to test_short_side, {self.short_side}")
+            raise InputError(f"test_crop is {self.crop}, allowed is 1 to test_short_side, {self.short_side}")
         if self.num_crops < 1:
-            raise ValueError(f"num_crops is {self.num_crops}, allowed is 1 or more")
+            raise InputError(f"num_crops is {self.num_crops}, allowed is 1 or more")
 
     def scale(self, frames: torch.Tensor) -> torch.Tensor:
         """`uint8 (N, H, W, 3)` to `uint8 (N, 3, h, w)`."""

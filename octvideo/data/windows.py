@@ -14,6 +14,7 @@ from octvideo.data.dataset import EvalDataset
 from octvideo.data.decode import VideoDecodeError, VideoReader, open_video
 from octvideo.data.manifest import Manifest
 from octvideo.data.sampling import video_seconds, window_starts
+from octvideo.errors import InputError
 
 
 class Window(NamedTuple):
@@ -36,9 +37,9 @@ def plan_windows(paths: Sequence[str], window: float, hop: float) -> list[Window
         ValueError: window or hop is not above 0, or the hop leaves gaps.
     """
     if not window > 0:
-        raise ValueError(f"window_s is {window:g}, allowed is more than 0")
+        raise InputError(f"window_s is {window:g}, allowed is more than 0")
     if not 0 < hop <= window:
-        raise ValueError(f"hop_s is {hop:g}, allowed is more than 0 and at most window_s, {window:g}")
+        raise InputError(f"hop_s is {hop:g}, allowed is more than 0 and at most window_s, {window:g}")
     windows: list[Window] = []
     for video, path in enumerate(paths):
         seconds = _seconds(path) if _may_be_long(path, window + hop) else 0.0

@@ -8,6 +8,8 @@ from typing import Any
 
 import numpy as np
 
+from octvideo.errors import InputError
+
 
 @dataclass(frozen=True)
 class Run:
@@ -51,14 +53,14 @@ def read_run(folder: str | Path) -> Run:
     files = [folder / "metrics.json", folder / "predictions.csv"]
     for file in files:
         if not file.is_file():
-            raise ValueError(f"{folder} holds no test results, there is no {file.name}")
+            raise InputError(f"{folder} holds no test results, there is no {file.name}")
     try:
         metrics = json.loads(files[0].read_text())
         with files[1].open(newline="", encoding="utf-8") as stream:
             rows = [row for row in csv.DictReader(stream) if row["label"]]
             return Run(folder, metrics, {row["path"]: row["label"] == row["class_1"] for row in rows})
     except (json.JSONDecodeError, KeyError) as error:
-        raise ValueError(f"{folder} holds test results that cannot be read: {error!r}") from error
+        raise InputError(f"{folder} holds test results that cannot be read: {error!r}") from error
 
 
 def difference(

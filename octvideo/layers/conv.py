@@ -15,6 +15,7 @@ from typing import cast
 import torch
 from torch import Tensor, nn
 
+from octvideo.errors import InputError
 from octvideo.layers.flat import convolve
 from octvideo.layers.gradient import Paths, convolve_paths, trains_paths
 from octvideo.layers.octave import ChannelSplit, Octave, check_alpha, split_channels
@@ -76,9 +77,9 @@ class _OctaveConv(nn.modules.conv._ConvNd):
     ) -> None:
         """Check that the layer can be split this way, and keep what forward needs."""
         if downsample not in DOWNSAMPLE:
-            raise ValueError(f"downsample is {downsample!r}; it must be one of {', '.join(DOWNSAMPLE)}")
+            raise InputError(f"downsample is {downsample!r}; it must be one of {', '.join(DOWNSAMPLE)}")
         if upsample not in UPSAMPLE:
-            raise ValueError(f"upsample is {upsample!r}; it must be one of {', '.join(UPSAMPLE)}")
+            raise InputError(f"upsample is {upsample!r}; it must be one of {', '.join(UPSAMPLE)}")
         self.in_split, self.out_split = in_split, out_split
         self.resample_down, self.resample_up = downsample, upsample
         self.high_to_low, self.low_to_high = high_to_low, low_to_high
@@ -87,13 +88,13 @@ class _OctaveConv(nn.modules.conv._ConvNd):
         if self.is_dense:
             return
         if self.padding_mode != "zeros" or isinstance(self.padding, str):
-            raise ValueError(
+            raise InputError(
                 f"padding is {self.padding!r} with padding_mode {self.padding_mode!r}; "
                 "an octave convolution takes integers and zeros"
             )
         stride = self.stride[-2:]
         if stride not in ((1, 1), (2, 2)):
-            raise ValueError(
+            raise InputError(
                 f"stride is {self.stride}; an octave convolution's spatial stride must be 1 or 2"
             )
         self.spatial_stride = stride[0]
@@ -130,7 +131,7 @@ class _OctaveConv(nn.modules.conv._ConvNd):
             2 * padding[axis] == self.dilation[axis] * (self.kernel_size[axis] - 1) for axis in (-2, -1)
         )
         if not keeps_size and not one_way and not all_low:
-            raise ValueError(
+            raise InputError(
                 f"padding is {self.padding} with kernel_size {self.kernel_size} and dilation {self.dilation}; "
                 "spatially it must be dilation * (kernel_size - 1) / 2, or the two frequencies differ in size"
             )
@@ -141,7 +142,7 @@ class _OctaveConv(nn.modules.conv._ConvNd):
         if self.depthwise:
             times = self.out_channels // self.in_channels
             if len(self.in_split.low) * times != len(self.out_split.low):
-                raise ValueError(
+                raise InputError(
                     f"groups is {self.groups} (depth-wise) with {len(self.in_split.low)} low channels in and "
                     f"{len(self.out_split.low)} out; a depth-wise layer needs the same alpha_in and alpha_out"
                 )
@@ -150,7 +151,7 @@ class _OctaveConv(nn.modules.conv._ConvNd):
             for frequency in ("high", "low"):
                 count = len(getattr(split, frequency))
                 if count % self.groups:
-                    raise ValueError(
+                    raise InputError(
                         f"groups is {self.groups} with {count} {frequency} channels {name}; "
                         "each frequency's channels must be a multiple of groups"
                     )
@@ -307,7 +308,7 @@ class _OctaveConv(nn.modules.conv._ConvNd):
         ):
             found = 0 if part is None else part.shape[1]
             if found != expected:
-                raise ValueError(f"the input has {found} {name} channels; this layer takes {expected}")
+                raise InputError(f"the input has {found} {name} channels; this layer takes {expected}")
         return high, low
 
     def extra_repr(self) -> str:

@@ -11,6 +11,8 @@ from typing import NamedTuple
 
 from torch import Tensor
 
+from octvideo.errors import InputError
+
 
 class Octave(NamedTuple):
     """A feature map in two spatial frequencies; a group without channels is None.
@@ -40,10 +42,10 @@ def split_channels(channels: int, alpha: float, multiple: int = 1) -> tuple[int,
     Source: the authors' code takes ``int(alpha * channels)``.
     """
     if channels < 1:
-        raise ValueError(f"channels is {channels}; it must be at least 1")
+        raise InputError(f"channels is {channels}; it must be at least 1")
     check_alpha("alpha", alpha)
     if multiple < 1:
-        raise ValueError(f"channel_multiple is {multiple}; it must be at least 1")
+        raise InputError(f"channel_multiple is {multiple}; it must be at least 1")
     low = int(alpha * channels)
     if multiple > 1 and 0 < alpha < 1 and channels >= 2 * multiple:
         largest = (channels - multiple) // multiple * multiple
@@ -54,7 +56,7 @@ def split_channels(channels: int, alpha: float, multiple: int = 1) -> tuple[int,
 def check_alpha(name: str, alpha: float) -> None:
     """Raise ValueError unless alpha is in [0, 1]."""
     if not 0 <= alpha <= 1:  # also refuses NaN
-        raise ValueError(f"{name} is {alpha}; it must be between 0 and 1")
+        raise InputError(f"{name} is {alpha}; it must be between 0 and 1")
 
 
 @dataclass(frozen=True)

@@ -18,6 +18,8 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from octvideo.errors import InputError
+
 # The outermost layer that maps features to classes, by the ends of its keys.
 HEAD = re.compile(r"(^|\.)(proj|fc|head|classifier(\.\d+)?)\.(weight|bias)$")
 
@@ -27,7 +29,7 @@ CARD_KEY = "octvideo"  # what this toolkit adds: {"version": str, "card": prepro
 _NESTED = ("model_state", "state_dict", "model_state_dict", "model")
 
 
-class CheckpointError(ValueError):
+class CheckpointError(InputError):
     """A checkpoint that cannot be read or does not fit; its text is one line that names the file."""
 
 

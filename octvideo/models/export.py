@@ -17,6 +17,7 @@ import torch
 from torch import Tensor, nn
 from torch.export import Dim, ExportedProgram
 
+from octvideo.errors import InputError, MissingPackageError
 from octvideo.models.exported import CARD, FORMATS, load_exported
 from octvideo.models.optimize import fold_norms
 
@@ -24,7 +25,7 @@ from octvideo.models.optimize import fold_norms
 TOLERANCE = 1e-3
 
 
-class ExportError(ValueError):
+class ExportError(InputError):
     """A network that cannot be written, or a written one that computes something else; one line."""
 
 
@@ -100,7 +101,9 @@ def _write_onnx(network: nn.Module, clip: Tensor, file: Path, card: str) -> None
         import onnxruntime  # noqa: F401
         import onnxscript  # noqa: F401
     except ImportError as error:
-        raise ImportError(f"writing ONNX needs {error.name}: pip install 'octvideo[export]'") from None
+        raise MissingPackageError(
+            f"writing ONNX needs {error.name}: pip install 'octvideo[export]'"
+        ) from None
     program = torch.onnx.export(
         _program(network, clip, file),
         dynamo=True,

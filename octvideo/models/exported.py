@@ -18,6 +18,7 @@ from torch import Tensor, nn
 from torch.export.passes import move_to_device_pass
 from torch.utils import _pytree as pytree
 
+from octvideo.errors import MissingPackageError
 from octvideo.models.checkpoints import CheckpointError
 
 FORMATS = (".onnx", ".pt2")
@@ -74,7 +75,7 @@ class OnnxNetwork(nn.Module):
         try:
             import onnxruntime
         except ImportError:
-            raise ImportError(
+            raise MissingPackageError(
                 f"{file}: running it needs onnxruntime: pip install 'octvideo[export]'"
             ) from None
         options = onnxruntime.SessionOptions()

@@ -7,6 +7,7 @@ from pathlib import Path
 import torch
 from torch import Tensor, nn
 
+from octvideo.errors import InputError
 from octvideo.models.checkpoints import CheckpointError, read_checkpoint
 
 TIME = ("mean", "centre")
@@ -42,7 +43,7 @@ def inflate(state_dict_2d: Mapping[str, Tensor], model_3d: nn.Module, *, time: s
         ValueError: an image weight that has no place in the video network, or another shape there.
     """
     if time not in TIME:
-        raise ValueError(f"time is {time!r}; it must be one of {', '.join(TIME)}")
+        raise InputError(f"time is {time!r}; it must be one of {', '.join(TIME)}")
     target = model_3d.state_dict()
     stages = sorted({int(m[1]) for key in target if (m := re.match(r"blocks\.(\d+)\.res_blocks\.", key))})
     heads = [key.removesuffix(".weight") for key in target if key.endswith("proj.weight")]
@@ -50,7 +51,7 @@ def inflate(state_dict_2d: Mapping[str, Tensor], model_3d: nn.Module, *, time: s
     for key, weight in state_dict_2d.items():
         name = _video_name(key, stages, heads)
         if name is None or name not in target:
-            raise ValueError(
+            raise InputError(
                 f"{key} of the image network has no place in {type(model_3d).__name__}; "
                 "it must be a torchvision bottleneck ResNet of the same depth"
             )
@@ -59,7 +60,7 @@ def inflate(state_dict_2d: Mapping[str, Tensor], model_3d: nn.Module, *, time: s
             continue  # another set of classes
         value = _inflated(weight, shape[2], time) if weight.dim() == 4 else weight
         if value.shape != shape:
-            raise ValueError(f"{key} has shape {tuple(weight.shape)}; {name} has {tuple(shape)}")
+            raise InputError(f"{key} has shape {tuple(weight.shape)}; {name} has {tuple(shape)}")
         loaded[name] = value
     model_3d.load_state_dict(loaded, strict=False)
     return [name for name, _ in model_3d.named_parameters() if name not in loaded]

@@ -16,6 +16,7 @@ from typing import Any, cast
 import torch
 from torch import fx, nn
 
+from octvideo.errors import InputError
 from octvideo.layers.channelwise import crop_to_half, join, merge, rounding_up, split
 from octvideo.layers.conv import octave_conv
 from octvideo.layers.norm import as_rows, batch_norm
@@ -78,13 +79,13 @@ def octavize(
     check_alpha("alpha", alpha)
     for name, value, allowed in (("downsample", downsample, DOWNSAMPLE), ("upsample", upsample, UPSAMPLE)):
         if value not in allowed:
-            raise ValueError(f"{name} is {value!r}; it must be one of {', '.join(allowed)}")
+            raise InputError(f"{name} is {value!r}; it must be one of {', '.join(allowed)}")
     if channel_multiple < 1:
-        raise ValueError(f"channel_multiple is {channel_multiple}; it must be at least 1")
+        raise InputError(f"channel_multiple is {channel_multiple}; it must be at least 1")
     if not any(isinstance(m, nn.Conv2d | nn.Conv3d) for m in model.modules()):
-        raise ValueError(f"{type(model).__name__} has no 2D or 3D convolution; there is nothing to octavize")
+        raise InputError(f"{type(model).__name__} has no 2D or 3D convolution; there is nothing to octavize")
     if alpha == 1:
-        raise ValueError("alpha is 1; a network needs high-frequency channels too: it must be below 1")
+        raise InputError("alpha is 1; a network needs high-frequency channels too: it must be below 1")
     model = copy.deepcopy(model)
     if alpha == 0:
         return model
@@ -128,7 +129,7 @@ class _Rewriter:
         for node in self.ops.graph.nodes:
             self.values[node] = self._rewrite(node)
         if not self.num_octave:
-            raise ValueError(
+            raise InputError(
                 f"{type(self.model).__name__} has no convolution outside its stem and last stage; "
                 "pass dense_stem=False or dense_last_stage=False"
             )
@@ -138,7 +139,7 @@ class _Rewriter:
         twin.recompile()
         lost = set(self.model.state_dict()) ^ set(twin.state_dict())
         if lost:
-            raise ValueError(
+            raise InputError(
                 f"{type(self.model).__name__}.forward does not use {', '.join(sorted(lost))}; "
                 "remove what is unused before octavize, so that the state dict stays the same"
             )
@@ -151,7 +152,7 @@ class _Rewriter:
         convs = [str(n.target) for n in self.ops.graph.nodes if self.kind[n] == Kind.CONV]
         for pattern in patterns:
             if not fnmatch.filter(convs, pattern):
-                raise ValueError(
+                raise InputError(
                     f"dense has {pattern!r}, which matches no convolution; there are {convs[0]} to {convs[-1]}"
                 )
         return {path for pattern in patterns for path in fnmatch.filter(convs, pattern)}
@@ -216,7 +217,7 @@ class _Rewriter:
                 self._check_groups(conv, into, out)
             self.model.set_submodule(path, octave_conv(conv, into, out, **self.options))
         except ValueError as error:
-            raise ValueError(f"{path}: {error}") from None
+            raise InputError(f"{path}: {error}") from None
         self.num_octave += 1
         if why_dense is not None:
             self.why_dense[path] = why_dense
@@ -247,13 +248,13 @@ class _Rewriter:
     def _out_split(self, node: fx.Node, path: str, conv: nn.Conv2d | nn.Conv3d) -> ChannelSplit:
         high, low = split_channels(conv.out_channels, self.alpha, self.channel_multiple)
         if not high or not low:
-            raise ValueError(
+            raise InputError(
                 f"{path}: alpha is {self.alpha}, which leaves {high} high and {low} low of "
                 f"{conv.out_channels} channels; both need at least one: take a larger alpha or a wider network"
             )
         blocks = max([conv.groups, *self.ops.groups_fed(node)])
         if high % blocks or low % blocks:
-            raise ValueError(
+            raise InputError(
                 f"{path}: alpha is {self.alpha}, which leaves {high} high and {low} low of "
                 f"{conv.out_channels} channels for {blocks} groups; both must be multiples of {blocks}"
             )
@@ -266,7 +267,7 @@ class _Rewriter:
                 len(part.low) % conv.groups
                 or part != ChannelSplit.in_blocks(len(part.high), len(part.low), conv.groups)
             ):
-                raise ValueError(
+                raise InputError(
                     f"groups is {conv.groups} with {len(part.low)} of {part.channels} {name} channels low; "
                     "every group needs the same number of low channels: choose another alpha"
                 )

@@ -9,6 +9,7 @@ import torch.fx
 from pytorchvideo.models.net import Net
 from torch import Tensor, nn
 
+from octvideo.errors import InputError
 from octvideo.layers.images import per_image
 
 
@@ -50,7 +51,7 @@ def slow_frames(x: Tensor, speed_ratio: int) -> Tensor:
     """
     frames = x.shape[2]
     if frames % speed_ratio:
-        raise ValueError(f"the clip has {frames} frames; SlowFast needs a multiple of {speed_ratio}")
+        raise InputError(f"the clip has {frames} frames; SlowFast needs a multiple of {speed_ratio}")
     indices = torch.linspace(0, frames - 1, frames // speed_ratio, device=x.device).long()
     return x.index_select(2, indices)
 

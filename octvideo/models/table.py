@@ -11,6 +11,7 @@ from pytorchvideo.models.net import Net
 from torch import nn
 from torchvision.models import video
 
+from octvideo.errors import InputError
 from octvideo.layers.flat import flat_convs
 from octvideo.models.checkpoints import load_weights
 from octvideo.models.nonlocal_i3d import i3d_nl_r50
@@ -102,7 +103,7 @@ def get_spec(name: str) -> ModelSpec:
         ValueError: no such network.
     """
     if name not in MODELS:
-        raise ValueError(f"model is {name!r}; it must be one of {', '.join(MODELS)}")
+        raise InputError(f"model is {name!r}; it must be one of {', '.join(MODELS)}")
     return MODELS[name]
 
 
@@ -134,14 +135,14 @@ def create_model(
         CheckpointError: the checkpoint cannot be read safely, or does not fit.
     """
     if num_classes < 1:
-        raise ValueError(f"num_classes is {num_classes}; it must be at least 1")
+        raise InputError(f"num_classes is {num_classes}; it must be at least 1")
     if channel_multiple < 1:
-        raise ValueError(f"channel_multiple is {channel_multiple}; it must be at least 1")
+        raise InputError(f"channel_multiple is {channel_multiple}; it must be at least 1")
     model = get_spec(name).build(num_classes)
     try:
         model = octavize(model, alpha, channel_multiple=channel_multiple) if alpha else model
     except ValueError as error:
-        raise ValueError(f"model {name}: {error}") from None
+        raise InputError(f"model {name}: {error}") from None
     if checkpoint is not None:
         report = load_weights(model, checkpoint)
         if report.replaced:

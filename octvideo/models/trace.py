@@ -4,6 +4,7 @@ from typing import Any
 
 from torch import fx, nn
 
+from octvideo.errors import InputError
 from octvideo.layers.flat import FlatConv3d
 
 
@@ -34,7 +35,7 @@ def trace(model: nn.Module) -> fx.Graph:
             graphs.append(_Tracer().trace(model))
     except Exception as error:  # whatever the network's own code raises on a proxy
         reason = str(error).strip().splitlines()[0] if str(error).strip() else type(error).__name__
-        raise ValueError(
+        raise InputError(
             f"{type(model).__name__} cannot be traced by torch.fx ({reason}); "
             "octavize the part of it that is a plain graph of layers"
         ) from error
@@ -42,7 +43,7 @@ def trace(model: nn.Module) -> fx.Graph:
         for module, mode in was_training.items():
             module.training = mode
     if _code(graphs[0]) != _code(graphs[1]):
-        raise ValueError(
+        raise InputError(
             f"{type(model).__name__}.forward does something else in training than in evaluation; "
             "use modules (nn.Dropout, say) for what differs"
         )

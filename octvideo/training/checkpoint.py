@@ -14,10 +14,11 @@ from lightning.fabric.plugins.io.torch_io import TorchCheckpointIO
 from lightning.pytorch import LightningModule, Trainer
 from lightning.pytorch.callbacks import ModelCheckpoint
 
+from octvideo.errors import InputError, OctvideoError
 from octvideo.training.stop import STEPS_A_LOOK, Stopped, StopSignals
 
 
-class CheckpointWriteError(OSError):
+class CheckpointWriteError(OctvideoError, OSError):
     """A checkpoint could not be written; the one before it is whole. The text is one line that names the file."""
 
 
@@ -81,7 +82,7 @@ class RunCheckpoint(ModelCheckpoint):
             ("keep_newest", keep_newest, keep_newest >= 0, "0 or more"),
         ):
             if not fits:
-                raise ValueError(f"checkpoint.{name} is {value}, allowed: {allowed}")
+                raise InputError(f"checkpoint.{name} is {value}, allowed: {allowed}")
         super().__init__(
             dirpath=dirpath,
             filename="best",

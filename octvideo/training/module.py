@@ -11,6 +11,7 @@ from lightning.pytorch.callbacks import EMAWeightAveraging
 from lightning.pytorch.utilities.types import OptimizerLRScheduler
 from torch import Tensor, nn
 
+from octvideo.errors import InputError, OctvideoError
 from octvideo.training.clock import StepClock
 from octvideo.training.optimizer import OPTIMIZERS, build_optimizer, norms, parameter_groups
 from octvideo.training.precise_norms import PreciseNorms
@@ -18,14 +19,14 @@ from octvideo.training.recompute import recompute_activations
 from octvideo.training.schedule import SCHEDULES, Schedule, lr_scale, schedule_of
 
 
-class NonFiniteLossError(ArithmeticError):
+class NonFiniteLossError(OctvideoError, ArithmeticError):
     """The training loss is not a number; the text, one line, names the batch's videos."""
 
 
 def check_range(name: str, value: Any, fits: bool, allowed: str) -> None:
     """Raises ValueError, with the three in its text, if the value does not fit."""
     if not fits:
-        raise ValueError(f"{name} is {value}, allowed: {allowed}")
+        raise InputError(f"{name} is {value}, allowed: {allowed}")
 
 
 def check_settings(of: Mapping[str, Any]) -> None:

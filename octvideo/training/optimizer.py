@@ -8,6 +8,8 @@ import torch
 from torch import nn
 from torch.nn.modules.batchnorm import _NormBase
 
+from octvideo.errors import InputError
+
 OPTIMIZERS = ("sgd", "adamw")
 
 # The layer that maps features to classes: pytorchvideo's, torchvision's ResNets', S3D's.
@@ -76,4 +78,4 @@ def build_optimizer(
         return torch.optim.SGD(groups, momentum=momentum, nesterov=nesterov)
     if name == "adamw":
         return torch.optim.AdamW(groups, betas=betas)
-    raise ValueError(f"optimizer is {name!r}, allowed: {', '.join(OPTIMIZERS)}")
+    raise InputError(f"optimizer is {name!r}, allowed: {', '.join(OPTIMIZERS)}")

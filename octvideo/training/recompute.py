@@ -14,6 +14,7 @@ from torch import fx, nn
 from torch.fx.passes.split_module import split_module
 from torch.utils.checkpoint import checkpoint
 
+from octvideo.errors import InputError
 from octvideo.training.optimizer import norms
 
 # pytorchvideo's residual blocks, and torchvision's.
@@ -38,7 +39,7 @@ def recompute_activations(network: nn.Module) -> int:
         paths = {name: _BLOCK.match(name) for name, _ in network.named_modules()}
         blocks = [network.get_submodule(name) for name, match in paths.items() if match and match[1] == name]
     if not blocks:
-        raise ValueError(f"checkpoint_activations: {type(network).__name__} has no residual blocks")
+        raise InputError(f"checkpoint_activations: {type(network).__name__} has no residual blocks")
     for block in blocks:
         block.__dict__["forward"] = partial(
             checkpoint, block.forward, use_reentrant=False, context_fn=partial(_contexts, block)

@@ -10,6 +10,8 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
+from octvideo.errors import InputError
+
 SCHEDULES = ("cosine", "step")
 
 
@@ -75,7 +77,7 @@ def schedule_of(
     """
     num_steps = trainer.estimated_stepping_batches
     if math.isinf(num_steps):
-        raise ValueError("trainer.max_epochs and trainer.max_steps are both -1, one must end the training")
+        raise InputError("trainer.max_epochs and trainer.max_steps are both -1, one must end the training")
     num_steps = int(num_steps)
     trainer.fit_loop.setup_data()  # the length of an epoch; done already where the epochs are counted
     epoch_steps = max(1, math.ceil(trainer.num_training_batches / trainer.accumulate_grad_batches))
@@ -86,11 +88,11 @@ def schedule_of(
         warmup_steps = min(warmup_steps, num_steps)
         drop_steps = ()
     if warmup_steps > num_steps:
-        raise ValueError(
+        raise InputError(
             f"model.warmup_epochs is {warmup_epochs:g} ({warmup_steps} steps), allowed: at most {length}"
         )
     if drop_steps and drop_steps[-1] >= num_steps:
-        raise ValueError(f"model.drop_epochs is {list(drop_epochs)}, allowed: below {length}")
+        raise InputError(f"model.drop_epochs is {list(drop_epochs)}, allowed: below {length}")
     return Schedule(kind, num_steps, warmup_steps, warmup_start, drop_steps, drop_factor)
 
 
@@ -106,5 +108,5 @@ def lr_scale(trainer: Any, lr_batch_size: int | None) -> float:
         return 1.0
     clips = getattr(getattr(trainer, "datamodule", None), "batch_size", None)
     if clips is None:
-        raise ValueError(f"lr_batch_size is {lr_batch_size}, allowed: none, where the data has no batch_size")
+        raise InputError(f"lr_batch_size is {lr_batch_size}, allowed: none, where the data has no batch_size")
     return clips * trainer.world_size * trainer.accumulate_grad_batches / lr_batch_size

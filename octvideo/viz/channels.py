@@ -7,6 +7,7 @@ import numpy as np
 from matplotlib.figure import Figure
 from torch import Tensor, nn
 
+from octvideo.errors import InputError
 from octvideo.layers.octave import split_channels
 from octvideo.viz._figure import BLUE, ORANGE, new_figure, plain
 from octvideo.viz._outputs import layer_outputs
@@ -28,10 +29,10 @@ def channel_detail(network: nn.Module, clip: Tensor, layer: str) -> np.ndarray:
         ValueError: the network has no such layer, or it gives two frequencies.
     """
     if layer not in dict(network.named_modules()):
-        raise ValueError(f"layer is {layer!r}; it must be the path of a module of the network")
+        raise InputError(f"layer is {layer!r}; it must be the path of a module of the network")
     maps = layer_outputs(network, clip, [layer])[layer]
     if not isinstance(maps, Tensor):
-        raise ValueError(f"layer is {layer!r}, which gives two frequencies; it must give one tensor")
+        raise InputError(f"layer is {layer!r}, which gives two frequencies; it must give one tensor")
     return np.array([share_above(channel, LOW_NYQUIST) for channel in maps.transpose(0, 1)])
 
 

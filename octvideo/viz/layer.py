@@ -12,6 +12,7 @@ from matplotlib.figure import Figure
 from matplotlib.patches import FancyBboxPatch
 from torch import Tensor, nn
 
+from octvideo.errors import InputError
 from octvideo.layers import Octave, OctaveConv2d, OctaveConv3d, split_channels
 from octvideo.layers.channelwise import merge
 from octvideo.layers.resample import downsample
@@ -122,7 +123,7 @@ def receptive_field(layers: nn.Module, channels: tuple[int, int], side: int, fre
         ValueError: `frequency` is neither "high" nor "low".
     """
     if frequency not in ("high", "low"):
-        raise ValueError(f"frequency is {frequency!r}; it must be 'high' or 'low'")
+        raise InputError(f"frequency is {frequency!r}; it must be 'high' or 'low'")
     image = torch.zeros(1, 1, 1, side, side, requires_grad=True)
     nothing = torch.zeros(1, channels[1], 1, side // 2, side // 2)
     if frequency == "high":

@@ -18,6 +18,7 @@ from torch import Tensor, nn
 from octvideo.data.dataset import ClipSpec
 from octvideo.data.decode import open_video
 from octvideo.data.sampling import video_seconds
+from octvideo.errors import InputError
 from octvideo.evaluation.scores import VideoScores
 from octvideo.viz._figure import as_array, new_figure, picture
 from octvideo.viz.clips import read_clip
@@ -71,7 +72,7 @@ def plot_mistakes(
         ValueError: there are no mistakes.
     """
     if not mistakes:
-        raise ValueError("mistakes is empty, allowed is one or more")
+        raise InputError("mistakes is empty, allowed is one or more")
     figure = new_figure(1.1 * num_frames, 1.35 * len(mistakes))
     for row, mistake in zip(figure.subplots(len(mistakes), num_frames, squeeze=False), mistakes, strict=True):
         with open_video(paths[mistake.video]) as video:
@@ -172,7 +173,7 @@ def grad_cam(network: nn.Module, clip: Tensor, layer: str, target: int | None = 
     """
     modules = dict(network.named_modules())
     if layer not in modules:
-        raise ValueError(f"layer is {layer!r}; it must be the path of a module of the network")
+        raise InputError(f"layer is {layer!r}; it must be the path of a module of the network")
     maps: list[Tensor | None] = []
 
     def keep(_: nn.Module, __: Any, output: Any) -> None:

@@ -12,6 +12,7 @@ import numpy as np
 from lightning.pytorch.loggers import Logger
 from matplotlib.figure import Figure
 
+from octvideo.errors import InputError, MissingPackageError
 from octvideo.evaluation.metrics import class_accuracy, confusion_matrix
 from octvideo.evaluation.plots import draw_confusion, draw_curves
 from octvideo.evaluation.scores import VideoScores
@@ -77,7 +78,7 @@ def _notebook_display() -> Callable[[Figure], None]:
     try:
         from IPython.display import DisplayHandle
     except ImportError:
-        raise ImportError("LiveCurves() needs IPython: pip install 'octvideo[notebooks]'") from None
+        raise MissingPackageError("LiveCurves() needs IPython: pip install 'octvideo[notebooks]'") from None
     handle = DisplayHandle()
     shown: list[Figure] = []
 
@@ -109,7 +110,7 @@ def plot_class_accuracy(tests: Mapping[str, VideoScores], class_names: Sequence[
         ValueError: there is no test.
     """
     if not tests:
-        raise ValueError("tests is empty, allowed is one or more")
+        raise InputError("tests is empty, allowed is one or more")
     accuracy = {name: 100 * class_accuracy(confusion_matrix(scores)) for name, scores in tests.items()}
     order = np.argsort(next(iter(accuracy.values())), kind="stable")
     figure = new_figure(7, 1.2 + 0.17 * len(order) * (len(tests) + 0.5))

@@ -12,11 +12,13 @@ from typing import TYPE_CHECKING, Self
 import numpy as np
 import torch
 
+from octvideo.errors import OctvideoError
+
 if TYPE_CHECKING:
     from octvideo.data.decode._packets import PacketTable
 
 
-class VideoDecodeError(Exception):
+class VideoDecodeError(OctvideoError):
     """A video that can't be opened or a frame that can't be decoded.
 
     Made as `VideoDecodeError(path, reason)`. It also takes one ready message, because that is how a

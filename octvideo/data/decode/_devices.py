@@ -8,6 +8,8 @@ from functools import cache
 
 import torch
 
+from octvideo.errors import InputError
+
 
 @cache
 def cpu_failure(decoder: str) -> str | None:
@@ -20,7 +22,7 @@ def cpu_failure(decoder: str) -> str | None:
         elif decoder == "pyav":
             import av  # noqa: F401
         else:
-            raise ValueError(f"decoder is {decoder!r}, allowed are decord, torchcodec, pyav")
+            raise InputError(f"decoder is {decoder!r}, allowed are decord, torchcodec, pyav")
     except ModuleNotFoundError as error:
         return f"{error.name} is not installed"
     except (ImportError, OSError, RuntimeError) as error:

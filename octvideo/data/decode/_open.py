@@ -15,6 +15,7 @@ from octvideo.data.decode._devices import cpu_failure, cuda_failure
 from octvideo.data.decode._packets import PacketTable
 from octvideo.data.decode._pyav import PyAVReader
 from octvideo.data.decode._torchcodec import TorchcodecReader
+from octvideo.errors import InputError
 
 DECODERS = ("auto", "decord", "torchcodec", "pyav")
 
@@ -46,7 +47,7 @@ def open_video(
         VideoDecodeError: the file can't be read, or the decoder asked for is known to get it wrong.
     """
     if decoder not in DECODERS:
-        raise ValueError(f"decoder is {decoder!r}, allowed are {', '.join(DECODERS)}")
+        raise InputError(f"decoder is {decoder!r}, allowed are {', '.join(DECODERS)}")
     where = _device(device)
     path = absolute(os.fspath(path))
     usable = _usable(decoder, where)
@@ -83,7 +84,7 @@ def _device(device: str | torch.device) -> torch.device:
     except RuntimeError:
         where = None
     if where is None or where.type not in ("cpu", "cuda"):
-        raise ValueError(f"device is {str(device)!r}, allowed are cpu, cuda and cuda:N")
+        raise InputError(f"device is {str(device)!r}, allowed are cpu, cuda and cuda:N")
     return where
 
 
@@ -93,13 +94,13 @@ def _usable(decoder: str, device: torch.device) -> list[str]:
     if decoder != "auto":
         reason = failure(decoder)
         if reason is not None:
-            raise ValueError(f"decoder is {decoder!r}, which does not work on {device}: {reason}")
+            raise InputError(f"decoder is {decoder!r}, which does not work on {device}: {reason}")
         return [decoder]
     names = ["decord"] if device.type == "cpu" else ["decord", "torchcodec"]
     usable = [name for name in names if failure(name) is None]
     if not usable and device.type == "cuda":
         reasons = "; ".join(f"{name}: {failure(name)}" for name in names)
-        raise ValueError(f"device is {str(device)!r}, but no decoder works there: {reasons}")
+        raise InputError(f"device is {str(device)!r}, but no decoder works there: {reasons}")
     return usable
 
 
