@@ -13,17 +13,18 @@ PACKAGE = Path(__file__).parents[1] / "octvideo"
 ALLOWED = {
     "errors": set(),
     "kernels": set(),
-    "layers": {"kernels"},
-    "models": {"layers"},
+    "engines": {"kernels"},
+    "layers": {"engines"},
+    "models": {"engines", "layers"},
     "data": {"heap", "kernels"},
     "evaluation": set(),
-    "viz": {"layers", "models", "data", "evaluation"},
+    "viz": {"engines", "layers", "models", "data", "evaluation"},
     "training": set(),
     "classifier": {"octvideo", "layers", "models", "data", "evaluation", "training"},
-    "bench": {"octvideo", "layers", "models", "data"},
+    "bench": {"octvideo", "engines", "layers", "models", "data"},
     "heap": set(),
     "cli": {"octvideo", "layers", "models", "evaluation", "data", "classifier", "training", "bench", "heap"},
-    "__init__": {"classifier", "models"},
+    "__init__": {"classifier", "engines", "models"},
     "__main__": {"cli"},
 }
 
