@@ -12,6 +12,9 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from contextvars import ContextVar
 
+import torch
+
+from octvideo.engines.geometry import Geometry
 from octvideo.engines.interface import Engine, Request
 from octvideo.engines.native.engine import ENGINE as NATIVE
 from octvideo.engines.onednn import ENGINE as ONEDNN
@@ -34,8 +37,14 @@ def choose(request: Request) -> Engine:
     return next(e for e in candidates if e.unavailable_reason(request) is None)
 
 
-def reasons(request: Request) -> dict[str, str | None]:
-    """Why each engine cannot do what is asked for; None where it can."""
+def reasons(
+    dtype: torch.dtype, device: str | torch.device = "cpu", *, trains: bool = False
+) -> dict[str, str | None]:
+    """Why each engine cannot do an everyday layer here, a 3x3 convolution of 64 channels; None where it can."""
+    x = torch.zeros(1, 64, 1, 32, 32, dtype=dtype, device=device).to(memory_format=torch.channels_last_3d)
+    weight = torch.zeros(64, 64, 1, 3, 3, dtype=dtype, device=device)
+    geometry = Geometry((1, 1, 1), (0, 1, 1), (1, 1, 1))
+    request = Request(x, [weight], [geometry], trains)
     return {name: e.unavailable_reason(request) for name, e in ENGINES.items()}
 
 
