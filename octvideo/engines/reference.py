@@ -12,7 +12,7 @@ from torch import Tensor
 
 from octvideo.engines.geometry import Geometry
 from octvideo.engines.images import as_clip, as_images, is_channels_last
-from octvideo.engines.interface import Engine, Request
+from octvideo.engines.interface import Engine, Request, is_traced
 from octvideo.engines.resample import add_upsampled, add_upsampled_, downsample, needs_gradient
 
 
@@ -54,7 +54,7 @@ class Sum:
 
 def epilogue(y: Tensor, up: Tensor | None, residual: Tensor | None, relu: bool) -> Tensor:
     """``relu(y + upsample(up) + residual)``, what is None left out; ``y`` is given up where nobody reads it."""
-    if torch.compiler.is_compiling() or needs_gradient(y) or y.nbytes < y.untyped_storage().nbytes():
+    if is_traced(y) or needs_gradient(y) or y.nbytes < y.untyped_storage().nbytes():
         # Part of a larger tensor: what comes behind wants one without gaps.
         y = y if up is None else add_upsampled(y, up)
         y = y if residual is None else y + residual
