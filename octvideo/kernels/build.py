@@ -5,6 +5,7 @@ import functools
 import hashlib
 import logging
 import os
+import platform
 import shutil
 import subprocess
 import tempfile
@@ -16,14 +17,19 @@ from torch.autograd import forward_ad
 from torch.profiler import record_function
 from torch.utils._python_dispatch import _get_current_dispatch_mode_stack
 
-_SOURCES = Path(__file__).parent
-_FLAGS = (
-    *("-O3", "-std=c++17", "-shared", "-fPIC", "-fopenmp"),
-    *("-mfma", "-mavx512f", "-mavx512bw", "-mavx512vl", "-mavx512dq"),
-)
+from octvideo.kernels.problem import SIZES
+
+_HEADERS = [Path(__file__).parent / name for name in ("problem.h", "vectors.h")]
+_UNITS = [Path(__file__).parent / f"{name}.cpp" for name in ("convolve", "weight_gradient", "weights")]
+_FLAGS = ("-O3", "-std=c++17", "-shared", "-fPIC", "-fopenmp", "-ffp-contract=fast", "-Wno-psabi")
+# For what torch calls a processor: numbers of a vector, and what makes the compiler use them.
+_PROCESSORS = {
+    "AVX512": (16, ("-mfma", "-mavx512f", "-mavx512bw", "-mavx512vl", "-mavx512dq")),
+    "AVX2": (8, ("-mfma", "-mavx2")),
+    "aarch64": (4, ()),
+}
 _log = logging.getLogger(__name__)
-_WITHOUT = "ATEN_CPU_CAPABILITY=avx2 does without"
-_NUMBERS = {torch.float32: ("Float32", ()), torch.bfloat16: ("BFloat16", ("-mavx512bf16",))}
+_WITHOUT = "ATEN_CPU_CAPABILITY=default does without"
 
 
 class KernelBuildError(RuntimeError):
@@ -34,20 +40,25 @@ class KernelBuildError(RuntimeError):
 def missing(dtype: torch.dtype) -> str | None:
     """Why the kernels for such numbers cannot run here; None where they can.
 
-    They are written for AVX-512, bfloat16 for its instructions on that type. Processors with AMX multiply bfloat16
-    faster than these. ``ATEN_CPU_CAPABILITY=avx2``, torch's own switch, turns them off.
+    Those for bfloat16 need AVX-512's instructions on that type, and processors with AMX multiply it faster than these.
+    ``ATEN_CPU_CAPABILITY``, torch's own switch, chooses among a processor's abilities, ``default`` none of them.
     """
-    if dtype not in _NUMBERS:
+    if dtype not in (torch.float32, torch.bfloat16):
         return f"there are none for {dtype}"
-    # torch asks for F, BW, VL, DQ and FMA, as these kernels do.
-    if torch.backends.cpu.get_cpu_capability() != "AVX512":
-        return "the processor has no AVX-512"
+    if _processor() not in _PROCESSORS:
+        return "the processor has no AVX2"
     if dtype == torch.bfloat16:
-        if not torch.cpu._is_avx512_bf16_supported():
+        # torch asks for F, BW, VL, DQ and FMA, as these kernels do.
+        if _processor() != "AVX512" or not torch.cpu._is_avx512_bf16_supported():
             return "the processor has no AVX-512 instructions for bfloat16"
         if torch.cpu._is_amx_tile_supported():
             return "oneDNN is faster on a processor with AMX"
     return None if _compiler() else "there is no g++ to compile them"
+
+
+def type_name(dtype: torch.dtype) -> str:
+    """Of a type of number, in the names of the kernels' functions: float32."""
+    return str(dtype).removeprefix("torch.")
 
 
 def runs_plainly(x: torch.Tensor) -> bool:
@@ -69,20 +80,22 @@ def shown(name: str) -> AbstractContextManager[object]:
 
 
 @functools.cache
-def library(name: str, dtype: torch.dtype) -> ctypes.CDLL:
-    """The functions of ``name.cpp`` for such numbers, compiled where that was not done yet (seconds).
+def library() -> ctypes.CDLL:
+    """The functions for this processor, compiled where that was not done yet (seconds).
 
     Raises:
         KernelBuildError: the compiler refused.
     """
-    number, flags = _NUMBERS[dtype]
     compiler = _compiler()
     assert compiler is not None
-    command = [compiler, *_FLAGS, *flags, f"-DNUMBER={number}"]
-    sources = [_SOURCES / "vectors.h", _SOURCES / f"{name}.cpp"]
-    digest = hashlib.sha256("\n".join([*command, *(s.read_text() for s in sources)]).encode())
-    file = f"{name}_{number.lower()}_{digest.hexdigest()[:16]}.so"
-    command = [*command, str(sources[-1])]
+    width, flags = _PROCESSORS[_processor()]
+    if missing(torch.bfloat16) is None:
+        flags = (*flags, "-mavx512bf16", "-DBFLOAT16")
+    command = [compiler, *_FLAGS, *flags, f"-DWIDTH={width}"]
+    texts = [s.read_text() for s in (*_HEADERS, *_UNITS)]
+    digest = hashlib.sha256("\n".join([*command, *texts]).encode())
+    file = f"kernels_{digest.hexdigest()[:16]}.so"
+    command = [*command, *map(str, _UNITS)]
     try:
         return _load(command, cache_folder() / file)
     except OSError as error:
@@ -99,6 +112,10 @@ def cache_folder() -> Path:
     return Path(os.environ.get("XDG_CACHE_HOME") or os.path.expanduser("~/.cache")).absolute() / "octvideo"
 
 
+def _processor() -> str:
+    return torch.backends.cpu.get_cpu_capability() if platform.machine() == "x86_64" else platform.machine()
+
+
 def _compiler() -> str | None:
     return shutil.which(os.environ.get("CXX") or "g++")
 
@@ -112,7 +129,11 @@ def _folder_of_this_process() -> tempfile.TemporaryDirectory[str]:
 def _load(command: list[str], file: Path) -> ctypes.CDLL:
     if not file.exists():
         _compile(command, file)
-    return ctypes.CDLL(str(file))
+    loaded = ctypes.CDLL(str(file))
+    for name, size in SIZES.items():
+        if (found := getattr(loaded, name)()) != size:
+            raise AssertionError(f"{file}: {name} is {found}, problem.py has {size}")
+    return loaded
 
 
 def _compile(command: list[str], file: Path) -> None:
