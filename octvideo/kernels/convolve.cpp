@@ -8,6 +8,8 @@
 #include "problem.h"
 #include "vectors.h"
 
+#include <vector>
+
 namespace {
 
 using Problem = Convolution;
@@ -16,83 +18,125 @@ using Problem = Convolution;
 template <int N>
 constexpr int kMostPixels = WIDTH == 8 ? 12 / N : WIDTH == 4 ? 12 / N : N <= 4 ? 14 : 7;
 
-// Adds one pixel of the kernel for the tile's pixels FIRST to LAST; the others lie beyond the border.
-template <class E, int R, int N, int FIRST, int LAST>
-INLINE void add(Sums<R, N>& sums, const typename E::Number* x, const typename E::Number* w, int64_t channels,
-                int64_t pixel) {
-  const int64_t whole = channels / E::kStep * E::kStep;
-  for (int64_t line = 0; line < whole; line += E::kLine) {
-    UNROLL for (int r = FIRST; r < LAST; r++) __builtin_prefetch(x + (R + r) * pixel + line);  // the next tile's pixels
-    const int64_t end = std::min<int64_t>(line + E::kLine, whole);
-    for (int64_t c = line; c < end; c += E::kStep, w += 8 * N * E::kStep)
-      sums.template add<E, FIRST, LAST>(x + c, w, pixel, E::value);
-  }
-  if (whole < channels) sums.template add<E, FIRST, LAST>(x + whole, w, pixel, E::last_value);
-}
-
-// R pixels from column `left` on, of the N * 8 channels from `channel` on.
-template <class E, int R, int N>
-void tile(const Problem& p, int64_t image, int64_t frame, int64_t line, int64_t left, int64_t channel) {
+// A line of the output, for the N * 8 channels from `channel` on: what is the same for all its tiles.
+template <class E, int N>
+struct Line {
   using Number = typename E::Number;
-  Sums<R, N> sums;
-  sums.each([&](auto& sum, int, int first, auto width) { sum = load<width>(p.bias + channel + first); });
-  const int64_t map = image * p.frames + frame;
-  const int64_t at = (map * p.height + line) * p.width + left;
-  const int64_t up_line = (map * ((p.height + 1) / 2) + line / 2) * ((p.width + 1) / 2);
-  // What is read and written behind the sums is far away: ask for it now.
-  for (int r = 0; r < R; r++)
-    for (int c = 0; c < 8 * N; c += E::kLine) {
-      if (p.other) __builtin_prefetch((const Number*)p.other + (at + r) * p.other_pixel + channel + c);
-      if (p.up) __builtin_prefetch((const Number*)p.up + (up_line + (left + r) / 2) * p.up_pixel + channel + c);
-      if (p.other != p.out) __builtin_prefetch((const Number*)p.out + (at + r) * p.out_pixel + channel + c, 1);
-    }
-  const int64_t in_left = left * p.stride[2] - p.padding[2];
-  for (int64_t s = 0; s < p.sources; s++) {
-    const int64_t channels = p.channels[s], in_memory = (channels + E::kStep - 1) / E::kStep * E::kStep;
-    const int64_t pixel = p.x_pixel[s], step = pixel * p.stride[2];
-    const int64_t taps = p.kernel[0] * p.kernel[1] * p.kernel[2], tap = in_memory * 8 * N;
-    const Number* block = (const Number*)p.w[s] + channel * taps * in_memory;
-    for (int64_t kt = 0; kt < p.kernel[0]; kt++) {
-      const int64_t in_frame = frame * p.stride[0] + kt - p.padding[0];
-      if (in_frame < 0 || in_frame >= p.in_frames) continue;
-      for (int64_t kh = 0; kh < p.kernel[1]; kh++) {
-        const int64_t in_line = line * p.stride[1] + kh - p.padding[1];
-        if (in_line < 0 || in_line >= p.in_height) continue;
-        const Number* x = (const Number*)p.x[s] +
-            (((image * p.in_frames + in_frame) * p.in_height + in_line) * p.in_width + in_left) * pixel;
-        const Number* w = block + (kt * p.kernel[1] + kh) * p.kernel[2] * tap;
-        for (int64_t kw = 0; kw < p.kernel[2]; kw++, x += pixel, w += tap) {
-          const bool at_left = in_left + kw < 0;
-          const bool at_right = in_left + kw + (R - 1) * p.stride[2] >= p.in_width;
-          if (at_left && at_right)
-            add<E, R, N, 1, R - 1>(sums, x, w, channels, step);
-          else if (at_left)
-            add<E, R, N, 1, R>(sums, x, w, channels, step);
-          else if (at_right)
-            add<E, R, N, 0, R - 1>(sums, x, w, channels, step);
-          else
-            add<E, R, N, 0, R>(sums, x, w, channels, step);
+  // A line of an input that meets one of the kernel.
+  struct Row {
+    const Number* x;  // its first pixel
+    const Number* w;
+    int64_t channels, pixel;
+  };
+
+  const Problem& p;
+  const int64_t channel;
+  const float* bias;
+  const Number *other, *up;  // or null, as `out` at the first pixel
+  Number* out;
+  std::vector<Row> rows;
+
+  Line(const Problem& p, int64_t channel) : p(p), channel(channel), bias(p.bias + channel) {}
+
+  void move_to(int64_t image, int64_t frame, int64_t line) {
+    const int64_t map = image * p.frames + frame, at = (map * p.height + line) * p.width;
+    const int64_t up_at = (map * ((p.height + 1) / 2) + line / 2) * ((p.width + 1) / 2);
+    out = (Number*)p.out + at * p.out_pixel + channel;
+    other = p.other ? (const Number*)p.other + at * p.other_pixel + channel : nullptr;
+    up = p.up ? (const Number*)p.up + up_at * p.up_pixel + channel : nullptr;
+    rows.clear();
+    for (int64_t s = 0; s < p.sources; s++) {
+      const int64_t in_memory = (p.channels[s] + E::kStep - 1) / E::kStep * E::kStep;
+      const int64_t taps = p.kernel[0] * p.kernel[1] * p.kernel[2], row = p.kernel[2] * in_memory * 8 * N;
+      const Number* block = (const Number*)p.w[s] + channel * taps * in_memory;
+      for (int64_t kt = 0; kt < p.kernel[0]; kt++) {
+        const int64_t in_frame = frame * p.stride[0] + kt - p.padding[0];
+        if (in_frame < 0 || in_frame >= p.in_frames) continue;
+        for (int64_t kh = 0; kh < p.kernel[1]; kh++) {
+          const int64_t in_line = line * p.stride[1] + kh - p.padding[1];
+          if (in_line < 0 || in_line >= p.in_height) continue;
+          const int64_t first = ((image * p.in_frames + in_frame) * p.in_height + in_line) * p.in_width;
+          rows.push_back({(const Number*)p.x[s] + first * p.x_pixel[s], block + (kt * p.kernel[1] + kh) * row,
+                          p.channels[s], p.x_pixel[s]});
         }
       }
     }
   }
-  sums.each([&](auto& sum, int r, int first, auto width) {
-    const int64_t c = channel + first, count = p.out_channels - c;
-    if (p.other) sum += E::template load<width>((const Number*)p.other + (at + r) * p.other_pixel + c, count);
-    if (p.up) sum += E::template load<width>((const Number*)p.up + (up_line + (left + r) / 2) * p.up_pixel + c, count);
+};
+
+// Adds one pixel of the kernel for the tile's pixels FIRST to LAST; the others lie beyond the border.
+template <class E, int R, int N, int FIRST, int LAST>
+INLINE void add(Sums<R, N>& sums, const typename E::Number* x, const typename E::Number* w, int64_t channels,
+                int64_t pixel) {
+  int64_t c = 0;
+  for (; c + E::kLine <= channels; c += E::kLine) {
+    UNROLL for (int r = FIRST; r < LAST; r++) __builtin_prefetch(x + (R + r) * pixel + c);  // the next tile's pixels
+    _Pragma("GCC unroll 4") for (int i = 0; i < E::kLine; i += E::kStep, w += 8 * N * E::kStep)
+      sums.template add<E, FIRST, LAST>(x + c + i, w, pixel, E::value);
+  }
+  for (; c + E::kStep <= channels; c += E::kStep, w += 8 * N * E::kStep)
+    sums.template add<E, FIRST, LAST>(x + c, w, pixel, E::value);
+  if (c < channels) sums.template add<E, FIRST, LAST>(x + c, w, pixel, E::last_value);
+}
+
+// R pixels of a line from column `left` on.
+template <class E, int R, int N>
+void tile(const Line<E, N>& line, int64_t left) {
+  using Number = typename E::Number;
+  const Problem& p = line.p;
+  Sums<R, N> sums;
+  sums.each([&](auto& sum, int, int first, auto width) { sum = load<width>(line.bias + first); });
+  Number* out = line.out + left * p.out_pixel;
+  const Number* other = line.other + left * p.other_pixel;
+  const Number* up = line.up + left / 2 * p.up_pixel;
+  // What is read and written behind the sums is far away: ask for it now.
+  const auto each_line = [&](auto prefetch) {
+    UNROLL for (int r = 0; r < R; r++)
+      UNROLL for (int c = 0; c < 8 * N; c += E::kLine) prefetch(r, c);
+  };
+  if (line.other) each_line([&](int r, int c) { __builtin_prefetch(other + r * p.other_pixel + c); });
+  if (line.up) each_line([&](int r, int c) { __builtin_prefetch(up + (left % 2 + r) / 2 * p.up_pixel + c); });
+  if (line.other != line.out) each_line([&](int r, int c) { __builtin_prefetch(out + r * p.out_pixel + c, 1); });
+
+  const int64_t in_left = left * p.stride[2] - p.padding[2], in_right = in_left + (R - 1) * p.stride[2];
+  for (const auto& row : line.rows) {
+    const Number *x = row.x + in_left * row.pixel, *w = row.w;
+    const int64_t step = row.pixel * p.stride[2], tap = (row.channels + E::kStep - 1) / E::kStep * E::kStep * 8 * N;
+    for (int64_t kw = 0; kw < p.kernel[2]; kw++, x += row.pixel, w += tap) {
+      const bool at_left = in_left + kw < 0, at_right = in_right + kw >= p.in_width;
+      if (!at_left && !at_right)
+        add<E, R, N, 0, R>(sums, x, w, row.channels, step);
+      else if (!at_right)
+        add<E, R, N, 1, R>(sums, x, w, row.channels, step);
+      else if (!at_left)
+        add<E, R, N, 0, R - 1>(sums, x, w, row.channels, step);
+      else
+        add<E, R, N, 1, R - 1>(sums, x, w, row.channels, step);
+    }
+  }
+
+  const int64_t there = p.out_channels - line.channel;
+  const auto finish = [&](auto& sum, int r, int first, auto width, int64_t count) {
+    if (line.other) sum += E::template load<width>(other + r * p.other_pixel + first, count);
+    if (line.up) sum += E::template load<width>(up + (left % 2 + r) / 2 * p.up_pixel + first, count);
     if (p.relu) sum = sum < 0 ? Vector<width>{} : sum;  // what is no number stays none, as in torch
-    E::template store<width>((Number*)p.out + (at + r) * p.out_pixel + c, sum, count);
-  });
+    E::template store<width>(out + r * p.out_pixel + first, sum, count);
+  };
+  if (there >= 8 * N)
+    sums.each([&](auto& sum, int r, int first, auto width) { finish(sum, r, first, width, width); });
+  else
+    sums.each([&](auto& sum, int r, int first, auto width) {
+      if (first < there) finish(sum, r, first, width, there - first);
+    });
 }
 
 // Columns `left` to `end` of a line, in tiles as equal as can be.
 template <class E, int N>
-void columns(const Problem& p, int64_t image, int64_t frame, int64_t line, int64_t left, int64_t end,
-             int64_t channel) {
+void columns(const Line<E, N>& line, int64_t left, int64_t end) {
   for (int64_t tiles = (end - left + kMostPixels<N> - 1) / kMostPixels<N>; tiles > 0; tiles--) {
     const int64_t count = (end - left + tiles - 1) / tiles;
     switch (count) {
-#define CASE(R) case R: if constexpr (R <= kMostPixels<N>) tile<E, R, N>(p, image, frame, line, left, channel); break;
+#define CASE(R) case R: if constexpr (R <= kMostPixels<N>) tile<E, R, N>(line, left); break;
       CASE(1) CASE(2) CASE(3) CASE(4) CASE(5) CASE(6) CASE(7)
       CASE(8) CASE(9) CASE(10) CASE(11) CASE(12) CASE(13) CASE(14)
 #undef CASE
@@ -147,8 +191,11 @@ void convolve(const Problem& given) {
     for (int64_t block = piece * all / pieces; block < (piece + 1) * all / pieces; block++) {
       const int64_t channel = block * kBlock;
       for_block(p.out_channels, block, [&](auto eighths) {
-        for (int64_t line = first; line < last; line++)
-          columns<E, eighths>(p, map / p.frames, map % p.frames, line, left, end, channel);
+        Line<E, eighths> line(p, channel);
+        for (int64_t number = first; number < last; number++) {
+          line.move_to(map / p.frames, map % p.frames, number);
+          columns<E, eighths>(line, left, end);
+        }
       });
       const int64_t width = std::min(block_width(p.out_channels, block), p.out_channels - channel);
       if (p.pooled) pool<E>(p, map, first, last, left, end, channel, width);

@@ -33,6 +33,13 @@ INLINE void store(float* y, Vector<W> v) {
   *(typename Floats<W>::Unaligned*)y = v;
 }
 
+// `count` numbers, fewer than 2 * N.
+template <int N, class Number>
+INLINE void copy(Number* to, const Number* from, int64_t count) {
+  if (count & N) __builtin_memcpy(to, from, N * sizeof(Number)), to += N, from += N;
+  if constexpr (N > 1) copy<N / 2>(to, from, count);
+}
+
 // The first `count` numbers alone are read, or written.
 template <int W>
 INLINE Vector<W> load(const float* x, int64_t count) {
@@ -41,8 +48,7 @@ INLINE Vector<W> load(const float* x, int64_t count) {
   if constexpr (W == 16) return _mm512_maskz_loadu_ps((1u << count) - 1, x);
 #endif
   float lanes[W] = {};
-  for (int i = 0; i < W; i++)
-    if (i < count) lanes[i] = x[i];
+  copy<W / 2>(lanes, x, count);
   return load<W>(lanes);
 }
 
@@ -54,8 +60,7 @@ INLINE void store(float* y, Vector<W> v, int64_t count) {
 #endif
   float lanes[W];
   store<W>(lanes, v);
-  for (int i = 0; i < W; i++)
-    if (i < count) y[i] = lanes[i];
+  copy<W / 2>(y, lanes, count);
 }
 
 struct Float32 {
@@ -120,8 +125,7 @@ struct BFloat16 {
   static INLINE Vector<W> load(const uint16_t* x, int64_t count) {
     uint16_t lanes[W] = {};
     if (count < W) {
-      for (int i = 0; i < W; i++)
-        if (i < count) lanes[i] = x[i];
+      copy<W / 2>(lanes, x, count);
       x = lanes;
     }
     const typename Bits<W>::Numbers numbers = *(const typename Bits<W>::Unaligned*)x;
@@ -141,12 +145,9 @@ struct BFloat16 {
       const Pairs bits = (Pairs)v, rounded = (bits + 0x7fff + (bits >> 16 & 1)) >> 16;
       numbers = __builtin_convertvector(v == v ? rounded : Pairs{} + 0x7fc0, Numbers);
     }
-    if (count >= W) {
-      *(typename Bits<W>::Unaligned*)y = numbers;
-      return;
-    }
-    for (int i = 0; i < W; i++)
-      if (i < count) y[i] = numbers[i];
+    uint16_t lanes[W];
+    *(typename Bits<W>::Unaligned*)(count >= W ? y : lanes) = numbers;
+    if (count < W) copy<W / 2>(y, lanes, count);
   }
 };
 #endif
