@@ -1,13 +1,11 @@
-"""Compiling the kernels: once for a machine, where they are first used."""
+"""The kernels as libraries, compiled where they are first used, and when they may run."""
 
 import ctypes
 import functools
-import hashlib
 import logging
 import os
 import shutil
-import subprocess
-import tempfile
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import AbstractContextManager, nullcontext
 from pathlib import Path
 
@@ -16,18 +14,19 @@ from torch.autograd import forward_ad
 from torch.profiler import record_function
 from torch.utils._python_dispatch import _get_current_dispatch_mode_stack
 
+from octvideo.kernels.cache import KernelBuildError, compiled
+
 _SOURCES = Path(__file__).parent
 _FLAGS = (
     *("-O3", "-std=c++17", "-shared", "-fPIC", "-fopenmp"),
     *("-mfma", "-mavx512f", "-mavx512bw", "-mavx512vl", "-mavx512dq"),
 )
 _log = logging.getLogger(__name__)
-_WITHOUT = "ATEN_CPU_CAPABILITY=avx2 does without"
-_NUMBERS = {torch.float32: ("Float32", ()), torch.bfloat16: ("BFloat16", ("-mavx512bf16",))}
-
-
-class KernelBuildError(RuntimeError):
-    """The kernels could not be compiled: the command and what it said."""
+# The type in C++, what it asks of the compiler, and what is compiled for it.
+_NUMBERS = {
+    torch.float32: ("Float32", (), ("convolve", "weight_gradient", "weights")),
+    torch.bfloat16: ("BFloat16", ("-mavx512bf16",), ("convolve",)),
+}
 
 
 @functools.cache
@@ -35,7 +34,8 @@ def missing(dtype: torch.dtype) -> str | None:
     """Why the kernels for such numbers cannot run here; None where they can.
 
     They are written for AVX-512, bfloat16 for its instructions on that type. Processors with AMX multiply bfloat16
-    faster than these. ``ATEN_CPU_CAPABILITY=avx2``, torch's own switch, turns them off.
+    faster than these. ``ATEN_CPU_CAPABILITY=avx2``, torch's own switch, turns them off. The first call compiles them
+    all: a compiler that fails, which is logged, is a reason like any other.
     """
     if dtype not in _NUMBERS:
         return f"there are none for {dtype}"
@@ -47,7 +47,16 @@ def missing(dtype: torch.dtype) -> str | None:
             return "the processor has no AVX-512 instructions for bfloat16"
         if torch.cpu._is_amx_tile_supported():
             return "oneDNN is faster on a processor with AMX"
-    return None if _compiler() else "there is no g++ to compile them"
+    if _compiler() is None:
+        return "there is no g++ to compile them"
+    try:
+        names = _NUMBERS[dtype][2]
+        with ThreadPoolExecutor(len(names)) as pool:  # the compiler is a process of its own
+            list(pool.map(lambda name: library(name, dtype), names))
+    except KernelBuildError as error:
+        _log.warning("octvideo's CPU kernels are not used: %s", error)
+        return str(error).splitlines()[0]
+    return None
 
 
 def runs_plainly(x: torch.Tensor) -> bool:
@@ -73,54 +82,14 @@ def library(name: str, dtype: torch.dtype) -> ctypes.CDLL:
     """The functions of ``name.cpp`` for such numbers, compiled where that was not done yet (seconds).
 
     Raises:
-        KernelBuildError: the compiler refused.
+        KernelBuildError: the compiler refused, which `missing` says beforehand.
     """
-    number, flags = _NUMBERS[dtype]
+    number, flags, _ = _NUMBERS[dtype]
     compiler = _compiler()
     assert compiler is not None
     command = [compiler, *_FLAGS, *flags, f"-DNUMBER={number}"]
-    sources = [_SOURCES / "vectors.h", _SOURCES / f"{name}.cpp"]
-    digest = hashlib.sha256("\n".join([*command, *(s.read_text() for s in sources)]).encode())
-    file = f"{name}_{number.lower()}_{digest.hexdigest()[:16]}.so"
-    command = [*command, str(sources[-1])]
-    try:
-        return _load(command, cache_folder() / file)
-    except OSError as error:
-        _log.warning(
-            "compiled kernels cannot be kept in %s (XDG_CACHE_HOME moves it), this process compiles its own: %s",
-            cache_folder(),
-            error,
-        )
-        return _load(command, Path(_folder_of_this_process().name, file))
-
-
-def cache_folder() -> Path:
-    """``$XDG_CACHE_HOME/octvideo``, ``~/.cache/octvideo`` where that is not set."""
-    return Path(os.environ.get("XDG_CACHE_HOME") or os.path.expanduser("~/.cache")).absolute() / "octvideo"
+    return compiled(f"{name}_{number.lower()}", command, [_SOURCES / "vectors.h", _SOURCES / f"{name}.cpp"])
 
 
 def _compiler() -> str | None:
     return shutil.which(os.environ.get("CXX") or "g++")
-
-
-@functools.cache
-def _folder_of_this_process() -> tempfile.TemporaryDirectory[str]:
-    """Nobody else can write there, and it goes when the process ends."""
-    return tempfile.TemporaryDirectory(prefix="octvideo-kernels-")
-
-
-def _load(command: list[str], file: Path) -> ctypes.CDLL:
-    if not file.exists():
-        _compile(command, file)
-    return ctypes.CDLL(str(file))
-
-
-def _compile(command: list[str], file: Path) -> None:
-    """Under another name first: several processes may do this at once."""
-    file.parent.mkdir(parents=True, exist_ok=True)
-    with tempfile.TemporaryDirectory(dir=file.parent) as folder:
-        made = Path(folder, file.name)
-        run = subprocess.run([*command, "-o", str(made)], capture_output=True, text=True)
-        if run.returncode:
-            raise KernelBuildError(f"{' '.join(command)} failed, {_WITHOUT}:\n{run.stderr.strip()}")
-        made.replace(file)
