@@ -1,14 +1,11 @@
-"""Compiling the kernels: once for a machine, where they are first used."""
+"""The kernels as a library, compiled where they are first used, and when they may run."""
 
 import ctypes
 import functools
-import hashlib
 import logging
 import os
 import platform
 import shutil
-import subprocess
-import tempfile
 from contextlib import AbstractContextManager, nullcontext
 from pathlib import Path
 
@@ -17,43 +14,49 @@ from torch.autograd import forward_ad
 from torch.profiler import record_function
 from torch.utils._python_dispatch import _get_current_dispatch_mode_stack
 
-from octvideo.kernels.problem import SIZES
+from octvideo.kernels.cache import KernelBuildError, compiled
+from octvideo.kernels.problem import check_sizes
 
-_HEADERS = [Path(__file__).parent / name for name in ("problem.h", "vectors.h")]
-_UNITS = [Path(__file__).parent / f"{name}.cpp" for name in ("convolve", "weight_gradient", "weights")]
+_SOURCES = [
+    Path(__file__).parent / name
+    for name in ("problem.h", "vectors.h", "convolve.h", "weight_gradient.h", "weights.h", "kernels.cpp")
+]
 _FLAGS = ("-O3", "-std=c++17", "-shared", "-fPIC", "-fopenmp", "-ffp-contract=fast", "-Wno-psabi")
-# For what torch calls a processor: numbers of a vector, and what makes the compiler use them.
+# By what torch calls a processor: numbers of a vector, and what makes the compiler use such.
 _PROCESSORS = {
-    "AVX512": (16, ("-mfma", "-mavx512f", "-mavx512bw", "-mavx512vl", "-mavx512dq")),
-    "AVX2": (8, ("-mfma", "-mavx2")),
-    "aarch64": (4, ()),
+    "AVX512": ("-DWIDTH=16", "-mfma", "-mavx512f", "-mavx512bw", "-mavx512vl", "-mavx512dq"),
+    "AVX2": ("-DWIDTH=8", "-mfma", "-mavx2"),
+    "aarch64": ("-DWIDTH=4",),
 }
+_BFLOAT16 = ("-DBFLOAT16", "-mavx512bf16")
 _log = logging.getLogger(__name__)
-_WITHOUT = "ATEN_CPU_CAPABILITY=default does without"
-
-
-class KernelBuildError(RuntimeError):
-    """The kernels could not be compiled: the command and what it said."""
 
 
 @functools.cache
 def missing(dtype: torch.dtype) -> str | None:
     """Why the kernels for such numbers cannot run here; None where they can.
 
-    Those for bfloat16 need AVX-512's instructions on that type, and processors with AMX multiply it faster than these.
-    ``ATEN_CPU_CAPABILITY``, torch's own switch, chooses among a processor's abilities, ``default`` none of them.
+    Those for bfloat16 need AVX-512's instructions on that type; processors with AMX multiply it faster than these.
+    ``ATEN_CPU_CAPABILITY``, torch's own switch, chooses among a processor's abilities; ``default`` turns these off. The
+    first call compiles them: a compiler that fails, which is logged, is a reason like any other.
     """
     if dtype not in (torch.float32, torch.bfloat16):
         return f"there are none for {dtype}"
     if _processor() not in _PROCESSORS:
-        return "the processor has no AVX2"
+        return "the processor has neither AVX2 nor AVX-512"
     if dtype == torch.bfloat16:
-        # torch asks for F, BW, VL, DQ and FMA, as these kernels do.
-        if _processor() != "AVX512" or not torch.cpu._is_avx512_bf16_supported():
+        if not _has_bfloat16():
             return "the processor has no AVX-512 instructions for bfloat16"
         if torch.cpu._is_amx_tile_supported():
             return "oneDNN is faster on a processor with AMX"
-    return None if _compiler() else "there is no g++ to compile them"
+    if _compiler() is None:
+        return "there is no g++ to compile them"
+    try:
+        library()
+    except KernelBuildError as error:
+        _log.warning("octvideo's CPU kernels are not used: %s", error)
+        return str(error).splitlines()[0]
+    return None
 
 
 def type_name(dtype: torch.dtype) -> str:
@@ -81,67 +84,28 @@ def shown(name: str) -> AbstractContextManager[object]:
 
 @functools.cache
 def library() -> ctypes.CDLL:
-    """The functions for this processor, compiled where that was not done yet (seconds).
+    """The functions of kernels.cpp for this processor, compiled where that was not done yet (seconds).
 
     Raises:
-        KernelBuildError: the compiler refused.
+        KernelBuildError: the compiler refused, which `missing` says beforehand.
     """
     compiler = _compiler()
     assert compiler is not None
-    width, flags = _PROCESSORS[_processor()]
-    if missing(torch.bfloat16) is None:
-        flags = (*flags, "-mavx512bf16", "-DBFLOAT16")
-    command = [compiler, *_FLAGS, *flags, f"-DWIDTH={width}"]
-    texts = [s.read_text() for s in (*_HEADERS, *_UNITS)]
-    digest = hashlib.sha256("\n".join([*command, *texts]).encode())
-    file = f"kernels_{digest.hexdigest()[:16]}.so"
-    command = [*command, *map(str, _UNITS)]
-    try:
-        return _load(command, cache_folder() / file)
-    except OSError as error:
-        _log.warning(
-            "compiled kernels cannot be kept in %s (XDG_CACHE_HOME moves it), this process compiles its own: %s",
-            cache_folder(),
-            error,
-        )
-        return _load(command, Path(_folder_of_this_process().name, file))
-
-
-def cache_folder() -> Path:
-    """``$XDG_CACHE_HOME/octvideo``, ``~/.cache/octvideo`` where that is not set."""
-    return Path(os.environ.get("XDG_CACHE_HOME") or os.path.expanduser("~/.cache")).absolute() / "octvideo"
+    flags = _PROCESSORS[_processor()] + (_BFLOAT16 if _has_bfloat16() else ())
+    loaded = compiled("kernels", [compiler, *_FLAGS, *flags], _SOURCES)
+    check_sizes(loaded)
+    return loaded
 
 
 def _processor() -> str:
-    return torch.backends.cpu.get_cpu_capability() if platform.machine() == "x86_64" else platform.machine()
+    machine = platform.machine()
+    return torch.backends.cpu.get_cpu_capability() if machine == "x86_64" else machine
+
+
+def _has_bfloat16() -> bool:
+    # torch asks for F, BW, VL, DQ and FMA, as these kernels do.
+    return _processor() == "AVX512" and torch.cpu._is_avx512_bf16_supported()
 
 
 def _compiler() -> str | None:
     return shutil.which(os.environ.get("CXX") or "g++")
-
-
-@functools.cache
-def _folder_of_this_process() -> tempfile.TemporaryDirectory[str]:
-    """Nobody else can write there, and it goes when the process ends."""
-    return tempfile.TemporaryDirectory(prefix="octvideo-kernels-")
-
-
-def _load(command: list[str], file: Path) -> ctypes.CDLL:
-    if not file.exists():
-        _compile(command, file)
-    loaded = ctypes.CDLL(str(file))
-    for name, size in SIZES.items():
-        if (found := getattr(loaded, name)()) != size:
-            raise AssertionError(f"{file}: {name} is {found}, problem.py has {size}")
-    return loaded
-
-
-def _compile(command: list[str], file: Path) -> None:
-    """Under another name first: several processes may do this at once."""
-    file.parent.mkdir(parents=True, exist_ok=True)
-    with tempfile.TemporaryDirectory(dir=file.parent) as folder:
-        made = Path(folder, file.name)
-        run = subprocess.run([*command, "-o", str(made)], capture_output=True, text=True)
-        if run.returncode:
-            raise KernelBuildError(f"{' '.join(command)} failed, {_WITHOUT}:\n{run.stderr.strip()}")
-        made.replace(file)

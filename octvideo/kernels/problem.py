@@ -49,8 +49,15 @@ class Layout(ctypes.Structure):
     )
 
 
-SIZES = {
-    "size_of_convolution": ctypes.sizeof(Convolution),
-    "size_of_weight_gradient": ctypes.sizeof(WeightGradient),
-    "size_of_layout": ctypes.sizeof(Layout),
-}
+def check_sizes(library: ctypes.CDLL) -> None:
+    """Raise AssertionError where the library's structures are not those of this file."""
+    for name, structure in (
+        ("convolution", Convolution),
+        ("weight_gradient", WeightGradient),
+        ("layout", Layout),
+    ):
+        size = getattr(library, f"size_of_{name}")()
+        if size != ctypes.sizeof(structure):
+            raise AssertionError(
+                f"problem.h has {size} bytes for {structure.__name__}, problem.py {ctypes.sizeof(structure)}"
+            )

@@ -16,6 +16,7 @@ from octvideo.kernels.weights import unpack
 
 _FEWEST_PIXELS = 512
 
+
 def trains(
     x: Tensor,
     weight: Tensor,

@@ -14,6 +14,7 @@ from torch import Tensor
 from octvideo.kernels.build import library, type_name
 from octvideo.kernels.problem import Layout, Three
 
+
 def pack(weight: Tensor, *, backwards: bool = False) -> Tensor:
     """The numbers of a weight ``(C_out, C_in, kT, kH, kW)``.
 

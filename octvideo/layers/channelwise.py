@@ -4,12 +4,32 @@ B batch, C channels, T frames, H height, W width.
 """
 
 import copy
+from typing import Any
 
 import torch
+import torch.nn.functional as F
 from torch import Tensor, nn
 
 from octvideo.layers.octave import Octave
 from octvideo.layers.resample import crop, downsample, upsample
+
+Pair = tuple[int, ...]
+# A pool's kernel, as it reaches with its dilation, stride and padding, in H and W.
+PoolSizes = tuple[Pair, Pair, Pair]
+
+
+def pool_sizes(kernel: Any, stride: Any, padding: Any, dilation: Any = 1) -> PoolSizes:
+    """From a pool's arguments, which are numbers or tuples."""
+    kernel, stride, padding, dilation = (
+        tuple(value[-2:]) if isinstance(value, tuple | list) else (value, value)
+        for value in (kernel, stride, padding, dilation)
+    )
+    return tuple(d * (k - 1) + 1 for d, k in zip(dilation, kernel, strict=True)), stride, padding
+
+
+def sizes_of_pool(pool: Any) -> PoolSizes:
+    """Of a max or average pool's module."""
+    return pool_sizes(pool.kernel_size, pool.stride, pool.padding, getattr(pool, "dilation", 1))
 
 
 class OctaveActivation(nn.Module):
@@ -40,8 +60,10 @@ class OctavePool(nn.Module):
         if isinstance(x, Tensor):
             return self.pool(x)
         high = None if x.high is None else self.pool(x.high)
-        low = None if x.low is None else self.low_pool(x.low)
-        return Octave(high, low if high is None or low is None else crop_to_half(low, high))
+        if high is None or x.low is None:
+            return Octave(high, None if x.low is None else self.low_pool(x.low))
+        low = self.low_pool(pad_to_half(x.low, high, sizes_of_pool(self.pool)))
+        return Octave(high, crop_to_half(low, high))
 
 
 def rounding_up(pool: nn.Module) -> nn.Module:
@@ -49,6 +71,29 @@ def rounding_up(pool: nn.Module) -> nn.Module:
     pool = copy.copy(pool)
     pool.ceil_mode = True  # type: ignore[assignment]
     return pool
+
+
+def pad_to_half(low: Tensor, high: Tensor, sizes: PoolSizes) -> Tensor:
+    """The low map with its last pixels repeated where its pool, rounding up, would give too few of them.
+
+    So it is for a pool of kernel 3 and stride 2 without padding that rounds up over 34 and over 17 pixels: it gives 17
+    and 8.
+
+    Args:
+        low: ``(B, C_low, T, H, W)``, to be pooled and then cropped by ``crop_to_half``.
+        high: the high map, pooled.
+        sizes: the pool's.
+    """
+    missing = []
+    for axis, kernel, stride, padding in zip((-2, -1), *sizes, strict=True):
+        pixels, wanted = low.shape[axis] + 2 * padding - kernel, (high.shape[axis] + 1) // 2
+        given = -(-pixels // stride) + 1
+        if (given - 1) * stride >= low.shape[axis] + padding:
+            given -= 1  # torch drops a window that starts behind the border
+        missing.append(max((wanted - 1) * stride - pixels, 0) if given < wanted else 0)
+    if not any(missing):
+        return low
+    return F.pad(low, (0, missing[1], 0, missing[0], *(0, 0)[: 2 * (low.dim() - 4)]), mode="replicate")
 
 
 def crop_to_half(low: Tensor, high: Tensor) -> Tensor:

@@ -17,12 +17,12 @@ import torch
 from torch import fx, nn
 
 from octvideo.errors import InputError
-from octvideo.layers.channelwise import crop_to_half, join, merge, rounding_up, split
+from octvideo.layers.channelwise import crop_to_half, join, merge, pad_to_half, rounding_up, split
 from octvideo.layers.conv import octave_conv
 from octvideo.layers.norm import as_rows, batch_norm
 from octvideo.layers.octave import ChannelSplit, check_alpha, split_channels
-from octvideo.layers.resample import DOWNSAMPLE, UPSAMPLE
-from octvideo.models.operations import Kind, Operations, take_channels
+from octvideo.layers.resample import DOWNSAMPLE, UPSAMPLE, downsample
+from octvideo.models.operations import Kind, Operations, halves, take_channels
 from octvideo.models.repair import repair
 from octvideo.models.trace import trace
 
@@ -134,6 +134,8 @@ class _Rewriter:
                 "pass dense_stem=False or dense_last_stage=False"
             )
         twin = fx.GraphModule(self.model, self.graph, class_name=type(self.model).__name__)
+        for name in self.buffers.values():  # torch 2.11 forgets that they stay out of the state dict
+            twin.register_buffer(name, twin.get_buffer(name), persistent=False)
         twin.graph.eliminate_dead_code()
         twin.graph.lint()
         twin.recompile()
@@ -188,7 +190,15 @@ class _Rewriter:
         return value
 
     def _stays_dense(self, node: fx.Node) -> bool:
-        return self.last_scale is not None and self.scale[node] == self.last_scale
+        """Whether a value belongs to the last stage: one of its resolution, or what its first convolutions alone take.
+
+        Source: the authors' ``resnetv1.py`` and ``symbol_resnetv2.py``, in which the 1x1 convolution in front of the
+        last stage's 3x3 convolution of stride 2 gives dense output.
+        """
+        return self.last_scale is not None and (
+            self.scale[node] == self.last_scale
+            or (self.kind[node] == Kind.CONV and self.ops.only_feeds_scale(node, self.last_scale))
+        )
 
     def _conv(self, node: fx.Node) -> Value:
         path = str(node.target)
@@ -242,8 +252,16 @@ class _Rewriter:
         return None
 
     def _plain_conv(self, node: fx.Node, value: Value, why_dense: str) -> fx.Node:
-        self.why_dense[str(node.target)] = why_dense
-        return self._module(str(node.target), self._dense(value))
+        path, x = str(node.target), self._dense(value)
+        conv = cast(nn.Conv3d, self.modules[path])
+        self.why_dense[path] = why_dense
+        if why_dense == "last stage" and self.options["downsample"] == "avg_pool" and halves(conv):
+            # There, too, a stride is an average pool (the authors' networks).
+            conv = copy.copy(conv)
+            conv.stride = (*conv.stride[:-2], 1, 1)  # type: ignore[assignment]
+            self.model.set_submodule(path, conv)
+            x = self._call(downsample, x)
+        return self._module(path, x)
 
     def _out_split(self, node: fx.Node, path: str, conv: nn.Conv2d | nn.Conv3d) -> ChannelSplit:
         high, low = split_channels(conv.out_channels, self.alpha, self.channel_multiple)
@@ -284,14 +302,15 @@ class _Rewriter:
 
     def _pool(self, node: fx.Node, value: OctaveValue) -> OctaveValue:
         high = self._copy(node, {value: value.high})
+        padded = self._call(pad_to_half, value.low, high, self.ops.pool_sizes(node))
         if node.op == "call_module":
             path = f"{node.target}_low"
             if path not in self.modules:
                 self.modules[path] = rounding_up(self.modules[str(node.target)])
                 self.model.set_submodule(path, self.modules[path])
-            low = self._module(path, value.low)
+            low = self._module(path, padded)
         else:
-            low = self._copy(node, {value: value.low})
+            low = self._copy(node, {value: padded})
             low.kwargs = {**low.kwargs, "ceil_mode": True}
         return OctaveValue(high, self._call(crop_to_half, low, high), value.split)
 

@@ -10,6 +10,8 @@ import torch.nn.functional as F
 from torch import Tensor, fx, nn
 from torch.nn.modules.batchnorm import _BatchNorm
 
+from octvideo.layers.channelwise import Pair, PoolSizes, pool_sizes, sizes_of_pool
+from octvideo.layers.flat import is_zero_padded
 from octvideo.models.trace import is_plain
 
 
@@ -71,6 +73,8 @@ class Operations:
         self.scale = self._scales()
 
     def _kind(self, node: fx.Node) -> Kind:
+        if self._is_pool(node):
+            return Kind.POOL if _pools_alike(*self.pool_sizes(node)) else Kind.OTHER
         if node.op == "call_module":
             return self._module_kind(self.modules[str(node.target)])
         if node.op == "call_function":
@@ -84,15 +88,17 @@ class Operations:
                 return Kind.GLOBAL_POOL
         return Kind.OTHER
 
+    def _is_pool(self, node: fx.Node) -> bool:
+        if node.op == "call_module":
+            return isinstance(self.modules[str(node.target)], POOL_MODULES)
+        return node.op == "call_function" and node.target in POOL_FUNCTIONS
+
     def _module_kind(self, module: nn.Module) -> Kind:
         if is_plain(module):
             return Kind.NORM if isinstance(module, _BatchNorm) else Kind.CONV
         if isinstance(module, EACH_MODULES):
             per_channel = isinstance(module, nn.PReLU) and module.num_parameters > 1
             return Kind.OTHER if per_channel else Kind.EACH
-        if isinstance(module, POOL_MODULES):
-            halves = _pools_alike(module.kernel_size, module.stride, module.padding)
-            return Kind.POOL if halves else Kind.OTHER
         if isinstance(module, ADAPTIVE_MODULES) and _is_one_pixel(module.output_size):
             return Kind.GLOBAL_POOL
         return Kind.OTHER
@@ -100,12 +106,6 @@ class Operations:
     def _function_kind(self, node: fx.Node) -> Kind:
         if node.target in EACH_FUNCTIONS:
             return Kind.EACH
-        if node.target in POOL_FUNCTIONS:
-            kernel = _argument(node, 1, "kernel_size")
-            stride = _argument(node, 2, "stride") or kernel
-            return (
-                Kind.POOL if _pools_alike(kernel, stride, _argument(node, 3, "padding") or 0) else Kind.OTHER
-            )
         if node.target in ADAPTIVE_FUNCTIONS and _is_one_pixel(_argument(node, 1, "output_size")):
             return Kind.GLOBAL_POOL
         if node.target is torch.mean and self._is_global_mean(node):
@@ -178,6 +178,25 @@ class Operations:
             for user in node.users
         )
 
+    def only_feeds_scale(self, node: fx.Node, scale: float) -> bool:
+        """Whether all that takes the value, through norms and activations, are convolutions that give this scale."""
+        return bool(node.users) and all(
+            self.scale[user] == scale
+            if self.kind[user] == Kind.CONV
+            else self.kind[user] in (Kind.NORM, Kind.EACH) and self.only_feeds_scale(user, scale)
+            for user in node.users
+        )
+
+    def pool_sizes(self, node: fx.Node) -> PoolSizes:
+        """A pool's kernel, stride and padding in H and W."""
+        if node.op == "call_module":
+            return sizes_of_pool(self.modules[str(node.target)])
+        kernel, stride = _argument(node, 1, "kernel_size"), _argument(node, 2, "stride")
+        dilation = 1
+        if node.target in (F.max_pool2d, F.max_pool3d):
+            dilation = _argument(node, 4, "dilation") or 1
+        return pool_sizes(kernel, stride or kernel, _argument(node, 3, "padding") or 0, dilation)
+
     def groups_fed(self, node: fx.Node) -> list[int]:
         """The group counts of the grouped, not depth-wise, convolutions that take this value."""
         groups: list[int] = []
@@ -214,17 +233,21 @@ def _argument(node: fx.Node, position: int, name: str) -> Any:
     return node.args[position] if len(node.args) > position else node.kwargs.get(name)
 
 
-def _pools_alike(kernel: Any, stride: Any, padding: Any) -> bool:
+def halves(conv: nn.Conv2d | nn.Conv3d) -> bool:
+    """Whether a convolution halves height and width, rounded up."""
+    if conv.stride[-2:] != (2, 2) or not is_zero_padded(conv):
+        return False
+    sizes = zip(cast(Any, conv.padding)[-2:], conv.dilation[-2:], conv.kernel_size[-2:], strict=True)
+    return all(2 * p == d * (k - 1) for p, d, k in sizes)
+
+
+def _pools_alike(kernel: Pair, stride: Pair, padding: Pair) -> bool:
     """Whether pooling a map and its half gives a map and its half, at every size.
 
     True of the pools between stages and of those that keep the size; not of a head's 7x7 pool.
     """
-    sides = zip(*(_last_two(value) for value in (kernel, stride, padding)), strict=True)
+    sides = zip(kernel, stride, padding, strict=True)
     return all(k - 2 * p <= (1 if s == 1 else s + 1) for k, s, p in sides)
-
-
-def _last_two(value: Any) -> tuple[int, int]:
-    return tuple(value[-2:]) if isinstance(value, tuple | list) else (value, value)
 
 
 def _is_one_pixel(size: Any) -> bool:

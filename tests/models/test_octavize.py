@@ -1,13 +1,14 @@
 """octavize on every network of the paper."""
 
 import copy
+import itertools
 import warnings
 
 import pytest
 import torch
 from torch import nn
 
-from octvideo.layers import OctaveConv2d, OctaveConv3d
+from octvideo.layers import Octave, OctaveConv2d, OctaveConv3d, OctavePool
 from octvideo.models import count_parameters, octavize
 from tests.models.networks import FAST, all_networks, keep_centre_taps, randomise_norms
 
@@ -234,3 +235,32 @@ def test_refuses_groups_that_cannot_be_split():
 
     with pytest.raises(ValueError, match=r"layer1\.0\.conv1: alpha is 0.125.*32 groups"):
         octavize(torchvision.models.resnext50_32x4d(), 0.125)
+
+
+@pytest.mark.parametrize("kind", [nn.MaxPool2d, nn.AvgPool2d])
+def test_pools_of_every_size_halve_a_low_map_as_a_high_one(kind):
+    """Every kernel, stride, padding, rounding and parity: the shapes are the dense network's."""
+    for kernel, stride, padding, ceil in itertools.product(
+        (1, 2, 3, 4, 5), (1, 2, 3), (0, 1, 2), (True, False)
+    ):
+        if padding > kernel // 2:
+            continue
+        pool = kind(kernel, stride, padding, ceil_mode=ceil)
+        dense = nn.Sequential(
+            nn.Conv2d(3, 4, 1), nn.MaxPool2d(2, 2, ceil_mode=True), nn.Conv2d(4, 8, 1), pool, nn.Conv2d(8, 8, 1),
+            nn.MaxPool2d(2, 2, ceil_mode=True), nn.Conv2d(8, 4, 1),
+        ).eval()  # fmt: skip
+        twin = octavize(dense, 0.5)
+        for side in (32, 34, 35, 36, 37):
+            x = torch.rand(1, 3, side, side + 1)
+            assert twin(x).shape == dense(x).shape, (kernel, stride, padding, ceil, side)
+
+
+def test_a_low_map_that_runs_out_of_pixels_repeats_its_last():
+    """GoogLeNet's pools at 34 pixels: the high one has 17 windows, so the low one needs 9; 17 low pixels give 8."""
+    pool = OctavePool(nn.MaxPool2d(3, 2, ceil_mode=True))
+    y = pool(Octave(torch.rand(1, 2, 34, 34), low := torch.rand(1, 2, 17, 17)))
+    assert y.high.shape[2:] == (17, 17)
+    assert y.low.shape[2:] == (9, 9)
+    assert torch.equal(y.low[..., -1, -1], low[..., -1, -1])
+    assert torch.equal(y.low[..., :8, :8], nn.functional.max_pool2d(low, 3, 2))

@@ -4,6 +4,7 @@
 //
 // All but x0 and w0 may be left out. One tile of output pixels and channels is summed in registers, over every input
 // channel, pixel of the kernel and source, and written once.
+#pragma once
 
 #include "problem.h"
 #include "vectors.h"
@@ -11,6 +12,7 @@
 #include <vector>
 
 namespace {
+namespace convolution {
 
 using Problem = Convolution;
 
@@ -203,12 +205,5 @@ void convolve(const Problem& given) {
   }
 }
 
+}  // namespace convolution
 }  // namespace
-
-extern "C" int64_t size_of_convolution() { return sizeof(Convolution); }
-
-extern "C" void convolve_float32(const Problem* p) { convolve<Float32>(*p); }
-
-#ifdef BFLOAT16
-extern "C" void convolve_bfloat16(const Problem* p) { convolve<BFloat16>(*p); }
-#endif

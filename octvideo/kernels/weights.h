@@ -1,10 +1,12 @@
 // Between a weight as torch holds it and the order in which the kernels read it: blocks of output channels (problem.h),
 // within each by pixel of the kernel, input channel, output channel. STEP input channels of one output channel lie
 // together, zeros where there is none.
+#pragma once
 
 #include "problem.h"
 
 namespace {
+namespace weights {
 
 // Calls `move(packed, weight)` for every number, in pieces that stay in the nearest cache.
 template <class Number, int STEP, class Move>
@@ -39,16 +41,12 @@ void pack(const Layout& l) {
   each<Number, STEP>(l, [](Number& packed, const Number* weight) { packed = weight ? *weight : Number(0); });
 }
 
-}  // namespace
-
-extern "C" int64_t size_of_layout() { return sizeof(Layout); }
-
-extern "C" void pack_float32(const Layout* l) { pack<float, 1>(*l); }
-
-extern "C" void pack_bfloat16(const Layout* l) { pack<uint16_t, 2>(*l); }
-
-extern "C" void unpack_float32(const Layout* l) {
-  each<float, 1>(*l, [](float& packed, float* weight) {
+template <class Number, int STEP>
+void unpack(const Layout& l) {
+  each<Number, STEP>(l, [](Number& packed, Number* weight) {
     if (weight) *weight = packed;
   });
 }
+
+}  // namespace weights
+}  // namespace

@@ -1,10 +1,12 @@
 // The gradient of a convolution's weight: for every pixel of the kernel, input and output channel, the sum over all
 // output pixels of input times output gradient. A tile of input and output channels is summed in registers.
+#pragma once
 
 #include "problem.h"
 #include "vectors.h"
 
 namespace {
+namespace weight_gradients {
 
 using Problem = WeightGradient;
 
@@ -68,12 +70,8 @@ void add(const Problem& p, const Part& part, int64_t begin, int64_t end, bool is
   }
 }
 
-}  // namespace
-
-extern "C" int64_t size_of_weight_gradient() { return sizeof(WeightGradient); }
-
-extern "C" void weight_gradient(const Problem* given) {
-  Problem p = *given;
+void weight_gradient(const Problem& given) {
+  Problem p = given;
   if (p.kernel[1] == 1 && p.kernel[2] == 1 && p.stride[1] == 1 && p.stride[2] == 1) {  // a map may be one long line
     p.width *= p.height, p.in_width *= p.in_height;
     p.height = p.in_height = 1;
@@ -97,3 +95,6 @@ extern "C" void weight_gradient(const Problem* given) {
         }
   }
 }
+
+}  // namespace weight_gradients
+}  // namespace
