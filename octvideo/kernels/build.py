@@ -1,13 +1,11 @@
-"""Compiling the kernels: once for a machine, where they are first used."""
+"""The kernels as a library, compiled where they are first used, and when they may run."""
 
 import ctypes
 import functools
-import hashlib
 import logging
 import os
+import platform
 import shutil
-import subprocess
-import tempfile
 from contextlib import AbstractContextManager, nullcontext
 from pathlib import Path
 
@@ -16,38 +14,54 @@ from torch.autograd import forward_ad
 from torch.profiler import record_function
 from torch.utils._python_dispatch import _get_current_dispatch_mode_stack
 
-_SOURCES = Path(__file__).parent
-_FLAGS = (
-    *("-O3", "-std=c++17", "-shared", "-fPIC", "-fopenmp"),
-    *("-mfma", "-mavx512f", "-mavx512bw", "-mavx512vl", "-mavx512dq"),
-)
+from octvideo.kernels.cache import KernelBuildError, compiled
+from octvideo.kernels.problem import check_sizes
+
+_SOURCES = [
+    Path(__file__).parent / name
+    for name in ("problem.h", "vectors.h", "convolve.h", "weight_gradient.h", "weights.h", "kernels.cpp")
+]
+_FLAGS = ("-O3", "-std=c++17", "-shared", "-fPIC", "-fopenmp", "-ffp-contract=fast", "-Wno-psabi")
+# By what torch calls a processor: numbers of a vector, and what makes the compiler use such.
+_PROCESSORS = {
+    "AVX512": ("-DWIDTH=16", "-mfma", "-mavx512f", "-mavx512bw", "-mavx512vl", "-mavx512dq"),
+    "AVX2": ("-DWIDTH=8", "-mfma", "-mavx2"),
+    "aarch64": ("-DWIDTH=4",),
+}
+_BFLOAT16 = ("-DBFLOAT16", "-mavx512bf16")
 _log = logging.getLogger(__name__)
-_WITHOUT = "ATEN_CPU_CAPABILITY=avx2 does without"
-_NUMBERS = {torch.float32: ("Float32", ()), torch.bfloat16: ("BFloat16", ("-mavx512bf16",))}
-
-
-class KernelBuildError(RuntimeError):
-    """The kernels could not be compiled: the command and what it said."""
 
 
 @functools.cache
 def missing(dtype: torch.dtype) -> str | None:
     """Why the kernels for such numbers cannot run here; None where they can.
 
-    They are written for AVX-512, bfloat16 for its instructions on that type. Processors with AMX multiply bfloat16
-    faster than these. ``ATEN_CPU_CAPABILITY=avx2``, torch's own switch, turns them off.
+    Those for bfloat16 need AVX-512's instructions on that type; processors with AMX multiply it faster than these.
+    ``ATEN_CPU_CAPABILITY``, torch's own switch, chooses among a processor's abilities; ``default`` turns these off. The
+    first call compiles them: a compiler that fails, which is logged, is a reason like any other.
     """
-    if dtype not in _NUMBERS:
+    if dtype not in (torch.float32, torch.bfloat16):
         return f"there are none for {dtype}"
-    # torch asks for F, BW, VL, DQ and FMA, as these kernels do.
-    if torch.backends.cpu.get_cpu_capability() != "AVX512":
-        return "the processor has no AVX-512"
+    if _processor() not in _PROCESSORS:
+        return "the processor has neither AVX2 nor AVX-512"
     if dtype == torch.bfloat16:
-        if not torch.cpu._is_avx512_bf16_supported():
+        if not _has_bfloat16():
             return "the processor has no AVX-512 instructions for bfloat16"
         if torch.cpu._is_amx_tile_supported():
             return "oneDNN is faster on a processor with AMX"
-    return None if _compiler() else "there is no g++ to compile them"
+    if _compiler() is None:
+        return "there is no g++ to compile them"
+    try:
+        library()
+    except KernelBuildError as error:
+        _log.warning("octvideo's CPU kernels are not used: %s", error)
+        return str(error).splitlines()[0]
+    return None
+
+
+def type_name(dtype: torch.dtype) -> str:
+    """Of a type of number, in the names of the kernels' functions: float32."""
+    return str(dtype).removeprefix("torch.")
 
 
 def runs_plainly(x: torch.Tensor) -> bool:
@@ -69,58 +83,29 @@ def shown(name: str) -> AbstractContextManager[object]:
 
 
 @functools.cache
-def library(name: str, dtype: torch.dtype) -> ctypes.CDLL:
-    """The functions of ``name.cpp`` for such numbers, compiled where that was not done yet (seconds).
+def library() -> ctypes.CDLL:
+    """The functions of kernels.cpp for this processor, compiled where that was not done yet (seconds).
 
     Raises:
-        KernelBuildError: the compiler refused.
+        KernelBuildError: the compiler refused, which `missing` says beforehand.
     """
-    number, flags = _NUMBERS[dtype]
     compiler = _compiler()
     assert compiler is not None
-    command = [compiler, *_FLAGS, *flags, f"-DNUMBER={number}"]
-    sources = [_SOURCES / "vectors.h", _SOURCES / f"{name}.cpp"]
-    digest = hashlib.sha256("\n".join([*command, *(s.read_text() for s in sources)]).encode())
-    file = f"{name}_{number.lower()}_{digest.hexdigest()[:16]}.so"
-    command = [*command, str(sources[-1])]
-    try:
-        return _load(command, cache_folder() / file)
-    except OSError as error:
-        _log.warning(
-            "compiled kernels cannot be kept in %s (XDG_CACHE_HOME moves it), this process compiles its own: %s",
-            cache_folder(),
-            error,
-        )
-        return _load(command, Path(_folder_of_this_process().name, file))
+    flags = _PROCESSORS[_processor()] + (_BFLOAT16 if _has_bfloat16() else ())
+    loaded = compiled("kernels", [compiler, *_FLAGS, *flags], _SOURCES)
+    check_sizes(loaded)
+    return loaded
 
 
-def cache_folder() -> Path:
-    """``$XDG_CACHE_HOME/octvideo``, ``~/.cache/octvideo`` where that is not set."""
-    return Path(os.environ.get("XDG_CACHE_HOME") or os.path.expanduser("~/.cache")).absolute() / "octvideo"
+def _processor() -> str:
+    machine = platform.machine()
+    return torch.backends.cpu.get_cpu_capability() if machine == "x86_64" else machine
+
+
+def _has_bfloat16() -> bool:
+    # torch asks for F, BW, VL, DQ and FMA, as these kernels do.
+    return _processor() == "AVX512" and torch.cpu._is_avx512_bf16_supported()
 
 
 def _compiler() -> str | None:
     return shutil.which(os.environ.get("CXX") or "g++")
-
-
-@functools.cache
-def _folder_of_this_process() -> tempfile.TemporaryDirectory[str]:
-    """Nobody else can write there, and it goes when the process ends."""
-    return tempfile.TemporaryDirectory(prefix="octvideo-kernels-")
-
-
-def _load(command: list[str], file: Path) -> ctypes.CDLL:
-    if not file.exists():
-        _compile(command, file)
-    return ctypes.CDLL(str(file))
-
-
-def _compile(command: list[str], file: Path) -> None:
-    """Under another name first: several processes may do this at once."""
-    file.parent.mkdir(parents=True, exist_ok=True)
-    with tempfile.TemporaryDirectory(dir=file.parent) as folder:
-        made = Path(folder, file.name)
-        run = subprocess.run([*command, "-o", str(made)], capture_output=True, text=True)
-        if run.returncode:
-            raise KernelBuildError(f"{' '.join(command)} failed, {_WITHOUT}:\n{run.stderr.strip()}")
-        made.replace(file)

@@ -9,30 +9,9 @@ from collections.abc import Sequence
 import torch
 from torch import Tensor
 
-from octvideo.kernels.build import library, missing, shown
+from octvideo.kernels.build import library, missing, shown, type_name
+from octvideo.kernels.problem import Convolution, Three
 from octvideo.kernels.weights import pack, rounded_up
-
-_Three = ctypes.c_int64 * 3
-_Two = ctypes.c_int64 * 2
-_Pointers = ctypes.c_void_p * 2
-
-
-class _Problem(ctypes.Structure):
-    """The same as in convolve.cpp."""
-
-    _fields_ = (
-        ("x", _Pointers),
-        ("w", _Pointers),
-        ("channels", _Two),
-        ("x_pixel", _Two),
-        ("sources", ctypes.c_int64),
-        *((name, ctypes.c_void_p) for name in ("bias", "other", "up", "out", "pooled")),
-        *((f"{name}_pixel", ctypes.c_int64) for name in ("other", "up", "out", "pooled")),
-        *((name, ctypes.c_int64) for name in ("batch", "frames", "height", "width", "out_channels")),
-        *((f"in_{name}", ctypes.c_int64) for name in ("frames", "height", "width")),
-        *((name, _Three) for name in ("kernel", "padding", "stride")),
-        *((name, ctypes.c_int64) for name in ("relu", "threads")),
-    )
 
 
 class SumOfConvolutions:
@@ -66,8 +45,8 @@ class SumOfConvolutions:
         self.bias = torch.zeros(rounded_up(self.out_channels))
         if bias is not None:
             self.bias[: self.out_channels] = bias.detach()
-        self._known: dict[torch.Size, tuple[tuple[int, ...], _Problem]] = {}
-        self._run = library("convolve", self.dtype).convolve
+        self._known: dict[torch.Size, tuple[tuple[int, ...], Convolution]] = {}
+        self._run = getattr(library(), f"convolve_{type_name(self.dtype)}")
 
     def __call__(
         self,
@@ -110,23 +89,23 @@ class SumOfConvolutions:
             self._run(ctypes.byref(problem))
         return out, pooled
 
-    def _problem(self, x: Tensor) -> tuple[tuple[int, ...], _Problem]:
+    def _problem(self, x: Tensor) -> tuple[tuple[int, ...], Convolution]:
         """The shape of the sum for an input, and a problem of its own for the caller, all sizes filled in."""
         known = self._known.get(x.shape)
         if known is None:
             axes = zip(x.shape[2:], self.padding, self.kernel, self.stride, strict=True)
             size = [(n + 2 * p - k) // s + 1 for n, p, k, s in axes]
-            problem = _Problem(
+            problem = Convolution(
                 sources=len(self.numbers), bias=self.bias.data_ptr(),
                 batch=x.shape[0], out_channels=self.out_channels,
                 frames=size[0], height=size[1], width=size[2],
                 in_frames=x.shape[2], in_height=x.shape[3], in_width=x.shape[4],
-                kernel=_Three(*self.kernel), padding=_Three(*self.padding), stride=_Three(*self.stride),
+                kernel=Three(*self.kernel), padding=Three(*self.padding), stride=Three(*self.stride),
             )  # fmt: skip
             for i, (numbers, channels) in enumerate(zip(self.numbers, self.in_channels, strict=True)):
                 problem.w[i], problem.channels[i] = numbers.data_ptr(), channels
             known = self._known[x.shape] = ((x.shape[0], self.out_channels, *size), problem)
-        return known[0], _Problem.from_buffer_copy(known[1])
+        return known[0], Convolution.from_buffer_copy(known[1])
 
 
 def is_supported(

@@ -11,23 +11,10 @@ from torch import Tensor
 
 from octvideo.kernels.build import library, runs_plainly, shown
 from octvideo.kernels.convolve import SumOfConvolutions, by_pixels, is_supported, pixel_step
+from octvideo.kernels.problem import Three, WeightGradient
 from octvideo.kernels.weights import unpack
 
 _FEWEST_PIXELS = 512
-_Three = ctypes.c_int64 * 3
-
-
-class _Problem(ctypes.Structure):
-    """The same as in weight_gradient.cpp."""
-
-    _fields_ = (
-        *((name, ctypes.c_void_p) for name in ("x", "grad", "packed")),
-        *((name, ctypes.c_int64) for name in ("x_pixel", "grad_pixel", "in_channels", "out_channels")),
-        *((name, ctypes.c_int64) for name in ("batch", "frames", "height", "width")),
-        *((f"in_{name}", ctypes.c_int64) for name in ("frames", "height", "width")),
-        *((name, _Three) for name in ("kernel", "padding", "stride")),
-        ("threads", ctypes.c_int64),
-    )
 
 
 def trains(
@@ -87,11 +74,11 @@ def weight_gradient(
     grad, x = by_pixels(grad), by_pixels(x)
     num_out, num_in, *kernel = out.shape
     packed = torch.empty(out.numel())
-    problem = _Problem(
+    problem = WeightGradient(
         x.data_ptr(), grad.data_ptr(), packed.data_ptr(), pixel_step(x), pixel_step(grad), num_in, num_out,
         grad.shape[0], *grad.shape[2:], *x.shape[2:],
-        _Three(*kernel), _Three(*padding), _Three(*stride), torch.get_num_threads(),
+        Three(*kernel), Three(*padding), Three(*stride), torch.get_num_threads(),
     )  # fmt: skip
     with shown("octvideo::convolve_weight_gradient"):
-        library("weight_gradient", torch.float32).weight_gradient(ctypes.byref(problem))
+        library().weight_gradient(ctypes.byref(problem))
     return unpack(packed, out)

@@ -4,12 +4,12 @@ Nothing in a file is executed but a graph of known tensor operations. An ONNX fi
 `torch.export.load` could: it unpickles some payloads, evaluates size expressions and looks operators up by name
 (torch 2.14: `torch/export/pt2_archive/_package.py`, `torch/_export/serde/serialize.py`). So a .pt2 file is checked
 first, and refused unless it holds raw tensors, plain names and the operators below, as `octvideo export` writes it.
+What torch loads is not the file but a new one, written from what was checked: no other parser has a say in it.
 """
 
 import io
 import json
 import re
-import zipfile
 from pathlib import Path
 from typing import Any
 
@@ -19,6 +19,7 @@ from torch.export.passes import move_to_device_pass
 from torch.utils import _pytree as pytree
 
 from octvideo.errors import MissingPackageError
+from octvideo.models.archive import ArchiveError, pack, unpack
 from octvideo.models.checkpoints import CheckpointError
 
 FORMATS = (".onnx", ".pt2")
@@ -34,10 +35,12 @@ _OPERATOR = re.compile(
 )
 _SIZE = re.compile(r"-?\d+|s\d+|Symbol\('s\d+', positive=True, integer=True\)")
 _PLAIN = re.compile(r"[\w.+-]*")
-_FILE = re.compile(
-    r"[^/]+/(models/model\.json|extra/model_card\.json|archive_format|archive_version|byteorder|\.data/\w+"
+_GRAPH, _SAMPLE = "models/model.json", "data/sample_inputs/model.pt"
+_PAYLOADS = ("data/weights/model_weights_config.json", "data/constants/model_constants_config.json")
+_MEMBER = re.compile(
+    r"models/model\.json|extra/model_card\.json|archive_format|archive_version|byteorder|\.data/\w+"
     r"|data/sample_inputs/model\.pt|data/weights/(model_weights_config\.json|weight_\d+)"
-    r"|data/constants/(model_constants_config\.json|tensor_\d+))"
+    r"|data/constants/(model_constants_config\.json|tensor_\d+)"
 )
 
 
@@ -102,11 +105,10 @@ class TorchNetwork(nn.Module):
 
     def __init__(self, file: Path) -> None:
         super().__init__()
-        content = file.read_bytes()  # once: what is checked is what is loaded
-        check_pt2(content, file)
+        content = io.BytesIO(checked_pt2(file.read_bytes(), file))
         extra = {CARD: ""}
         try:
-            self._program = torch.export.load(io.BytesIO(content), extra_files=extra)
+            self._program = torch.export.load(content, extra_files=extra)
         except Exception as error:  # of another version of torch, say
             raise CheckpointError(f"{file}: torch {torch.__version__} cannot load it") from error
         self.card = extra[CARD]
@@ -132,38 +134,38 @@ class Reordered(nn.Module):
         return self.network(clip)[:, self.order]
 
 
-def check_pt2(content: bytes, file: Path) -> None:
-    """Raises CheckpointError unless a .pt2 archive holds raw tensors and a graph of known operators alone."""
+def checked_pt2(content: bytes, file: Path) -> bytes:
+    """A new archive of what is known to be harmless in a .pt2 file: raw tensors and a graph of known operators.
+
+    Raises:
+        CheckpointError: the file holds something else, too, or is not such a file.
+    """
     try:
-        with zipfile.ZipFile(io.BytesIO(content)) as archive:
-            names = archive.namelist()
-            texts = {
-                name.partition("/")[2]: archive.read(name)
-                for name in names
-                if name.endswith((".json", ".pt"))
-            }
-        strange = next((name for name in names if not _FILE.fullmatch(name)), None)
-        if strange is not None or len(set(names)) != len(names):
-            raise CheckpointError(f"{file}: refused, it holds {strange or 'a file twice'}")
-        graph = json.loads(texts["models/model.json"])
-        weights = json.loads(texts["data/weights/model_weights_config.json"])
-        constants = json.loads(texts["data/constants/model_constants_config.json"])
-        # torch.export.load tries this first too, and only where it fails the unsafe way.
-        if texts["data/sample_inputs/model.pt"]:
-            torch.load(io.BytesIO(texts["data/sample_inputs/model.pt"]), weights_only=True)
+        members = unpack(content)
+        strange = next((name for name in members if not _MEMBER.fullmatch(name)), None)
+        if strange is not None:
+            raise CheckpointError(f"{file}: refused, it holds {strange}")
+        if members[_SAMPLE]:
+            raise CheckpointError(f"{file}: refused, it holds pickled sample inputs")
+        graph, *payloads = (json.loads(members[name]) for name in (_GRAPH, *_PAYLOADS))
+        for payload in payloads:
+            for name, entry in payload["config"].items():
+                if entry["use_pickle"] is not False:
+                    raise CheckpointError(
+                        f"{file}: refused, {name} is pickled, which loading would have to execute"
+                    )
+        found = _unknown(graph)
+        if found is not None:
+            raise CheckpointError(f"{file}: refused, its graph holds {found[:80]!r}")
     except CheckpointError:
         raise
-    except Exception as error:  # what zip, JSON and torch raise has nothing in common
+    except ArchiveError as error:
+        raise CheckpointError(f"{file}: refused, it holds {error}") from error
+    except Exception as error:  # what zip and JSON raise has nothing in common
         raise CheckpointError(f"{file}: not a .pt2 file of octvideo export, or a truncated one") from error
-    for payload in (weights, constants):
-        for name, entry in payload["config"].items():
-            if entry["use_pickle"] is not False:
-                raise CheckpointError(
-                    f"{file}: refused, {name} is pickled, which loading would have to execute"
-                )
-    found = _unknown(graph)
-    if found is not None:
-        raise CheckpointError(f"{file}: refused, its graph holds {found[:80]!r}")
+    # JSON, too, is written from what was checked: a name that comes twice has one value then.
+    texts = dict(zip((_GRAPH, *_PAYLOADS), (graph, *payloads), strict=True))
+    return pack({**members, **{name: json.dumps(value).encode() for name, value in texts.items()}})
 
 
 def _unknown(value: Any, key: str = "") -> str | None:

@@ -1,13 +1,13 @@
-"""Compiling the kernels: once, and with a clear word where it fails."""
+"""When the kernels run: the processor, the compiler and what it makes."""
 
+import ctypes
 import re
-import tempfile
-from pathlib import Path
 
 import pytest
 import torch
 
-from octvideo.kernels import build
+from octvideo.kernels import build, cache, problem
+from octvideo.kernels.training import trains
 
 needs_kernels = pytest.mark.skipif(
     bool(build.missing(torch.float32)), reason=str(build.missing(torch.float32))
@@ -18,45 +18,38 @@ needs_kernels = pytest.mark.skipif(
 def fresh(monkeypatch, tmp_path):
     """Nothing compiled, nothing remembered."""
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))
-    build.library.cache_clear()
-    build.missing.cache_clear()
+    remembered = [build.library, build.missing]
+    for function in remembered:
+        function.cache_clear()
     yield tmp_path
-    build.library.cache_clear()
-    build.missing.cache_clear()
+    for function in remembered:
+        function.cache_clear()
 
 
 @needs_kernels
 def test_compiles_once(fresh, monkeypatch):
-    assert build.library("convolve", torch.float32).convolve
+    assert build.library().convolve_float32
     (made,) = (fresh / "octvideo").iterdir()
     build.library.cache_clear()
-    monkeypatch.setattr(build, "_compile", lambda *args: pytest.fail("compiled again"))
-    assert build.library("convolve", torch.float32).convolve
+    monkeypatch.setattr(cache, "_compile", lambda *args: pytest.fail("compiled again"))
+    assert build.library().convolve_float32
     assert [made] == list((fresh / "octvideo").iterdir())
 
 
-@needs_kernels
-def test_a_compiler_that_fails(fresh, monkeypatch):
+def test_a_compiler_that_fails_is_a_reason_and_logged_once(fresh, monkeypatch, caplog):
+    """Training goes on with torch's own convolutions."""
     compiler = fresh / "g++"
     compiler.write_text("#!/bin/sh\necho no such option >&2\nexit 1\n")
     compiler.chmod(0o755)
     monkeypatch.setenv("CXX", str(compiler))
-    with pytest.raises(
-        build.KernelBuildError, match=f"{re.escape(str(compiler))} .*ATEN_CPU_CAPABILITY.*\nno such option"
-    ):
-        build.library("convolve", torch.float32)
+    monkeypatch.setattr(torch.backends.cpu, "get_cpu_capability", lambda: "AVX512")
+    x = torch.randn(1, 8, 4, 16, 16).contiguous(memory_format=torch.channels_last_3d)
+    weight = torch.randn(8, 8, 1, 1, 1)
+    for _ in range(3):
+        assert not trains(x, weight, (1, 1, 1), (0, 0, 0), (1, 1, 1), 1)
+    assert re.fullmatch(f"{re.escape(str(compiler))} .* failed:", build.missing(torch.float32))
+    assert caplog.text.count("no such option") == 1
     assert list((fresh / "octvideo").iterdir()) == []
-
-
-@needs_kernels
-def test_without_a_folder_to_keep_them_a_process_has_its_own(fresh, monkeypatch, caplog):
-    (fresh / "file").touch()
-    monkeypatch.setenv("XDG_CACHE_HOME", str(fresh / "file"))
-    own = tempfile.TemporaryDirectory(dir=fresh)
-    monkeypatch.setattr(build, "_folder_of_this_process", lambda: own)
-    assert build.library("weights", torch.float32).pack
-    assert [file.suffix for file in Path(own.name).iterdir()] == [".so"]
-    assert f"{fresh}/file/octvideo (XDG_CACHE_HOME moves it)" in caplog.text
 
 
 def test_why_there_are_none(fresh, monkeypatch):
@@ -64,6 +57,7 @@ def test_why_there_are_none(fresh, monkeypatch):
     monkeypatch.setattr(torch.cpu, "_is_avx512_bf16_supported", lambda: True)
     monkeypatch.setattr(torch.cpu, "_is_amx_tile_supported", lambda: False)
     monkeypatch.setattr(build, "_compiler", lambda: "g++")
+    monkeypatch.setattr(build, "library", lambda: None)
 
     def why(dtype):
         build.missing.cache_clear()
@@ -80,4 +74,19 @@ def test_why_there_are_none(fresh, monkeypatch):
     monkeypatch.setattr(build, "_compiler", lambda: None)
     assert "g++" in why(torch.float32)
     monkeypatch.setattr(torch.backends.cpu, "get_cpu_capability", lambda: "AVX2")
-    assert "AVX-512" in why(torch.float32)
+    monkeypatch.setattr(build, "_compiler", lambda: "g++")
+    assert why(torch.float32) is None
+    assert "bfloat16" in why(torch.bfloat16)
+    monkeypatch.setattr(torch.backends.cpu, "get_cpu_capability", lambda: "DEFAULT")
+    monkeypatch.setattr(build.platform, "machine", lambda: "x86_64")
+    assert "AVX2" in why(torch.float32)
+
+
+@needs_kernels
+def test_structures_of_another_size_are_refused(monkeypatch):
+    class Longer(problem.Layout):
+        _fields_ = (("more", ctypes.c_int64),)
+
+    monkeypatch.setattr(problem, "Layout", Longer)
+    with pytest.raises(AssertionError, match=r"problem.h has \d+ bytes for Longer"):
+        problem.check_sizes(build.library())

@@ -14,7 +14,8 @@ import torch
 from octvideo.models import create_model
 from octvideo.models.checkpoints import CheckpointError
 from octvideo.models.export import ExportError, export_network
-from octvideo.models.exported import check_pt2, load_exported
+from octvideo.models.exported import checked_pt2, load_exported
+from tests.models.archives import Anything, two_in_one
 from tests.models.networks import randomise_norms
 
 CARD = {"name": "i3d_tiny", "alpha": 0.25, "num_classes": 3, "class_names": ["a", "é", "c"]}
@@ -129,7 +130,7 @@ CODE = "__import__('os').system('touch /tmp/owned')"
 def test_a_pt2_file_with_more_than_a_graph_is_refused(pt2: Path, change) -> None:
     content = doctored(pt2, change)
     with pytest.raises(CheckpointError, match="refused") as caught:
-        check_pt2(content, pt2)
+        checked_pt2(content, pt2)
     assert "\n" not in str(caught.value)
 
 
@@ -137,15 +138,33 @@ def test_pickled_payloads_are_refused(pt2: Path, tmp_path) -> None:
     where = "model_weights_config.json"
     pickled = doctored(pt2, in_graph('"use_pickle": false', '"use_pickle": true'), where)
     with pytest.raises(CheckpointError, match="is pickled, which loading would have to execute"):
-        check_pt2(pickled, pt2)
+        checked_pt2(pickled, pt2)
     buffer = io.BytesIO()
     torch.save(Path("/tmp"), buffer)  # a class that weights_only does not know
-    with pytest.raises(CheckpointError, match=r"not a \.pt2 file"):
-        check_pt2(doctored(pt2, lambda _: buffer.getvalue(), "sample_inputs/model.pt"), pt2)
+    with pytest.raises(CheckpointError, match="refused, it holds pickled sample inputs"):
+        checked_pt2(doctored(pt2, lambda _: buffer.getvalue(), "sample_inputs/model.pt"), pt2)
     with zipfile.ZipFile(tmp_path / "more.pt2", "w") as archive:
         archive.writestr("more/data/constants/custom_obj_0", b"")
-    with pytest.raises(CheckpointError, match="refused, it holds more/data/constants/custom_obj_0"):
+    with pytest.raises(CheckpointError, match="refused, it holds data/constants/custom_obj_0"):
         load_exported(tmp_path / "more.pt2")
+
+
+def test_what_torch_loads_is_what_was_checked(pt2: Path, tmp_path, monkeypatch) -> None:
+    """Two archives in one file: `zipfile` finds the first by its place, torch the second by the zip64 locator."""
+    other = doctored(pt2, lambda content: content.replace(b"i3d_tiny", b"attacker"), "model_card.json")
+    file = tmp_path / "two.pt2"
+    file.write_bytes(two_in_one(pt2.read_bytes(), other))
+    with zipfile.ZipFile(file) as archive:
+        seen = json.loads(archive.read("archive/extra/model_card.json"))
+    extra = {"model_card.json": ""}
+    torch.export.load(file, extra_files=extra)
+    assert (seen["name"], json.loads(extra["model_card.json"])["name"]) == ("i3d_tiny", "attacker")
+    with pytest.raises(CheckpointError, match=r"two\.pt2: refused, it holds bytes behind"):
+        load_exported(file)
+    # Whatever the check overlooks: torch never sees the file itself.
+    monkeypatch.setattr("octvideo.models.archive._check_end", lambda *args: None)
+    monkeypatch.setattr("octvideo.models.archive._behind", lambda info: Anything())
+    assert load_exported(file)[1] == CARD
 
 
 def test_truncated_and_foreign_files(pt2: Path, tmp_path) -> None:
