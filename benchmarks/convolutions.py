@@ -9,9 +9,9 @@ from collections.abc import Callable
 from unittest.mock import patch
 
 import torch
+from octvideo.layers.fused import FusedConv
 
 from octvideo.bench.timing import interleave, ratio
-from octvideo.layers.fused import FusedConv
 
 # Kernel, and channels into and out of the path from high to high: dense, alpha 0.125, 0.25 and 0.5.
 CASES = {
@@ -30,7 +30,7 @@ def call(
     conv = FusedConv(weight, None, (1, 1, 1), padding, (1, 1, 1), 1)
     clip = torch.randn(1, channels[0], 8, 56, 56).to(dtype, memory_format=torch.channels_last_3d)
     if not own:
-        with patch("octvideo.kernels.convolve.missing", lambda dtype: "oneDNN is asked for"):
+        with patch("octvideo.engines.native.convolve.missing", lambda dtype: "oneDNN is asked for"):
             conv(clip)  # the layer keeps what it chose
     return lambda: conv(clip)
 

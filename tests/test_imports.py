@@ -12,8 +12,7 @@ PACKAGE = Path(__file__).parents[1] / "octvideo"
 # What each part may import of the others. `octvideo` itself stands for the lazy package module.
 ALLOWED = {
     "errors": set(),
-    "kernels": set(),
-    "engines": {"kernels"},
+    "engines": set(),
     "layers": {"engines"},
     "models": {"engines", "layers"},
     "data": {"heap"},

@@ -22,8 +22,8 @@ def optimize(model: nn.Module, *, compile: bool = False) -> nn.Module:
     """A copy of a network, octave or dense, that gives the same outputs faster, for inference only.
 
     Norms that follow a convolution are folded into its weights; the addition and ReLU behind it become part of it;
-    octave layers cut their weights into the paths once; the memory layout is channels-last. On CPUs with AVX-512 its
-    convolutions run in kernels of octvideo's own, which g++ compiles once for a machine (``octvideo.kernels``). Its
+    octave layers cut their weights into the paths once; the memory layout is channels-last. On CPUs its
+    convolutions run by the engine ``native``, which g++ compiles once for a machine. Its
     state dict is not the network's any more.
 
     Args:

@@ -101,7 +101,7 @@ def test_a_network_that_is_native_is_not_compiled(monkeypatch):
     from octvideo.models import create_model
 
     monkeypatch.setattr("octvideo.engines.native.engine.missing", lambda dtype: None)
-    monkeypatch.setattr("octvideo.kernels.convolve.missing", lambda dtype: None)
+    monkeypatch.setattr("octvideo.engines.native.convolve.missing", lambda dtype: None)
     network = optimize(create_model("i3d_r50", alpha=0.25))
     assert _is_native(network)
     assert not _is_native(optimize(create_model("x3d_s")))  # depth-wise

@@ -7,10 +7,10 @@ from torch import Tensor
 
 from octvideo.engines.geometry import Geometry
 from octvideo.engines.interface import Engine, Request, is_plain
+from octvideo.engines.native import weight_gradient as gradient_kernel
+from octvideo.engines.native.build import missing
+from octvideo.engines.native.convolve import SumOfConvolutions, is_supported
 from octvideo.engines.resample import needs_gradient
-from octvideo.kernels import training
-from octvideo.kernels.build import missing
-from octvideo.kernels.convolve import SumOfConvolutions, is_supported
 
 # In training, weights are laid out every step: with fewer pixels that costs more than is won.
 _FEWEST_PIXELS = 512
@@ -52,7 +52,7 @@ class Sum:
 
 def weight_gradient(grad: Tensor, x: Tensor, out: Tensor, geometry: Geometry) -> None:
     """Write a convolution's weight gradient into ``out (C_out, C_in, kT, kH, kW)``."""
-    training.weight_gradient(grad, x, out, *_in_3d(geometry))
+    gradient_kernel.weight_gradient(grad, x, out, *_in_3d(geometry))
 
 
 def _in_3d(geometry: Geometry) -> tuple[tuple[int, ...], tuple[int, ...]]:

@@ -11,8 +11,8 @@ from collections.abc import Sequence
 import torch
 from torch import Tensor
 
-from octvideo.kernels.build import library, type_name
-from octvideo.kernels.problem import Layout, Three
+from octvideo.engines.native.build import library, type_name
+from octvideo.engines.native.problem import Layout, Three
 
 
 def pack(weight: Tensor, *, backwards: bool = False) -> Tensor:

@@ -1,13 +1,16 @@
 """Convolutions in training, and their gradients, against torch's."""
 
+from contextlib import nullcontext
+
 import pytest
 import torch
 import torch.nn.functional as F
 from torch.utils.flop_counter import FlopCounterMode
 
-from octvideo.kernels import build, training
-from octvideo.kernels.build import missing
-from octvideo.kernels.weights import pack, unpack
+from octvideo.engines.native import build, convolve, weight_gradient
+from octvideo.engines.native.build import missing
+from octvideo.engines.native.convolve import SumOfConvolutions
+from octvideo.engines.native.weights import pack, unpack
 from octvideo.layers.flat import FlatConv3d
 
 pytestmark = pytest.mark.skipif(bool(missing(torch.float32)), reason=str(missing(torch.float32)))
@@ -30,6 +33,10 @@ def clip(*shape):
     return torch.randn(*shape).to(memory_format=torch.channels_last_3d)
 
 
+def input_gradient(grads, weights, padding, up=None):
+    return SumOfConvolutions(weights, None, (1, 1, 1), padding, backwards=True)(grads, up=up)[0]
+
+
 def close(found, expected):
     largest = float(expected.detach().abs().max())
     torch.testing.assert_close(found.double() / largest, expected.double() / largest, atol=1e-5, rtol=0)
@@ -50,17 +57,17 @@ def test_gradients(case, gap):
 
     whole = torch.full((num_out + 8, num_in + 3, *kernel), 7.0)
     out = whole[8:, :num_in]
-    assert training.weight_gradient(grad, x, out, strides, padding) is out
+    assert weight_gradient.weight_gradient(grad, x, out, strides, padding) is out
     close(out, weight_grad)
     assert (whole[:8] == 7).all()
     assert (whole[:, num_in:] == 7).all()
     if stride == time_stride == 1:
-        close(training.input_gradient([grad], [weight], padding), x_grad)
+        close(input_gradient([grad], [weight], padding), x_grad)
         other, other_grad = clip(8, num_in, *kernel), clip(batch, 8, *y.shape[2:])
         up = clip(batch, num_in, rest[0], (rest[1] + 1) // 2, (rest[2] + 1) // 2)
         more = torch.nn.grad.conv3d_input(x.shape, other.double(), other_grad.double(), strides, padding)
         more = more + up.double().repeat_interleave(2, 3).repeat_interleave(2, 4)[..., : rest[1], : rest[2]]
-        close(training.input_gradient([grad, other_grad], [weight, other], padding, up), x_grad + more)
+        close(input_gradient([grad, other_grad], [weight, other], padding, up), x_grad + more)
 
 
 @pytest.mark.parametrize("channels_last", [False, True])
@@ -80,11 +87,8 @@ def test_weights_go_there_and_back(channels_last):
 def calls(monkeypatch):
     """The kernels that ran."""
     calls = []
-    for name in ("convolve", "input_gradient", "weight_gradient"):
-        kernel = getattr(training, name)
-        monkeypatch.setattr(
-            training, name, lambda *args, name=name, kernel=kernel: calls.append(name) or kernel(*args)
-        )
+    for module in (convolve, weight_gradient):
+        monkeypatch.setattr(module, "shown", lambda name: calls.append(name) or nullcontext())
     return calls
 
 
@@ -99,7 +103,7 @@ def test_a_layer_trains_with_them(calls):
     y = layer(x)
     leaves = (x, layer.weight, layer.bias)
     found = torch.autograd.grad(y, leaves, torch.ones_like(y))
-    assert calls == ["convolve", "weight_gradient", "input_gradient"]
+    assert calls == ["octvideo::convolve", "octvideo::convolve", "octvideo::convolve_weight_gradient"]
     expected = F.conv3d(x.double(), layer.weight.double(), layer.bias.double(), 1, (0, 1, 1))
     close(y, expected)
     doubles = torch.autograd.grad(expected, leaves, torch.ones_like(expected))
@@ -117,7 +121,7 @@ def test_a_gradients_gradient(calls):
         (grad,) = torch.autograd.grad(run(x).square().sum(), x, create_graph=True)
         twice.append(torch.autograd.grad(grad.square().sum(), layer.weight)[0])
     close(*twice)
-    assert calls[0] == "convolve"
+    assert calls[0] == "octvideo::convolve"
 
 
 def test_what_must_see_torchs_operations_does(calls):

@@ -7,9 +7,9 @@ import pytest
 import torch
 import torch.nn.functional as F
 
-from octvideo.kernels import convolve
-from octvideo.kernels.build import missing
-from octvideo.kernels.convolve import SumOfConvolutions, is_supported
+from octvideo.engines.native import convolve
+from octvideo.engines.native.build import missing
+from octvideo.engines.native.convolve import SumOfConvolutions, is_supported
 
 DTYPES = [
     pytest.param(

@@ -9,9 +9,9 @@ from collections.abc import Sequence
 import torch
 from torch import Tensor
 
-from octvideo.kernels.build import library, missing, shown, type_name
-from octvideo.kernels.problem import Convolution, Three
-from octvideo.kernels.weights import pack, rounded_up
+from octvideo.engines.native.build import library, missing, shown, type_name
+from octvideo.engines.native.problem import Convolution, Three
+from octvideo.engines.native.weights import pack, rounded_up
 
 
 class SumOfConvolutions:

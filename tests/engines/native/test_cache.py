@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from octvideo.kernels import cache
+from octvideo.engines.native import cache
 
 needs_compiler = pytest.mark.skipif(not shutil.which("g++"), reason="there is no g++")
 COMMAND = ("g++", "-O1", "-shared", "-fPIC")
