@@ -130,9 +130,7 @@ def _spread(
         try:
             from distributed import Client, LocalCluster
         except ImportError:
-            raise MissingPackageError(
-                "backend is 'dask', which needs `pip install octvideo[dask]`"
-            ) from None
+            raise MissingPackageError("backend is 'dask', which needs `pip install octvideo[dask]`") from None
         # Processes that may have children of their own: one thread each, so that a file has one worker.
         cluster = None if scheduler else LocalCluster(n_workers=jobs, threads_per_worker=1, processes=False)
         client = Client(scheduler or cluster)

@@ -47,8 +47,8 @@ class VideoClassifier(TrainedModule):
         momentum: of SGD.
         nesterov: whether the momentum is Nesterov's.
         betas: of AdamW.
-        weight_decay: of convolution and linear kernels.
-        decay_norms: whether norm layers and biases decay too.
+        weight_decay: of convolution and linear kernels and their biases.
+        decay_norms: whether norm layers decay too.
         schedule: "cosine", to 0 at the end; or "step".
         drop_epochs: "step": when the learning rate drops, in epochs.
         drop_factor: "step": what it is multiplied with at each drop.
@@ -161,9 +161,9 @@ class VideoClassifier(TrainedModule):
         return mean_over_views(torch.cat([self(clip) for clip in views.batches(self.view_batch_size)]))
 
     def _collect(self, video: int, label: int, probabilities: Tensor, num_views: int) -> None:
-        """Keeps a video's scores, on the disk too where `partial` says so; NonFiniteScoresError if they are no numbers."""
-        data = getattr(self._trainer, "datamodule", None)
-        check_finite(probabilities, data.video_path(video) if hasattr(data, "video_path") else f"video {video}")
+        """Keeps a video's scores, on the disk too where `partial` is; NonFiniteScoresError if they are no numbers."""
+        path_of = getattr(getattr(self._trainer, "datamodule", None), "video_path", "video {}".format)
+        check_finite(probabilities, path_of(video))
         self._collector.add(video, label, probabilities, num_views)
         if self.partial:
             self.partial.append(video, label, probabilities.numpy(), num_views)

@@ -57,7 +57,7 @@ MISTAKES = {
 
 
 def _two() -> tuple[int, int]:
-    first, second = [1, 2, 3]  # noqa: RUF059
+    first, second = [1, 2, 3]
     return first, second
 
 

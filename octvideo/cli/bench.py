@@ -68,7 +68,9 @@ def _decode(args: list[str]) -> int:
         if rate.why_not:
             console.print(f"{rate.decoder} on {rate.device}: {rate.why_not}", markup=False, soft_wrap=True)
     if not any(rate.clips_per_second for rate in rates):
-        raise UsageError(f"no decoder could read a clip of {Path(options.videos[0]).absolute()}{_and_more(options)}")
+        raise UsageError(
+            f"no decoder could read a clip of {Path(options.videos[0]).absolute()}{_and_more(options)}"
+        )
     return 0
 
 

@@ -17,8 +17,8 @@ _ANOTHER = "--trainer.default_root_dir FOLDER starts one elsewhere"
 def check_unused(folder: Path, checkpoints: Path, *, goes_on_from: Path | None, asked_for_last: bool) -> None:
     """Stops a training that would replace what an earlier one has left.
 
-    It stops rather than moves the earlier one away: mostly `--ckpt_path last` was forgotten, and what tests, TensorBoard
-    and notebooks have open stays where it is.
+    It stops rather than moves the earlier one away: mostly `--ckpt_path last` was forgotten, and what tests,
+    TensorBoard and notebooks have open stays where it is.
 
     Args:
         folder: the run folder.
@@ -31,9 +31,9 @@ def check_unused(folder: Path, checkpoints: Path, *, goes_on_from: Path | None, 
         UsageError: the folder is used.
     """
     last = checkpoints / "last.ckpt"
-    if goes_on_from is not None and goes_on_from.parent.resolve() == checkpoints.resolve():
-        if goes_on_from.name == last.name or not last.is_file():
-            return
+    ours = goes_on_from is not None and goes_on_from.parent.resolve() == checkpoints.resolve()
+    if goes_on_from is not None and ours and (goes_on_from.name == last.name or not last.is_file()):
+        return
     used = sorted(file.name for file in checkpoints.glob("*.ckpt"))
     if not used and not asked_for_last and (folder / "metrics.csv").is_file():
         used = ["metrics.csv"]

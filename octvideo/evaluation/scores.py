@@ -24,7 +24,7 @@ class NoScoresError(OctvideoError):
 
 
 def check_finite(scores: Tensor, path: str) -> None:
-    """Raises NonFiniteScoresError unless a video's scores are numbers: the most probable class of NaN would be class 0."""
+    """Raises NonFiniteScoresError unless a video's scores are numbers: the best class of NaN would be class 0."""
     if not torch.isfinite(scores).all():
         raise NonFiniteScoresError(
             f"{path}: its scores are not finite; the weights, or data.mean and data.std, hold NaN or are out of scale, "

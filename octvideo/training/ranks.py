@@ -36,7 +36,9 @@ def _is_lost_connection(error: RuntimeError) -> bool:
 
 
 def _who(trainer: Trainer, parent: int) -> str:
-    started = getattr(trainer.strategy.launcher, "procs", [])  # by the first process, where nothing else starts them
+    started = getattr(
+        trainer.strategy.launcher, "procs", []
+    )  # by the first process, where nothing else starts them
     deadline = time.monotonic() + WAIT_SECONDS
     while started and time.monotonic() < deadline:
         for rank, process in enumerate(started, start=1):

@@ -6,6 +6,7 @@ import pytest
 
 from data_prep import _jobs, kinetics, manifest
 from octvideo.data import read_class_list, read_manifest
+from octvideo.errors import MissingPackageError
 
 
 def touch(folder, *names):
@@ -228,5 +229,7 @@ def test_on_a_dask_cluster(tmp_path):
 
 def test_without_dask_it_says_what_is_needed(tmp_path, monkeypatch):
     monkeypatch.setitem(__import__("sys").modules, "distributed", None)
-    with pytest.raises(ValueError, match=r"backend is 'dask', which needs `pip install octvideo\[dask\]`"):
+    with pytest.raises(
+        MissingPackageError, match=r"backend is 'dask', which needs `pip install octvideo\[dask\]`"
+    ):
         _jobs.run("sleep", {"/a": {"seconds": 0}}, tmp_path / "journal.jsonl", backend="dask")
