@@ -237,7 +237,7 @@ def test_a_killed_worker_ends_the_training_with_one_line(dataset: Path, tmp_path
     found = re.findall(
         r"^octvideo: error: worker process (\d+) was ended by a signal \(Killed\)", output, re.MULTILINE
     )
-    assert [int(pid) for pid in found][0] in workers, output
+    assert int(found[0]) in workers, output
     assert len(found) == 1
 
 
