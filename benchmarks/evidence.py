@@ -96,7 +96,7 @@ def fit_arguments(run: Run) -> list[str]:
     arguments = ["fit", "--config", CONFIG, "--seed_everything", str(run.seed)]
     arguments += ["--model.alpha", str(run.alpha), "--trainer.max_epochs", str(run.epochs)]
     arguments += ["--trainer.limit_val_batches", "0", "--trainer.enable_progress_bar", "false"]
-    arguments += ["--trainer.default_root_dir", str(run.folder)]
+    arguments += ["--trainer.default_root_dir", str(run.folder), "--ckpt_path", "last"]  # if it was interrupted
     if run.kind == "tuned":  # weights that are good already: a fifth of the learning rate, no warm-up
         arguments += ["--model.checkpoint", str(run.start.checkpoint)]
         return [*arguments, "--model.lr", "0.01", "--model.warmup_epochs", "0"]
