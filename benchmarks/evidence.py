@@ -16,6 +16,7 @@ import json
 import os
 import platform
 import resource
+import shutil
 import shlex
 import subprocess
 import sys
@@ -96,7 +97,7 @@ def fit_arguments(run: Run) -> list[str]:
     arguments = ["fit", "--config", CONFIG, "--seed_everything", str(run.seed)]
     arguments += ["--model.alpha", str(run.alpha), "--trainer.max_epochs", str(run.epochs)]
     arguments += ["--trainer.limit_val_batches", "0", "--trainer.enable_progress_bar", "false"]
-    arguments += ["--trainer.default_root_dir", str(run.folder), "--ckpt_path", "last"]  # if it was interrupted
+    arguments += ["--trainer.default_root_dir", str(run.folder)]
     if run.kind == "tuned":  # weights that are good already: a fifth of the learning rate, no warm-up
         arguments += ["--model.checkpoint", str(run.start.checkpoint)]
         return [*arguments, "--model.lr", "0.01", "--model.warmup_epochs", "0"]
@@ -116,6 +117,7 @@ def execute(run: Run, way: Way) -> dict[str, Any]:
         return json.loads(record.read_text())
     wall = cpu = 0.0
     if run.epochs:
+        shutil.rmtree(run.folder, ignore_errors=True)  # of an interrupted one, whose seconds are not known
         wall, cpu = _octvideo(fit_arguments(run), way)
     _octvideo(test_arguments(run), way)
     metrics = json.loads((run.folder / "metrics.json").read_text())
