@@ -24,7 +24,15 @@ class NoScoresError(OctvideoError):
 
 
 def check_finite(scores: Tensor, path: str) -> None:
-    """Raises NonFiniteScoresError unless a video's scores are numbers: the best class of NaN would be class 0."""
+    """Stops an evaluation at scores that are no numbers: the most probable class of NaN would be class 0.
+
+    Args:
+        scores: of one video, any shape.
+        path: the video.
+
+    Raises:
+        NonFiniteScoresError: NaN or infinity is among them.
+    """
     if not torch.isfinite(scores).all():
         raise NonFiniteScoresError(
             f"{path}: its scores are not finite; the weights, or data.mean and data.std, hold NaN or are out of scale, "
