@@ -17,6 +17,7 @@ import os
 import platform
 import resource
 import shlex
+import shutil
 import subprocess
 import sys
 import time
@@ -116,6 +117,7 @@ def execute(run: Run, way: Way) -> dict[str, Any]:
         return json.loads(record.read_text())
     wall = cpu = 0.0
     if run.epochs:
+        shutil.rmtree(run.folder, ignore_errors=True)  # of an interrupted one, whose seconds are not known
         wall, cpu = _octvideo(fit_arguments(run), way)
     _octvideo(test_arguments(run), way)
     metrics = json.loads((run.folder / "metrics.json").read_text())

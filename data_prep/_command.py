@@ -3,12 +3,22 @@
 import sys
 from collections.abc import Callable
 
+from octvideo.errors import USER_MISTAKE, OctvideoError, one_line
+
+INTERRUPTED = 130
+
 
 def exit_status(name: str, work: Callable[[], None]) -> int:
-    """Does the work of `python -m data_prep.NAME`: 0, or 1 after one line about a user's mistake."""
+    """Does the work of `python -m data_prep.NAME`, and gives its exit code, as the `octvideo` command has them.
+
+    0; 2 after one line about what was asked; 130 after Ctrl-C. Programming errors go on, with their trace.
+    """
     try:
         work()
-    except (ValueError, OSError) as error:
-        print(f"python -m data_prep.{name}: {error}", file=sys.stderr)
-        return 1
+    except (OctvideoError, OSError) as error:
+        print(f"python -m data_prep.{name}: {one_line(error)}", file=sys.stderr)
+        return error.exit_code if isinstance(error, OctvideoError) else USER_MISTAKE
+    except KeyboardInterrupt:
+        print(f"python -m data_prep.{name}: interrupted; the same command goes on", file=sys.stderr)
+        return INTERRUPTED
     return 0

@@ -29,7 +29,7 @@ from rich.progress import (
     TimeRemainingColumn,
 )
 
-from octvideo.errors import InputError
+from octvideo.errors import InputError, MissingPackageError, ProcessDiedError
 
 _CHECKOUT = Path(__file__).parents[1]
 _START_SECONDS = 180.0
@@ -74,6 +74,10 @@ def run(
 
     Returns:
         Results by file, in the order of `items`: `{"status": "ok" | "failed" | …, "reason": …, …}`.
+
+    Raises:
+        InputError, MissingPackageError: of the arguments.
+        RuntimeError: the job has a programming error; after the other files, with the trace of the first.
     """
     if jobs < 1:
         raise InputError(f"jobs is {jobs}, allowed is 1 or more")
@@ -103,6 +107,9 @@ def run(
             lines.flush()
             done[path] = result
             progress.update(bar, advance=1, rate=f"{count / (time.monotonic() - began):.1f} files/s")
+    for path in todo:
+        if trace := done[path].get("trace"):
+            raise RuntimeError(f"{job} of {path}:\n{trace}")
     return {path: done[path] for path in items}
 
 
@@ -123,7 +130,7 @@ def _spread(
         try:
             from distributed import Client, LocalCluster
         except ImportError:
-            raise InputError("backend is 'dask', which needs `pip install octvideo[dask]`") from None
+            raise MissingPackageError("backend is 'dask', which needs `pip install octvideo[dask]`") from None
         # Processes that may have children of their own: one thread each, so that a file has one worker.
         cluster = None if scheduler else LocalCluster(n_workers=jobs, threads_per_worker=1, processes=False)
         client = Client(scheduler or cluster)
@@ -189,7 +196,7 @@ class _Worker:
         )
         self._buffer = b""
         if self._answer(_START_SECONDS) is None:
-            raise RuntimeError(f"{sys.executable} -m data_prep._worker does not start")
+            raise ProcessDiedError(f"{sys.executable} -m data_prep._worker does not start")
 
     @property
     def alive(self) -> bool:

@@ -7,8 +7,11 @@ and kills the process when an answer does not come in time. Jobs are named here 
 import json
 import os
 import sys
+import traceback
 from collections.abc import Callable
 from typing import Any
+
+from octvideo.errors import OctvideoError
 
 
 def _check(arguments: dict[str, Any]) -> dict[str, Any]:
@@ -31,6 +34,11 @@ def _sleep(arguments: dict[str, Any]) -> dict[str, Any]:
     return {"status": "ok"}
 
 
+def _break(arguments: dict[str, Any]) -> dict[str, Any]:
+    """For tests: a programming error."""
+    return {}[arguments["key"]]
+
+
 def _abort(arguments: dict[str, Any]) -> dict[str, Any]:
     """For tests: dies like a library that crashes."""
     os.abort()
@@ -40,6 +48,7 @@ JOBS: dict[str, Callable[[dict[str, Any]], dict[str, Any]]] = {
     "check": _check,
     "resize": _resize,
     "sleep": _sleep,
+    "break": _break,
     "abort": _abort,
 }
 
@@ -53,8 +62,10 @@ def main() -> None:
         request = json.loads(line)
         try:
             answer = JOBS[request["job"]](request["arguments"])
-        except Exception as error:
+        except (OctvideoError, OSError, MemoryError) as error:
             answer = {"status": "failed", "reason": f"{type(error).__name__}: {' '.join(str(error).split())}"}
+        except Exception as error:  # a programming error, whose trace the other end shows
+            answer = {"status": "failed", "reason": type(error).__name__, "trace": traceback.format_exc()}
         print(json.dumps(answer), file=answers, flush=True)
 
 

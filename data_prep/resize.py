@@ -58,7 +58,7 @@ def resize_file(
         fps: frames a second; None keeps the frames and their times, variable ones too.
 
     Returns:
-        `{"status": "ok", "num_frames", "bytes_before", "bytes"}`, or `{"status": "unreadable", "reason"}`.
+        `{"status": "ok", "num_frames", "bytes_before", "bytes"}`, or `{"status": "unreadable" | "failed", "reason"}`.
     """
     partial = Path(f"{out}.part{os.getpid()}")
     partial.parent.mkdir(parents=True, exist_ok=True)
@@ -68,6 +68,8 @@ def resize_file(
         os.replace(partial, out)
     except VideoDecodeError as error:
         return {"status": "unreadable", "reason": error.reason}
+    except av.FFmpegError as error:  # the encoder's
+        return {"status": "failed", "reason": str(error)}
     finally:
         partial.unlink(missing_ok=True)
     sizes = {"bytes_before": os.path.getsize(path), "bytes": os.path.getsize(out)}
@@ -209,6 +211,8 @@ def _resize(options: argparse.Namespace) -> None:
     for path, result in results.items():
         if result["status"] != "ok":
             print(f"{path}: {result['reason']}")
+    if not good:
+        raise InputError(f"none of the {len(results)} files below {source} could be re-encoded")
 
 
 if __name__ == "__main__":

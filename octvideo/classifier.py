@@ -15,7 +15,13 @@ from torch import Tensor, nn
 import octvideo
 from octvideo.data.views import Views
 from octvideo.evaluation.partial import PartialScores
-from octvideo.evaluation.scores import ScoreCollector, VideoScores, accuracy_at, mean_over_views
+from octvideo.evaluation.scores import (
+    ScoreCollector,
+    VideoScores,
+    accuracy_at,
+    check_finite,
+    mean_over_views,
+)
 from octvideo.models import create_model
 from octvideo.models.card import REORDERED, card_of, check_checkpoint, class_order, reorder_classes
 from octvideo.models.checkpoints import CARD_KEY, CheckpointError, load_weights, read_checkpoint
@@ -41,8 +47,8 @@ class VideoClassifier(TrainedModule):
         momentum: of SGD.
         nesterov: whether the momentum is Nesterov's.
         betas: of AdamW.
-        weight_decay: of convolution and linear kernels.
-        decay_norms: whether norm layers and biases decay too.
+        weight_decay: of convolution and linear kernels and their biases.
+        decay_norms: whether norm layers decay too.
         schedule: "cosine", to 0 at the end; or "step".
         drop_epochs: "step": when the learning rate drops, in epochs.
         drop_factor: "step": what it is multiplied with at each drop.
@@ -154,6 +160,14 @@ class VideoClassifier(TrainedModule):
         """
         return mean_over_views(torch.cat([self(clip) for clip in views.batches(self.view_batch_size)]))
 
+    def _collect(self, video: int, label: int, probabilities: Tensor, num_views: int) -> None:
+        """Keeps a video's scores, on the disk too where `partial` is; NonFiniteScoresError if they are no numbers."""
+        path_of = getattr(getattr(self._trainer, "datamodule", None), "video_path", "video {}".format)
+        check_finite(probabilities, path_of(video))
+        self._collector.add(video, label, probabilities, num_views)
+        if self.partial:
+            self.partial.append(video, label, probabilities.numpy(), num_views)
+
     def on_validation_epoch_start(self) -> None:
         self._collector = ScoreCollector(self.num_classes)
 
@@ -171,10 +185,12 @@ class VideoClassifier(TrainedModule):
         for video, one_label, one in zip(
             batch["video"].tolist(), label.tolist(), probabilities.cpu(), strict=True
         ):
-            self._collector.add(video, one_label, one, num_views)
+            self._collect(video, one_label, one, num_views)
 
     def on_validation_epoch_end(self) -> None:
         scores = self._collector.gather()
+        if self.trainer.state.fn == "validate":  # a training goes on, and says it
+            scores.check_any()
         if scores.errors:
             rank_zero_warn(
                 f"{len(scores.errors)} of {scores.num_listed} validation videos are unreadable and in no number: "
@@ -239,9 +255,7 @@ class VideoClassifier(TrainedModule):
             batch["views"], batch["label"].tolist(), batch["video"].tolist(), strict=True
         ):
             probabilities = self.view_probabilities(views)
-            self._collector.add(video, label, probabilities, views.num_views)
-            if self.partial:
-                self.partial.append(video, label, probabilities.numpy(), views.num_views)
+            self._collect(video, label, probabilities, views.num_views)
             scored.append((video, probabilities))
         return scored
 

@@ -352,17 +352,6 @@ def test_traceback_on_request(monkeypatch) -> None:
         main(["train"])
 
 
-def test_errors_out_of_workers() -> None:
-    here = str(Path(main.__code__.co_filename).parent.parent / "data" / "manifest.py")
-    text = (
-        "Caught ManifestError in DataLoader worker process 0.\nOriginal Traceback (most recent call last):\n"
-        f'  File "/x/site-packages/torch/utils/data/worker.py", line 3, in loop\n    fetch()\n  File "{here}", '
-        'line 9, in read\n    raise ManifestError(text)\noctvideo.data.manifest.ManifestError: /a.csv:3: label "x"\n'
-    )
-    assert explain(ValueError(text)) == (2, 'error: /a.csv:3: label "x"')
-    assert explain(RuntimeError(text.replace(here, "/x/site-packages/torch/ops.py")))[1] is None
-
-
 @pytest.mark.parametrize(
     "text",
     [
@@ -379,11 +368,22 @@ def test_full_shared_memory_is_no_mystery(text: str) -> None:
     assert "\n" not in line
 
 
-def test_the_death_of_a_hung_worker_names_its_video(monkeypatch) -> None:
-    error = RuntimeError("DataLoader worker (pid 5) is killed by signal: Killed.")
-    monkeypatch.setattr(watchdog, "killed", [])
-    assert explain(error)[1] is None
-    monkeypatch.setattr(watchdog, "killed", ["/a.mp4: not decoded within 300 seconds"])
+def test_the_death_of_a_worker_names_it_and_its_video(monkeypatch) -> None:
+    error = RuntimeError("DataLoader worker (pid 5) is killed by signal: Killed. ")
+    monkeypatch.setattr(watchdog, "killed", {})
+    code, line = explain(error)
+    assert code == 1
+    assert line.startswith("error: worker process 5 was ended by a signal (Killed)")
+    again = RuntimeError("DataLoader worker (pid(s) 5, 6) exited unexpectedly")  # where a batch is waited for
+    assert explain(again) == (1, "error: worker process 5 ended by itself")
+    again.__cause__ = error
+    assert explain(again) == (code, line)
+    dog = watchdog.Watchdog(300)
+    dog.notes[3] = torch.tensor([5, 2, 0])
+    with dog.watching(("/a.mp4", "/b.mp4")):
+        dog.notes[3] = torch.tensor([5, 2, 0])
+    assert explain(error) == (1, f"{line}, while it decoded /b.mp4")
+    monkeypatch.setattr(watchdog, "killed", {5: "/a.mp4: not decoded within 300 seconds"})
     assert explain(error) == (1, "error: /a.mp4: not decoded within 300 seconds")
 
 

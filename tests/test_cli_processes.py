@@ -3,6 +3,7 @@
 import csv
 import json
 import os
+import re
 import resource
 import signal
 import subprocess
@@ -165,9 +166,9 @@ def test_a_full_disk_loses_no_score(run: Path, dataset: Path, tmp_path) -> None:
     assert json.loads((tmp_path / "metrics.json").read_text())["num_views"] == 3
 
 
-def start_training(options: list[str], last: Path) -> subprocess.Popen:
+def start_training(options: list[str], last: Path, prepare=_hears_ctrl_c) -> subprocess.Popen:
     """A training that has written its first checkpoint and goes on."""
-    process = octvideo("fit", *options, preexec_fn=_hears_ctrl_c)
+    process = octvideo("fit", *options, preexec_fn=prepare)
     deadline = time.monotonic() + 200
     while not last.is_file():
         assert time.monotonic() < deadline
@@ -210,7 +211,64 @@ def test_killed_at_any_step_resumes_to_the_same_weights(dataset: Path, tmp_path)
     assert [killed[step] for step in after] == [whole[step] for step in after]
 
 
-@pytest.mark.parametrize("name", ["SIGINT", "SIGTERM", "SIGUSR1"])
+def children(pid: int) -> list[int]:
+    """The processes that a process has started."""
+    tasks = Path(f"/proc/{pid}/task").glob("*/children")
+    return sorted({int(child) for task in tasks for child in task.read_text().split()})
+
+
+def test_a_killed_worker_ends_the_training_with_one_line(dataset: Path, tmp_path) -> None:
+    options = [
+        *shrink(dataset, tmp_path),
+        *TINY,
+        *LONG,
+        "--trainer.max_epochs=100000",
+        "--data.num_workers=1",
+    ]
+    options.remove("--data.num_workers=0")
+    process = start_training(options, tmp_path / "checkpoints" / "last.ckpt")
+    workers = children(process.pid)
+    assert workers
+    for worker in workers:
+        os.kill(worker, signal.SIGKILL)
+    output, _ = process.communicate(timeout=200)
+    assert process.returncode == 1, output
+    assert "Traceback" not in output
+    found = re.findall(
+        r"^octvideo: error: worker process (\d+) was ended by a signal \(Killed\)", output, re.MULTILINE
+    )
+    assert int(found[0]) in workers, output
+    assert len(found) == 1
+
+
+def test_a_killed_rank_ends_the_run_with_one_line_that_says_which(dataset: Path, tmp_path) -> None:
+    options = [*shrink(dataset, tmp_path), *TINY, *LONG, "--trainer.max_epochs=100000"]
+    for one, two in (("--trainer.devices=1", "--trainer.devices=2"), ("strategy=auto", "strategy=ddp")):
+        options = [option.replace(one, two) for option in options]
+    process = start_training(options, tmp_path / "checkpoints" / "last.ckpt")
+    (rank1,) = children(process.pid)
+    os.kill(rank1, signal.SIGKILL)
+    output, _ = process.communicate(timeout=200)
+    # Where rank 0 was not waiting for the other, Lightning has noticed first, and says so.
+    assert process.returncode in (1, -signal.SIGKILL), output
+    assert "Traceback" not in output
+    assert (f"octvideo: error: the process of rank 1 ({rank1}) was ended by SIGKILL" in output) or (
+        f"Child process with PID {rank1} terminated with code -9" in output
+    ), output
+
+
+def test_a_killed_first_rank_leaves_no_trace_and_no_process(dataset: Path, tmp_path) -> None:
+    options = [*shrink(dataset, tmp_path), *TINY, *LONG, "--trainer.max_epochs=100000"]
+    for one, two in (("--trainer.devices=1", "--trainer.devices=2"), ("strategy=auto", "strategy=ddp")):
+        options = [option.replace(one, two) for option in options]
+    process = start_training(options, tmp_path / "checkpoints" / "last.ckpt")
+    process.kill()
+    output, _ = process.communicate(timeout=200)  # until the other rank has closed it too
+    assert "Traceback" not in output
+    assert f"octvideo: error: rank 1 stops, since the process of rank 0 ({process.pid}) has died" in output
+
+
+@pytest.mark.parametrize("name", ["SIGINT", "SIGTERM", "SIGUSR1", "SIGHUP"])
 def test_a_signal_stops_after_a_step_and_keeps_it(dataset: Path, tmp_path, name: str) -> None:
     options = [*shrink(dataset, tmp_path), *TINY, *LONG, "--trainer.max_epochs=100000"]
     options[options.index("--checkpoint.every_n_steps=1")] = "--checkpoint.every_n_steps=2"
@@ -222,6 +280,23 @@ def test_a_signal_stops_after_a_step_and_keeps_it(dataset: Path, tmp_path, name:
     assert "Traceback" not in output
     step = torch.load(last, weights_only=True)["global_step"]
     assert f"octvideo: stopped by {name} after step {step}; --ckpt_path last goes on from there" in output
+
+
+def test_nohup_is_heard(dataset: Path, tmp_path) -> None:
+    """`nohup octvideo fit` outlives its terminal."""
+    options = [*shrink(dataset, tmp_path), *TINY, *LONG, "--trainer.max_epochs=100000"]
+    last = tmp_path / "checkpoints" / "last.ckpt"
+    process = start_training(options, last, lambda: signal.signal(signal.SIGHUP, signal.SIG_IGN))
+    process.send_signal(signal.SIGHUP)
+    before = last.stat().st_mtime_ns
+    deadline = time.monotonic() + 100
+    while last.stat().st_mtime_ns == before:
+        assert time.monotonic() < deadline
+        time.sleep(0.02)
+    assert process.poll() is None
+    process.send_signal(signal.SIGTERM)
+    output, _ = process.communicate(timeout=100)
+    assert process.returncode == 128 + signal.SIGTERM, output
 
 
 def test_disk_full_leaves_the_checkpoint_before(dataset: Path, tmp_path) -> None:

@@ -18,7 +18,7 @@ ALLOWED = {
     "data": {"heap"},
     "evaluation": set(),
     "viz": {"engines", "layers", "models", "data", "evaluation"},
-    "training": set(),
+    "training": {"layers"},
     "classifier": {"octvideo", "layers", "models", "data", "evaluation", "training"},
     "bench": {"octvideo", "engines", "layers", "models", "data"},
     "heap": set(),

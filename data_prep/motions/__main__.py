@@ -9,17 +9,13 @@ from dataclasses import fields
 from importlib.util import find_spec
 from pathlib import Path
 
+from data_prep._command import exit_status
+from data_prep.motions.dataset import Plan, render
+from octvideo.errors import MissingPackageError
+
 
 def main(argv: list[str] | None = None) -> int:
     """Renders the demo data set; returns the exit code."""
-    missing = [name for name in ("skimage", "joblib") if find_spec(name) is None]
-    if missing:
-        print(f"data_prep.motions needs {' and '.join(missing)}: pip install -e '.[prep]'", file=sys.stderr)
-        return 1
-    from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
-
-    from data_prep.motions.dataset import Plan, render
-
     parser = argparse.ArgumentParser(
         prog="python -m data_prep.motions",
         description="Render videos of photographs that move in eight ways, for the demo.",
@@ -36,34 +32,34 @@ def main(argv: list[str] | None = None) -> int:
         "--max-side", type=int, default=defaults.max_side, help="greatest shorter side, pixels"
     )
     parser.add_argument("--jobs", type=int, default=-1, help="processes; -1 is one a core")
-    arguments = parser.parse_args(argv)
+    options = parser.parse_args(argv)
+    return exit_status("motions", lambda: _render(options))
+
+
+def _render(options: argparse.Namespace) -> None:
+    missing = [name for name in ("skimage", "joblib") if find_spec(name) is None]
+    if missing:
+        raise MissingPackageError(f"{' and '.join(missing)} are missing: pip install -e '.[prep]'")
+    from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
     start = time.monotonic()
-    try:
-        plan = Plan(**{field.name: getattr(arguments, field.name) for field in fields(Plan)})
-        with Progress(
-            TextColumn("rendering videos"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn()
-        ) as bar:
-            task = bar.add_task("", total=None, visible=False)
-            rendered = render(
-                arguments.out,
-                plan,
-                jobs=arguments.jobs,
-                on_video=lambda done, total: bar.update(task, completed=done, total=total, visible=True),
-            )
-    except (ValueError, OSError) as error:
-        print(f"data_prep.motions: {error}", file=sys.stderr)
-        return 1
-    except KeyboardInterrupt:
-        print("data_prep.motions: interrupted; the same command goes on from here", file=sys.stderr)
-        return 130
+    plan = Plan(**{field.name: getattr(options, field.name) for field in fields(Plan)})
+    with Progress(
+        TextColumn("rendering videos"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn()
+    ) as bar:
+        task = bar.add_task("", total=None, visible=False)
+        rendered = render(
+            options.out,
+            plan,
+            jobs=options.jobs,
+            on_video=lambda done, total: bar.update(task, completed=done, total=total, visible=True),
+        )
     videos = sum(1 for _ in plan.videos())
     if rendered:
         took = f"{rendered} of {videos} videos rendered in {time.monotonic() - start:.0f} s"
     else:
         took = f"all {videos} videos were there already"
-    print(f"{arguments.out.resolve()}: {took}")
-    return 0
+    print(f"{options.out.resolve()}: {took}")
 
 
 if __name__ == "__main__":

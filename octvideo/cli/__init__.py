@@ -34,6 +34,12 @@ options:
 Any value of a YAML file can be given on the command line: --model.alpha 0.25 --data.batch_size 16
 --trainer.max_epochs 10. Results go to the run folder, --trainer.default_root_dir (runs/MODEL by default).
 OCTVIDEO_TRACEBACK=1 shows the stack trace of an error.
+
+exit codes:
+  0      done
+  1      a failure: out of memory, a process that died, or an error in octvideo (with its stack trace)
+  2      what was asked cannot be done; one line says why
+  130    interrupted; a training stopped by a signal has kept a checkpoint and ends with 128 + its number
 """
 
 ENGINE_COMMANDS = ("fit", "validate", "test", "predict")
@@ -44,7 +50,8 @@ def main(argv: Sequence[str] | None = None) -> int:
     """Runs the command line; `argv` without the program's name, `sys.argv[1:]` by default.
 
     Returns:
-        0; 2 for a mistake in what was asked (one line on stderr says which); 1 for anything else; 130 after Ctrl-C.
+        0; 2 for what cannot be done as it was asked (one line on stderr says why); 1 for failures; 130 after Ctrl-C,
+        128 + its number for another signal that has stopped a training.
     """
     from octvideo.cli.errors import explain
 

@@ -67,7 +67,15 @@ def _decode(args: list[str]) -> int:
     for rate in rates:
         if rate.why_not:
             console.print(f"{rate.decoder} on {rate.device}: {rate.why_not}", markup=False, soft_wrap=True)
+    if not any(rate.clips_per_second for rate in rates):
+        raise UsageError(
+            f"no decoder could read a clip of {Path(options.videos[0]).absolute()}{_and_more(options)}"
+        )
     return 0
+
+
+def _and_more(options: argparse.Namespace) -> str:
+    return f" or of {len(options.videos) - 1} others" if len(options.videos) > 1 else ""
 
 
 def _check_files(videos: list[str]) -> None:

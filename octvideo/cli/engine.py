@@ -7,6 +7,7 @@ holds everything a run writes, and results are printed and written by `octvideo.
 import inspect
 import time
 from collections.abc import Sequence
+from contextlib import nullcontext
 from itertools import pairwise
 from pathlib import Path
 from typing import Any
@@ -21,6 +22,7 @@ from torch import nn
 
 from octvideo.classifier import VideoClassifier
 from octvideo.cli import predictions, results
+from octvideo.cli.claim import check_unused, claimed
 from octvideo.cli.errors import UsageError
 from octvideo.cli.run_folder import RunLogger, tensorboard
 from octvideo.data import KineticsDataModule, read_class_list
@@ -32,6 +34,7 @@ from octvideo.models.card import REORDERED, card_of, class_order, reorder_classe
 from octvideo.models.checkpoints import CheckpointError, LoadReport, read_checkpoint
 from octvideo.models.exported import Reordered, load_exported
 from octvideo.training.checkpoint import AtomicCheckpointIO, RunCheckpoint
+from octvideo.training.ranks import deaths_named
 
 # What a checkpoint's card fills in of the data's settings: everything that changes the pixels of an evaluation, and
 # those of the training, which a result states too.
@@ -72,7 +75,7 @@ def run_engine(command: str, args: list[str]) -> None:
     """Runs one command to its end.
 
     Raises:
-        jsonargparse.ArgumentError, ValueError, OSError: what was asked cannot be done.
+        jsonargparse.ArgumentError, OctvideoError, OSError: what was asked cannot be done.
     """
 
     class OneCommand(EngineCLI):
@@ -98,6 +101,7 @@ class EngineCLI(LightningCLI):
         self.console = Console()
         self.checkpoint_file: Path | None = None
         self.checkpoint_card: dict[str, Any] = {}
+        self.asked_for_last = False
         self.exported: nn.Module | None = None
         self.exported_file: Path | None = None
         quiet = {"exit_on_error": False}
@@ -160,6 +164,7 @@ class EngineCLI(LightningCLI):
 
     def _find_checkpoint(self, command: str, section: Any) -> None:
         asked = section.get("ckpt_path")
+        self.asked_for_last = asked == "last"
         if asked is None:
             if command != "fit" and not section.model.get("checkpoint"):
                 raise UsageError(f"octvideo {command} needs a checkpoint: --ckpt_path FILE, or best, or last")
@@ -325,12 +330,31 @@ class EngineCLI(LightningCLI):
         return Path(self.model.load_report.file) if self.model.load_report else None
 
     def _say(self, text: str) -> None:
-        if getattr(rank_zero_only, "rank", 0) == 0:  # also before there is a trainer
+        if _is_first_process():
             self.console.print(text, soft_wrap=True, highlight=False)
+
+    def _run_subcommand(self, subcommand: str) -> None:
+        with deaths_named(self.trainer):
+            super()._run_subcommand(subcommand)
 
     def before_fit(self) -> None:
         self._say(results.model_line(self.model, self.datamodule))
         self._say(f"run folder {self.run_folder.absolute()}")
+
+    def fit(self, **kwargs: Any) -> None:
+        if self._is_smoke_test():  # leaves nothing
+            self.trainer.fit(**kwargs)
+            return
+        with claimed(self.run_folder) if _is_first_process() else nullcontext():
+            # By every process, before any of them writes: all stop, and none waits for the others.
+            folders = [c.dirpath for c in self.trainer.checkpoint_callbacks if isinstance(c, RunCheckpoint)]
+            check_unused(
+                self.run_folder,
+                Path((folders and folders[0]) or self.run_folder / "checkpoints"),
+                goes_on_from=self.checkpoint_file,
+                asked_for_last=self.asked_for_last,
+            )
+            self.trainer.fit(**kwargs)
 
     def after_fit(self) -> None:
         if self._is_smoke_test() or not self.trainer.is_global_zero:
@@ -347,6 +371,8 @@ class EngineCLI(LightningCLI):
         self._continue("test")
         self.trainer.test(**kwargs)
         if self.trainer.is_global_zero:
+            assert self.model.test_result is not None
+            self.model.test_result.check_any()
             results.after_test(
                 self.run_folder,
                 self.model,
@@ -416,6 +442,10 @@ class EngineCLI(LightningCLI):
                 self.model.partial.remove()
             if error:
                 raise error
+
+
+def _is_first_process() -> bool:
+    return getattr(rank_zero_only, "rank", 0) == 0  # also before there is a trainer
 
 
 # Settings that change a result; a different value than the checkpoint's is worth a line.

@@ -1,21 +1,15 @@
-"""From an exception to one line on the screen, or to a stack trace.
+"""From an exception to one line on the screen and an exit code, or to a stack trace.
 
-A user's mistake gets one line. What counts as one: the exceptions that this package raises on purpose, the option
-parser's, the trainer's complaints about its settings, and everything that the operating system refuses. All else is
-a programming error and keeps its stack trace.
+A user's mistake gets one line: the exceptions that this package raises on purpose, what the operating system refuses,
+and what the parser and the trainer say about their options. All else is a programming error and keeps its trace.
 """
 
 import re
 import sys
-import traceback
-from pathlib import Path
 
-from octvideo.errors import InputError
+from octvideo.errors import FAILURE, USER_MISTAKE, InputError, OctvideoError, one_line
 
-USER_MISTAKE, FAILURE, INTERRUPTED = 2, 1, 130
-
-_HERE = str(Path(__file__).resolve().parent.parent)
-_WORKER = re.compile(r"^Caught (\w+) in (DataLoader worker|pin memory|replica)")
+INTERRUPTED = 130  # 128 + SIGINT, as a shell says it
 
 
 class UsageError(InputError):
@@ -31,83 +25,59 @@ def explain(error: BaseException) -> tuple[int, str | None]:
         if isinstance(error.__context__, KeyboardInterrupt | BrokenPipeError):
             return explain(error.__context__)
         return (error.code if isinstance(error.code, int) else FAILURE), f"error: exit {error.code}"
-    if type(error).__name__ == "Stopped" and hasattr(
-        error, "exit_code"
-    ):  # octvideo.training's; not imported here
-        return error.exit_code, str(error)
     if isinstance(error, KeyboardInterrupt):
         return INTERRUPTED, "interrupted; checkpoints and results written so far are kept"
     text = str(error)
+    if isinstance(error, OctvideoError):
+        stopped = error.exit_code > 128  # by a signal, as it was asked to: no error
+        return error.exit_code, f"{'' if stopped else 'error: '}{one_line(error)}"
     if "</torch_" in text or "out of shared memory" in text:
         return (
             FAILURE,
             "error: no room in shared memory (/dev/shm), through which workers hand over frames; lower "
             "data.num_workers or data.eval_batch_size, or enlarge it (docker run --shm-size)",
         )
-    worker = _WORKER.match(text)
-    if worker:
-        if not _raised_here_in(text) and worker[1] not in _OS_ERRORS:
-            return FAILURE, None
-        return USER_MISTAKE, f"error: {_last_message(text)}"
     if type(error).__name__ == "OutOfMemoryError" and type(error).__module__.startswith("torch"):
         return (
             FAILURE,
             "error: out of GPU memory; lower data.batch_size (training) or model.view_batch_size (test)",
         )
-    if (
-        "DataLoader worker" in text
-        and (watchdog := sys.modules.get("octvideo.data.watchdog"))
-        and watchdog.killed
-    ):
-        return FAILURE, f"error: {watchdog.killed[-1]}"  # wherever its death was noticed
-    if _is_user_mistake(error):
-        return USER_MISTAKE, f"error: {_one_line(_os_text(error))}"
+    # Raised by a signal's handler, anywhere in this process. Not imported here: it brings torch.
+    if watchdog := sys.modules.get("octvideo.data.watchdog"):
+        death = watchdog.death_of_worker(error)
+        if death is not None:
+            return explain(death)
+    if isinstance(error, OSError):
+        return USER_MISTAKE, f"error: {one_line(error)}"
+    if _is_about_options(error):
+        return USER_MISTAKE, f"error: {_message(text or type(error).__name__)}"
     return FAILURE, None
 
 
-_OS_ERRORS = {"FileNotFoundError", "PermissionError", "IsADirectoryError", "NotADirectoryError", "OSError"}
-
-
-def _is_user_mistake(error: BaseException) -> bool:
-    module = type(error).__module__.partition(".")[0]
-    if module in ("octvideo", "argparse", "jsonargparse") or isinstance(error, OSError):
+def _is_about_options(error: BaseException) -> bool:
+    """Whether the parser or the trainer complains about an option, for which they have no class in common."""
+    if any(kind.__name__ in ("ArgumentError", "MisconfigurationException") for kind in type(error).__mro__):
         return True
-    if type(error).__name__ == "MisconfigurationException":
+    if type(error).__module__.partition(".")[0] == "jsonargparse":
         return True
-    return isinstance(error, ValueError | ImportError) and _raised_by(
-        error, ("octvideo", "lightning", "jsonargparse")
+    # Lightning checks some of its options when it meets them, with a plain ValueError of its own.
+    return type(error) in (ValueError, ImportError, ModuleNotFoundError) and _raiser(error) in (
+        "lightning",
+        "jsonargparse",
     )
 
 
-def _raised_by(error: BaseException, packages: tuple[str, ...]) -> bool:
-    """Whether the innermost frame of the traceback lies in one of the packages."""
-    frames = traceback.extract_tb(error.__traceback__)
-    if not frames:
-        return False
-    file = frames[-1].filename
-    return file.startswith(_HERE) or any(f"/site-packages/{package}/" in file for package in packages)
+def _raiser(error: BaseException) -> str:
+    """The package whose code raised the exception; what came out of a worker was raised again by torch."""
+    trace = error.__traceback__
+    if trace is None:
+        return ""
+    while trace.tb_next is not None:
+        trace = trace.tb_next
+    return str(trace.tb_frame.f_globals.get("__name__", "")).partition(".")[0]
 
 
-def _raised_here_in(text: str) -> bool:
-    """The same question for a traceback that came out of a worker process as text."""
-    files = re.findall(r'^  File "([^"]+)", line \d+', text, flags=re.MULTILINE)
-    return bool(files) and files[-1].startswith(_HERE)
-
-
-def _last_message(text: str) -> str:
-    """The message at the end of a traceback's text, without the exception's name."""
-    lines = text.rstrip().splitlines()
-    last = next((line for line in reversed(lines) if re.match(r"^[\w.]+(: |$)", line)), lines[-1])
-    return _one_line(last.partition(": ")[2] or last)
-
-
-def _os_text(error: BaseException) -> str:
-    if isinstance(error, OSError) and error.strerror and error.filename:
-        return f"{error.strerror}: {Path(str(error.filename)).absolute()}"
-    return str(error) or type(error).__name__
-
-
-def _one_line(text: str) -> str:
+def _message(text: str) -> str:
     """One line out of a parser's message, which may come as an indented tree."""
     line = re.sub(r"\s+", " ", re.sub(r"<class '(?:\w+\.)*(\w+)'>", r"\1", text)).strip()
     union = re.search(r"Does not validate against any of the Union subtypes Subtypes: \[(.*?)\]", line)

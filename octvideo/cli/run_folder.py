@@ -1,6 +1,6 @@
 """The run folder: what `octvideo fit` leaves there while it runs.
 
-config.yaml  metrics.csv  tensorboard/  checkpoints/best.ckpt  checkpoints/last.ckpt
+config.yaml  metrics.csv  tensorboard/  checkpoints/best.ckpt  checkpoints/last.ckpt  .lock (claim.py)
 """
 
 import csv

@@ -241,8 +241,11 @@ class KineticsDataModule(LightningDataModule):
         return self.manifest(name).paths
 
     def video_path(self, video: int) -> str:
-        """Absolute path of the video of that number, in the manifest of the stage that runs now."""
-        return self.paths(self._now())[video]
+        """Absolute path of the video of that number (to predict: of that window), in the stage that runs now."""
+        stage = self._now()
+        if stage == "predict" and self.windows is not None:
+            video = self.windows[video].video
+        return self.paths(stage)[video]
 
     def _now(self) -> str:
         trainer = self.trainer

@@ -13,8 +13,7 @@ from typing import Any
 import torch
 from torch.utils.data import BatchSampler, DataLoader, Dataset, Sampler
 
-from octvideo.data.decode import VideoDecodeError
-from octvideo.data.watchdog import killed
+from octvideo.data.watchdog import death_of_worker
 from octvideo.errors import InputError
 from octvideo.heap import return_freed_memory
 
@@ -107,9 +106,10 @@ class VideoLoader(DataLoader):
             with watchdog.watching(self.dataset.manifest.paths):  # type: ignore[attr-defined]
                 yield from super().__iter__()
         except RuntimeError as error:
-            if killed and "DataLoader worker" in str(error):
-                raise VideoDecodeError(killed[-1]) from error
-            raise
+            death = death_of_worker(error)
+            if death is None:
+                raise
+            raise death from error
 
 
 Loader = VideoLoader | ThreadedLoader

@@ -1,4 +1,4 @@
-"""Kills decoding processes that hang, and names their video.
+"""Kills decoding processes that hang, and names the video of those that hang or die.
 
 A decoder that hangs in native code may hold Python's lock, and then nothing in its process can run. So each worker
 notes what it decodes in memory that it shares with the training process, which looks at it from a thread.
@@ -6,25 +6,49 @@ notes what it decodes in memory that it shares with the training process, which 
 
 import logging
 import os
+import re
 import signal
 import threading
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
+from weakref import WeakSet
 
 import torch
 from torch.utils.data import get_worker_info
 
 from octvideo.data.decode import VideoDecodeError
+from octvideo.errors import ProcessDiedError
 
 _log = logging.getLogger(__name__)
 
 MAX_WORKERS = 256
 LOOK_SECONDS = 1.0
 
-# What was killed in this process, in words; the loader's own error only has the worker's number.
-killed: list[str] = []
+# What was killed here, in words, by process; the loader's own error only has the process's number.
+killed: dict[int, str] = {}
+_watchdogs: WeakSet["Watchdog"] = WeakSet()
+
+_DEATH = re.compile(r"DataLoader worker \(pid(?:\(s\))? (\d+)[^)]*\) (?:is killed by signal: ([^.]*)|exited)")
+
+
+def death_of_worker(error: BaseException) -> ProcessDiedError | None:
+    """What is known about the worker process whose end torch reports in an exception; None for other exceptions.
+
+    torch raises it in a signal's handler, wherever the main process is, and again where a batch is waited for.
+    """
+    found = [match for one in (error, error.__cause__) if (match := _DEATH.search(str(one)))]
+    if not isinstance(error, RuntimeError) or not found:
+        return None
+    pid = int(found[-1][1])
+    if pid in killed:
+        return ProcessDiedError(killed[pid])
+    how = f"was ended by a signal ({found[-1][2]})" if found[-1][2] else "ended by itself"
+    if found[-1][2] == "Killed":
+        how += ", as systems do when memory is short (then lower data.num_workers)"
+    path = next((path for watchdog in _watchdogs if (path := watchdog.decodes(pid))), None)
+    return ProcessDiedError(f"worker process {pid} {how}" + (f", while it decoded {path}" if path else ""))
 
 
 class Watchdog:
@@ -43,6 +67,14 @@ class Watchdog:
         self.hung = frozenset(listed.splitlines())
         # A row a worker: process, video + 1 (0 is none), since when. A tensor, since those can be sent to workers.
         self.notes = torch.zeros(MAX_WORKERS, 3, dtype=torch.float64).share_memory_()
+        self.paths: tuple[str, ...] = ()
+
+    def decodes(self, pid: int) -> str | None:
+        """What that worker decodes now, or did when it died."""
+        for process, video, _ in self.notes.tolist():
+            if process == pid and 0 < video <= len(self.paths):
+                return self.paths[int(video) - 1]
+        return None
 
     @contextmanager
     def busy(self, video: int, path: str) -> Iterator[None]:
@@ -76,6 +108,8 @@ class Watchdog:
     def watching(self, paths: tuple[str, ...]) -> Iterator[None]:
         """In the training process, while it reads from the workers."""
         self.notes.zero_()
+        self.paths = paths
+        _watchdogs.add(self)
         done = threading.Event()
 
         def watch() -> None:
@@ -101,7 +135,7 @@ class Watchdog:
             with self.file.open("a", encoding="utf-8") as lines:
                 lines.write(f"{path}\n")
             text += f"; the next start passes it over ({self.file})"
-        killed.append(text)
+        killed[pid] = text
         _log.error("%s", text)
         with suppress(ProcessLookupError):
             os.kill(pid, signal.SIGKILL)

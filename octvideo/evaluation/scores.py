@@ -12,6 +12,33 @@ import torch
 import torch.distributed as dist
 from torch import Tensor
 
+from octvideo.errors import OctvideoError
+
+
+class NonFiniteScoresError(OctvideoError, ArithmeticError):
+    """A video's scores are NaN or infinite; the text, one line, names it."""
+
+
+class NoScoresError(OctvideoError):
+    """None of the videos of an evaluation could be scored; the text, one line, says how many and why the first."""
+
+
+def check_finite(scores: Tensor, path: str) -> None:
+    """Stops an evaluation at scores that are no numbers: the most probable class of NaN would be class 0.
+
+    Args:
+        scores: of one video, any shape.
+        path: the video.
+
+    Raises:
+        NonFiniteScoresError: NaN or infinity is among them.
+    """
+    if not torch.isfinite(scores).all():
+        raise NonFiniteScoresError(
+            f"{path}: its scores are not finite; the weights, or data.mean and data.std, hold NaN or are out of scale, "
+            "or trainer.precision is too narrow for them"
+        )
+
 
 def mean_over_views(logits: Tensor) -> Tensor:
     """Class probabilities of one video: softmax of every view, then the mean (not the mean of the logits).
@@ -48,6 +75,13 @@ class VideoScores:
     @property
     def num_listed(self) -> int:
         return len(self.videos) + len(self.errors)
+
+    def check_any(self) -> None:
+        """Raises NoScoresError if there were videos and none could be scored."""
+        if self.errors and not len(self.videos):
+            raise NoScoresError(
+                f"none of the {self.num_listed} videos could be read, so there is no result; first {self.errors[0][1]}"
+            )
 
 
 class ScoreCollector:

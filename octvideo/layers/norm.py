@@ -3,6 +3,8 @@
 B batch, C channels, T frames, H height, W width.
 """
 
+from collections.abc import Callable
+
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
@@ -11,6 +13,10 @@ from torch.nn.modules.batchnorm import _BatchNorm
 from octvideo.layers.octave import ChannelSplit, Octave, split_channels
 
 Channels = slice | Tensor
+
+# Called with a norm, a part of its input and the rows of that part, before they are normalised: hooks of the module do
+# not see these calls.
+watchers: list[Callable[[_BatchNorm, Tensor, Channels], None]] = []
 
 
 def batch_norm(norm: _BatchNorm, high: Tensor, low: Tensor, rows: tuple[Channels, Channels]) -> Octave:
@@ -24,6 +30,9 @@ def batch_norm(norm: _BatchNorm, high: Tensor, low: Tensor, rows: tuple[Channels
         low: ``(B, C_low, T, ceil(H/2), ceil(W/2))``.
         rows: the dense channels of high and of low.
     """
+    for watch in watchers:
+        watch(norm, high, rows[0])
+        watch(norm, low, rows[1])
     return Octave(_part(norm, high, rows[0], True), _part(norm, low, rows[1], False))
 
 

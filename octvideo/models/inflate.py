@@ -78,7 +78,7 @@ def inflate_file(path: str | Path, model_3d: nn.Module) -> str:
         new = inflate(read_checkpoint(file), model_3d)
     except CheckpointError:
         raise
-    except (ValueError, AttributeError) as error:
+    except (InputError, AttributeError) as error:  # AttributeError: what is no tensor
         raise CheckpointError(f"{file} does not fit: {error}") from error
     return f"{file} (image network): inflated along time; {len(new)} parameters start at random: {', '.join(new)}"
 

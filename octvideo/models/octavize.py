@@ -226,7 +226,7 @@ class _Rewriter:
             if conv.groups > 1 and not depthwise:
                 self._check_groups(conv, into, out)
             self.model.set_submodule(path, octave_conv(conv, into, out, **self.options))
-        except ValueError as error:
+        except InputError as error:
             raise InputError(f"{path}: {error}") from None
         self.num_octave += 1
         if why_dense is not None:

@@ -141,7 +141,7 @@ def create_model(
     model = get_spec(name).build(num_classes)
     try:
         model = octavize(model, alpha, channel_multiple=channel_multiple) if alpha else model
-    except ValueError as error:
+    except InputError as error:
         raise InputError(f"model {name}: {error}") from None
     if checkpoint is not None:
         report = load_weights(model, checkpoint)

@@ -54,7 +54,7 @@ class RunCheckpoint(ModelCheckpoint):
     """Keeps `best.ckpt`, by validation top-1, and `last.ckpt`, from which `--ckpt_path last` goes on.
 
     `last.ckpt` is written at the end of every epoch, in between every so often, and when the training is stopped by
-    Ctrl-C, SIGTERM or SIGUSR1. A checkpoint lies between two optimiser steps.
+    Ctrl-C, SIGTERM, SIGUSR1 or SIGHUP. A checkpoint lies between two optimiser steps.
 
     Args:
         save_top_k: 1 keeps the best; 0 does not.

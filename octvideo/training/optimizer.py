@@ -27,7 +27,7 @@ def freeze_backbone(network: nn.Module) -> None:
         parameter.requires_grad_(is_head(name))
 
 
-def norms(network: nn.Module) -> Iterable[nn.Module]:
+def norms(network: nn.Module) -> Iterable[_NormBase]:
     """The layers with running statistics, `SyncBatchNorm` included."""
     return (module for module in network.modules() if isinstance(module, _NormBase))
 
@@ -44,16 +44,20 @@ def parameter_groups(
 ) -> list[dict[str, Any]]:
     """Groups of trained parameters by learning rate and weight decay.
 
+    Norm layers are those that do not decay, as in PySlowFast's `construct_optimizer` (BN.WEIGHT_DECAY is 0 in its
+    recipes); biases of other layers do.
+
     Args:
         lr: of the classifying layer; the backbone's is `backbone_lr_factor` times that.
-        weight_decay: of kernels.
-        decay_norms: whether norm layers and biases, which have one dimension, decay too.
+        weight_decay: of kernels and biases.
+        decay_norms: whether norm layers decay too.
     """
+    of_norms = {id(parameter) for norm in norms(network) for parameter in norm.parameters(recurse=False)}
     groups: dict[tuple[float, float], list[nn.Parameter]] = {}
     for name, parameter in network.named_parameters():
         if parameter.requires_grad:
             rate = lr if is_head(name) else lr * backbone_lr_factor
-            decay = weight_decay if parameter.ndim > 1 or decay_norms else 0.0
+            decay = weight_decay if decay_norms or id(parameter) not in of_norms else 0.0
             groups.setdefault((rate, decay), []).append(parameter)
     return [
         {"params": parameters, "lr": rate, "weight_decay": decay}

@@ -1,18 +1,21 @@
 """Batch-norm statistics of the weights as they are, before each validation.
 
-The running averages lag behind the weights; here they are replaced by the plain mean over some training batches, as
-PySlowFast's BN.USE_PRECISE_STATS. https://arxiv.org/abs/2105.07576, section 3.1.
+The running averages lag behind the weights; here they are replaced by the mean and the variance of all that a layer
+sees over some training batches, as PySlowFast's BN.USE_PRECISE_STATS does with fvcore's `update_bn_stats`: the variance
+is that of the batches put together (arXiv 2105.07576, section 3.1 and appendix), not the mean of theirs, which leaves
+out how far their means lie apart.
 """
 
-from collections.abc import Iterator
-from contextlib import contextmanager
+from collections.abc import Callable, Iterable, Iterator
 from itertools import islice
 from typing import Any
 
 import torch
 from lightning.pytorch import Callback, LightningModule, Trainer
-from torch import nn
+from torch import Tensor, nn
+from torch.nn.modules.batchnorm import _NormBase
 
+from octvideo.layers.norm import Channels, watchers
 from octvideo.training.optimizer import norms
 
 
@@ -32,15 +35,16 @@ class PreciseNorms(Callback):
             return
         # A loader of its own, since the training's may be in the middle of an epoch.
         batches = trainer.datamodule.train_dataloader()  # type: ignore[attr-defined]
-        layers = list(norms(pl_module))
-        with torch.no_grad(), _cumulative(layers), trainer.precision_plugin.forward_context():
-            for batch in islice(_whole_epochs(batches), self.num_batches):
-                pl_module(trainer.strategy.batch_to_device(batch, dataloader_idx=0)["clip"])
-        for layer in layers:
-            for name in ("running_mean", "running_var"):
-                # Every process has seen as many batches, so the mean of means is the mean over all.
-                value = getattr(layer, name)
-                value.copy_(trainer.strategy.reduce(value.clone(), reduce_op="mean"))
+        clips = (
+            trainer.strategy.batch_to_device(batch, dataloader_idx=0)["clip"]
+            for batch in islice(_whole_epochs(batches), self.num_batches)
+        )
+
+        def mean_over_processes(value: Tensor) -> Tensor:
+            return trainer.strategy.reduce(value.clone(), reduce_op="mean")
+
+        with trainer.precision_plugin.forward_context():
+            recompute_statistics(pl_module, clips, mean_over_processes)
 
 
 def _whole_epochs(batches: Any) -> Iterator[Any]:
@@ -52,17 +56,56 @@ def _whole_epochs(batches: Any) -> Iterator[Any]:
         epoch += 1
 
 
-@contextmanager
-def _cumulative(layers: list[nn.Module]) -> Iterator[None]:
-    """Norm layers that average the batches they see, starting anew."""
-    before: list[tuple[nn.Module, Any, bool]] = []
-    for layer in layers:
-        before.append((layer, layer.momentum, layer.training))
-        layer.reset_running_stats()  # type: ignore[operator]
-        layer.momentum = None  # type: ignore[assignment]
-        layer.training = True
+@torch.no_grad()
+def recompute_statistics(
+    model: nn.Module, batches: Iterable[Tensor], mean_over_processes: Callable[[Tensor], Tensor] = torch.clone
+) -> None:
+    """Sets the running statistics of a network's norm layers to those of all that they see, put together.
+
+    The variance is E[x^2] - E[x]^2 over all pixels of all batches. In an octave network each frequency makes the
+    statistics of its own rows.
+
+    Args:
+        model: called with each batch.
+        batches: `(B, 3, T, H, W)` each.
+        mean_over_processes: of a tensor, where several processes have batches of their own.
+    """
+    # Pixels, and sums over them of the value and of its square, by channel.
+    sums = {
+        layer: torch.zeros_like(layer.running_mean, dtype=torch.float64).repeat(3, 1)
+        for layer in norms(model)
+        if layer.running_mean is not None
+    }
+
+    def add(layer: _NormBase, x: Tensor, rows: Channels) -> None:
+        count = x.numel() // x.shape[1]
+        var, mean = torch.var_mean(x.float(), [0, *range(2, x.ndim)], correction=0)
+        mean, var = mean.double(), var.double()
+        sums[layer][:, rows] += count * torch.stack([torch.ones_like(mean), mean, var + mean.square()])
+
+    def before(layer: Any, inputs: tuple[Any, ...]) -> None:
+        if isinstance(inputs[0], Tensor):  # else `batch_norm` tells of both parts
+            add(layer, inputs[0], slice(None))
+
+    hooks = [layer.register_forward_pre_hook(before) for layer in sums]
+    training = {layer: layer.training for layer in sums}
+    watchers.append(add)
     try:
-        yield
+        for layer in sums:
+            layer.training = True
+        with torch.compiler.set_stance("force_eager"):  # hooks are not compiled
+            for batch in batches:
+                model(batch)
     finally:
-        for layer, momentum, training in before:
-            layer.momentum, layer.training = momentum, training
+        watchers.remove(add)
+        for hook in hooks:
+            hook.remove()
+        for layer, was in training.items():
+            layer.training = was
+    for layer, of_layer in sums.items():
+        count, total, square = mean_over_processes(of_layer)
+        if count.all():  # else the network does not use it
+            assert layer.running_mean is not None
+            assert layer.running_var is not None
+            layer.running_mean.copy_(total / count)
+            layer.running_var.copy_(square / count - (total / count).square())

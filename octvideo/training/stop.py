@@ -8,12 +8,14 @@ from typing import Any
 
 from lightning.pytorch import Trainer
 
-# Ctrl-C, and a scheduler's: the end is near, or the job is to be queued again.
-SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGUSR1)
+from octvideo.errors import OctvideoError
+
+# Ctrl-C; a scheduler's, since the end is near or the job is to be queued again; and that of a terminal that is closed.
+SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGUSR1, signal.SIGHUP)
 STEPS_A_LOOK = 10  # several processes have to agree, which costs them a wait
 
 
-class Stopped(Exception):
+class Stopped(OctvideoError):
     """A signal has stopped the training.
 
     Attributes:
@@ -28,7 +30,10 @@ class Stopped(Exception):
 
 
 class StopSignals:
-    """Listens to `SIGNALS` between `listen` and `restore`; a second Ctrl-C interrupts at once."""
+    """Listens to `SIGNALS` between `listen` and `restore`; a second Ctrl-C interrupts at once.
+
+    A hang-up that is ignored, as `nohup` has it, stays so.
+    """
 
     def __init__(self) -> None:
         self.received = 0
@@ -36,7 +41,9 @@ class StopSignals:
 
     def listen(self) -> None:
         if threading.current_thread() is threading.main_thread():  # elsewhere Python allows no handlers
-            self._before = {signum: signal.signal(signum, self._note) for signum in SIGNALS}
+            ignored = signal.getsignal(signal.SIGHUP) == signal.SIG_IGN
+            signals = [signum for signum in SIGNALS if not (ignored and signum == signal.SIGHUP)]
+            self._before = {signum: signal.signal(signum, self._note) for signum in signals}
 
     def restore(self) -> None:
         for signum, handler in self._before.items():

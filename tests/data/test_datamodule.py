@@ -13,6 +13,7 @@ from torch import nn
 
 from octvideo.data import KineticsDataModule, ManifestError, VideoDecodeError
 from octvideo.data.dataset import ClipIndex
+from octvideo.errors import ProcessDiedError
 
 # Clips of 4 frames, 5 apart at 30 fps; one level of grey is 1/8 of a frame (see make_video).
 SMALL = {
@@ -372,7 +373,7 @@ def test_a_hung_worker_is_killed_and_its_video_named(videos, tmp_path, monkeypat
         world_size=1, global_rank=0, default_root_dir=tmp_path, strategy=None, state=SimpleNamespace(fn=stage)
     )
     with pytest.raises(
-        VideoDecodeError, match=r"1\.mp4: not decoded within 1 seconds; its worker process \d+ is killed"
+        ProcessDiedError, match=r"1\.mp4: not decoded within 1 seconds; its worker process \d+ is killed"
     ) as caught:
         next(iter(getattr(data, f"{stage}_dataloader")()))
     assert str(caught.value).startswith(str(videos))

@@ -10,8 +10,10 @@ import numpy as np
 import pytest
 
 from data_prep import _jobs, check, resize
+from data_prep._command import exit_status
 from octvideo.data import open_video
 from octvideo.data.decode import scan_video
+from octvideo.errors import InputError, ProcessDiedError
 
 
 @pytest.fixture
@@ -93,7 +95,7 @@ def test_check_command_and_its_second_run(collection, tmp_path, capsys):
     assert check.main(arguments) == 0
     with (out / "check.csv").open(newline="", encoding="utf-8") as file:
         assert [row["status"] for row in csv.DictReader(file)].count("ok") == 3
-    assert check.main([str(tmp_path / "gone"), "--out", str(out)]) == 1
+    assert check.main([str(tmp_path / "gone"), "--out", str(out)]) == 2
     assert f"{tmp_path / 'gone'}: no such file or folder" in capsys.readouterr().err
 
 
@@ -190,8 +192,43 @@ def test_resize_command_and_its_second_run(collection, tmp_path, capsys):
     assert not list(out.rglob("*.part*"))
 
 
+def test_a_programming_error_in_a_job_keeps_its_trace(tmp_path):
+    items = {"/a": {"key": "nothing"}, "/b": {"key": "nothing"}}
+    with pytest.raises(RuntimeError, match=r"break of /a:\n(?s:.*)Traceback(?s:.*)KeyError: 'nothing'"):
+        _jobs.run("break", items, tmp_path / "j.jsonl")
+    assert len((tmp_path / "j.jsonl").read_text().splitlines()) == 2  # the other file was done first
+
+
+def test_command_lines_end_with_the_codes_of_octvideo(capsys):
+    def ended(error):
+        def work():
+            raise error
+
+        return exit_status("name", work), capsys.readouterr().err
+
+    assert ended(InputError("jobs is 0")) == (2, "python -m data_prep.name: jobs is 0\n")
+    assert ended(ProcessDiedError("gone")) == (1, "python -m data_prep.name: gone\n")
+    assert ended(FileNotFoundError(2, "No such file", "/a")) == (
+        2,
+        "python -m data_prep.name: No such file: /a\n",
+    )
+    assert ended(KeyboardInterrupt())[0] == 130
+    with pytest.raises(ValueError, match="a bug"):
+        ended(ValueError("a bug"))
+
+
+def test_resize_in_which_nothing_succeeds_is_no_success(tmp_path, capsys):
+    (tmp_path / "in").mkdir()
+    for name in "ab":
+        (tmp_path / "in" / f"{name}.mp4").write_text("no video")
+    assert resize.main([str(tmp_path / "in"), str(tmp_path / "out"), "--jobs", "1"]) == 2
+    shown = capsys.readouterr()
+    assert f"none of the 2 files below {tmp_path / 'in'} could be re-encoded" in shown.err
+    assert f"{tmp_path / 'in' / 'a.mp4'}: " in shown.out
+
+
 def test_resize_refuses_to_overwrite(collection, capsys):
-    assert resize.main([str(collection), str(collection)]) == 1
+    assert resize.main([str(collection), str(collection)]) == 2
     assert "would be overwritten; allowed is another folder" in capsys.readouterr().err
-    assert resize.main([str(collection), str(collection / "x"), "--short-side", "0"]) == 1
+    assert resize.main([str(collection), str(collection / "x"), "--short-side", "0"]) == 2
     assert "short_side is 0, allowed is 2 or more" in capsys.readouterr().err

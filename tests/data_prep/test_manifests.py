@@ -6,6 +6,7 @@ import pytest
 
 from data_prep import _jobs, kinetics, manifest
 from octvideo.data import read_class_list, read_manifest
+from octvideo.errors import MissingPackageError
 
 
 def touch(folder, *names):
@@ -129,7 +130,7 @@ def test_mistakes(tmp_path, capsys, arguments, text):
     (tmp_path / "time.csv").write_text("youtube_id,time_start,time_end,split\na,x,1,train\n")
     (tmp_path / "split.csv").write_text("youtube_id,time_start,time_end,split\na,0,1,x\n")
     filled = [argument.format(tmp_path) for argument in arguments]
-    assert manifest.main([str(tmp_path / "v"), str(tmp_path / "out"), *filled]) == 1
+    assert manifest.main([str(tmp_path / "v"), str(tmp_path / "out"), *filled]) == 2
     error = capsys.readouterr().err
     assert text in error
     assert error.count("\n") == 1
@@ -166,7 +167,7 @@ def test_a_group_in_two_splits_is_refused(tmp_path, capsys, layout, names):
     split([names[0], names[2]], [names[1]])
     assert manifest.main(arguments) == 0
     split(names[:2], names[2:])
-    assert manifest.main(arguments) == 1
+    assert manifest.main(arguments) == 2
     error = capsys.readouterr().err
     assert "of class 'Archery' is in train" in error
     assert names[0] in error
@@ -186,7 +187,7 @@ def test_hold_out(tmp_path):
     assert [sum(line.endswith(f",{label}") for line in val) for label in range(3)] == [2, 1, 0]
     assert manifest.main(arguments) == 0
     assert lines(tmp_path / "out" / "val.csv") == val
-    assert manifest.main([*arguments[:-1], "1.5"]) == 1
+    assert manifest.main([*arguments[:-1], "1.5"]) == 2
 
 
 def test_kinetics_from_annotations_to_checked_manifests(tmp_path, make_video, capsys):
@@ -228,5 +229,7 @@ def test_on_a_dask_cluster(tmp_path):
 
 def test_without_dask_it_says_what_is_needed(tmp_path, monkeypatch):
     monkeypatch.setitem(__import__("sys").modules, "distributed", None)
-    with pytest.raises(ValueError, match=r"backend is 'dask', which needs `pip install octvideo\[dask\]`"):
+    with pytest.raises(
+        MissingPackageError, match=r"backend is 'dask', which needs `pip install octvideo\[dask\]`"
+    ):
         _jobs.run("sleep", {"/a": {"seconds": 0}}, tmp_path / "journal.jsonl", backend="dask")

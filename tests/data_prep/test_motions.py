@@ -127,7 +127,7 @@ def test_lost_and_damaged_videos_are_rendered_again(tmp_path: Path) -> None:
 
 
 def test_other_arguments_for_the_same_folder(dataset: Path, capsys) -> None:
-    assert main([str(dataset), "--num-train", "8", "--seed", "4"]) == 1
+    assert main([str(dataset), "--num-train", "8", "--seed", "4"]) == 2
     message = capsys.readouterr().err
     assert str(dataset.resolve()) in message
     assert "seed=3" in message
@@ -138,7 +138,7 @@ def test_other_arguments_for_the_same_folder(dataset: Path, capsys) -> None:
     "option", [["--num-test", "-1"], ["--min-side", "100", "--max-side", "90"], ["--jobs", "0"]]
 )
 def test_wrong_arguments(tmp_path: Path, capsys, option: list[str]) -> None:
-    assert main([str(tmp_path / "out"), *option]) == 1
+    assert main([str(tmp_path / "out"), *option]) == 2
     message = capsys.readouterr().err
     assert option[0].strip("-").replace("-", "_") in message
     assert message.count("\n") == 1
@@ -147,7 +147,7 @@ def test_wrong_arguments(tmp_path: Path, capsys, option: list[str]) -> None:
 
 def test_folder_of_something_else(tmp_path: Path, capsys) -> None:
     (tmp_path / "train.csv").write_text("mine")
-    assert main([str(tmp_path)]) == 1
+    assert main([str(tmp_path)]) == 2
     assert str(tmp_path.resolve()) in capsys.readouterr().err
     assert (tmp_path / "train.csv").read_text() == "mine"
 
@@ -155,13 +155,13 @@ def test_folder_of_something_else(tmp_path: Path, capsys) -> None:
 def test_file_instead_of_a_folder(tmp_path: Path, capsys) -> None:
     file = tmp_path / "out"
     file.write_text("mine")
-    assert main([str(file)]) == 1
+    assert main([str(file)]) == 2
     assert str(file.resolve()) in capsys.readouterr().err
 
 
 def test_missing_packages_are_named_with_the_extra(tmp_path: Path, capsys, monkeypatch) -> None:
     monkeypatch.setattr("data_prep.motions.__main__.find_spec", lambda name: None)
-    assert main([str(tmp_path)]) == 1
+    assert main([str(tmp_path)]) == 2
     assert "pip install -e '.[prep]'" in capsys.readouterr().err
 
 

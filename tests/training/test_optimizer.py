@@ -10,6 +10,7 @@ from torch import nn
 from octvideo import VideoClassifier
 from octvideo.models import create_model
 from octvideo.training.optimizer import norms, parameter_groups, unset_zero_init
+from octvideo.training.precise_norms import recompute_statistics
 from octvideo.training.recompute import recompute_activations
 from tests.training.runs import Record, small_data, small_model, small_trainer, write_videos
 
@@ -30,7 +31,7 @@ def test_every_parameter_is_in_one_group(name: str, head: str, alpha: float) -> 
     assert sum(len(g["params"]) for g in groups) == len(found) == len(list(network.parameters()))
     for name, parameter in network.named_parameters():
         lr = 0.4 if name.startswith(head) else 0.04
-        decay = 0.3 if name.endswith("weight") and parameter.ndim > 1 else 0.0
+        decay = 0.3 if parameter.ndim > 1 or name == f"{head}bias" else 0.0  # the only bias of these networks
         assert found[id(parameter)] == (pytest.approx(lr), decay), name
 
 
@@ -62,7 +63,7 @@ def test_adamw_first_step(csv, tmp_path) -> None:
     ).fit(model, datamodule=small_data(csv))
     for name, parameter in model.named_parameters():
         clear = gradients[name].abs() > 1e-4
-        decay = 0.1 if parameter.ndim > 1 else 0.0
+        decay = 0.1 if parameter.ndim > 1 or name.endswith("proj.bias") else 0.0
         expected = before[name] * (1 - 1e-3 * decay) - 1e-3 * gradients[name].sign()
         torch.testing.assert_close(parameter[clear], expected[clear], rtol=0, atol=2e-6, msg=name)
 
@@ -111,24 +112,144 @@ def test_recomputed_activations_change_nothing(name: str, num_blocks: int, alpha
         torch.testing.assert_close(other.grad, one.grad, rtol=0, atol=1e-4 * scale, msg=key)
 
 
-def test_precise_norms_are_the_mean_over_batches(csv, tmp_path) -> None:
-    """The first norm's statistics are those of its input over the clips, batch by batch."""
+@pytest.mark.parametrize("alpha", [0.0, 0.25])
+def test_decay_is_pyslowfast_s(alpha: float) -> None:
+    """X3D has biases besides the head's: in squeeze and excitation. The groups of its `construct_optimizer`."""
+    network = create_model("x3d_s", alpha=alpha, num_classes=3)
+    groups = parameter_groups(network, lr=0.1, backbone_lr_factor=1.0, weight_decay=5e-5, decay_norms=False)
+    names = {id(parameter): name for name, parameter in network.named_parameters()}
+    found = {group["weight_decay"]: {names[id(p)] for p in group["params"]} for group in groups}
+    assert set(found) == {0.0, 5e-5}
+    block = "blocks.1.res_blocks.0.branch2."
+    assert {name for name in found[5e-5] if name.startswith(block) or name.startswith("blocks.5.proj")} == {
+        f"{block}conv_a.weight",
+        f"{block}conv_b.weight",
+        f"{block}norm_b.1.block.0.weight",
+        f"{block}norm_b.1.block.0.bias",
+        f"{block}norm_b.1.block.2.weight",
+        f"{block}norm_b.1.block.2.bias",
+        f"{block}conv_c.weight",
+        "blocks.5.proj.weight",
+        "blocks.5.proj.bias",
+    }
+    assert {name for name in found[0.0] if name.startswith(block)} == {
+        f"{block}{norm}.{kind}" for norm in ("norm_a", "norm_b.0", "norm_c") for kind in ("weight", "bias")
+    }
+
+
+def unlike_batches() -> list[torch.Tensor]:
+    """Dark and bright clips, of little and of much contrast."""
+    generator = torch.Generator().manual_seed(0)
+    scales = ((1.0, 0.0), (0.2, 2.0), (2.0, -1.0))
+    return [torch.randn(2, 3, 8, 32, 32, generator=generator) * scale + shift for scale, shift in scales]
+
+
+def seen_by_norms(network: nn.Module, batches: list[torch.Tensor]) -> dict[str, list[torch.Tensor]]:
+    """What each norm layer of a dense network gets, `(C, N)`, batch by batch."""
+    seen: dict[str, list[torch.Tensor]] = {}
+    for name, module in network.named_modules():
+        if isinstance(module, nn.BatchNorm3d):
+            module.register_forward_pre_hook(
+                lambda module, inputs, name=name: seen.setdefault(name, []).append(
+                    inputs[0].detach().transpose(0, 1).flatten(1).double()
+                )
+            )
+    with torch.no_grad():
+        for batch in batches:
+            network.train()(batch)
+    return seen
+
+
+def test_precise_norms_are_those_of_all_batches_together() -> None:
+    torch.manual_seed(0)
+    network = create_model("i3d_tiny", num_classes=3).eval()
+    unset_zero_init(network)
+    other = copy.deepcopy(network)
+    recompute_statistics(network, unlike_batches())
+    seen = seen_by_norms(other, unlike_batches())
+    assert len(seen) == len(list(norms(network))) == 17
+    spread = []
+    for name, parts in seen.items():
+        norm, everything = network.get_submodule(name), torch.cat(parts, dim=1)
+        torch.testing.assert_close(
+            norm.running_mean.double(), everything.mean(1), rtol=1e-4, atol=1e-5, msg=name
+        )
+        var = everything.var(1, correction=0)
+        torch.testing.assert_close(norm.running_var.double(), var, rtol=1e-4, atol=1e-6, msg=name)
+        spread.append(float((torch.stack([part.var(1) for part in parts]).mean(0) / var).mean()))
+        assert not norm.training
+        assert norm.momentum == 0.1
+    assert min(spread) < 0.9  # the mean of the batches' variances is another number
+
+
+def test_precise_norms_are_fvcore_s() -> None:
+    precise_bn = pytest.importorskip("fvcore.nn.precise_bn")
+    torch.manual_seed(0)
+    ours = create_model("i3d_tiny", num_classes=3)
+    unset_zero_init(ours)
+    theirs = copy.deepcopy(ours).train()
+    recompute_statistics(ours, unlike_batches())
+    precise_bn.update_bn_stats(theirs, unlike_batches(), num_iters=3)
+    for one, other in zip(norms(ours), norms(theirs), strict=True):
+        torch.testing.assert_close(one.running_mean, other.running_mean, rtol=1e-4, atol=1e-5)
+        torch.testing.assert_close(one.running_var, other.running_var, rtol=1e-4, atol=1e-5)
+
+
+def test_precise_norms_of_octave_networks_have_the_rows_of_each_frequency() -> None:
+    """Each frequency's rows are the statistics of that frequency's maps, which `functional.batch_norm` gets."""
+    torch.manual_seed(0)
+    network = create_model("i3d_tiny", alpha=0.25, num_classes=3)
+    unset_zero_init(network)
+    seen: dict[int, list[torch.Tensor]] = {}
+    calls: list[int] = []
+    real = nn.functional.batch_norm
+
+    def note(x: torch.Tensor, *args, **kwargs) -> torch.Tensor:
+        seen.setdefault(len(calls), []).append(x.detach().transpose(0, 1).flatten(1).double())
+        calls.append(1)
+        return real(x, *args, **kwargs)
+
+    with pytest.MonkeyPatch.context() as patch, torch.no_grad():
+        patch.setattr(nn.functional, "batch_norm", note)
+        for batch in unlike_batches():
+            calls.clear()
+            network.train()(batch)
+    recompute_statistics(network, unlike_batches())
+    means = torch.cat([torch.cat(parts, dim=1).mean(1) for parts in seen.values()])
+    variances = torch.cat([torch.cat(parts, dim=1).var(1, correction=0) for parts in seen.values()])
+    found = torch.cat([norm.running_mean for norm in norms(network)]).double()
+    assert len(seen) > len(list(norms(network)))  # two calls of most
+    torch.testing.assert_close(found.sort().values, means.sort().values, rtol=1e-4, atol=1e-5)
+    found = torch.cat([norm.running_var for norm in norms(network)]).double()
+    torch.testing.assert_close(found.sort().values, variances.sort().values, rtol=1e-4, atol=1e-5)
+    # In evaluation the network gives what it gives in training on such a batch, if all batches are one.
+    batch = unlike_batches()[1]
+    recompute_statistics(network, [batch])
+    with torch.no_grad():
+        for module in network.modules():
+            if isinstance(module, nn.Dropout):
+                module.p = 0.0
+        evaluated, trained = network.eval()(batch), network.train()(batch)
+    torch.testing.assert_close(evaluated, trained, rtol=1e-3, atol=1e-3)
+
+
+def test_precise_norms_in_a_training(csv, tmp_path) -> None:
+    """The first norm's statistics are those of its input over the clips before the validation."""
     model = small_model(precise_norm_batches=3, lr=1e-9)
     seen: list[torch.Tensor] = []
     first = model.network.blocks[0].conv
 
     def note(module: nn.Module, arguments: tuple, out: torch.Tensor) -> None:
         if model.trainer.validating and model.network.blocks[0].norm.training:
-            seen.append(out.detach())
+            seen.append(out.detach().transpose(0, 1).flatten(1))
 
     first.register_forward_hook(note)
     trainer = small_trainer(tmp_path, [], max_epochs=1, limit_val_batches=1, enable_checkpointing=False)
     trainer.fit(model, datamodule=small_data(csv))
     assert len(seen) == 3
-    norm = model.network.blocks[0].norm
-    dims = (0, 2, 3, 4)
-    torch.testing.assert_close(norm.running_mean, torch.stack([x.mean(dims) for x in seen]).mean(0))
-    torch.testing.assert_close(norm.running_var, torch.stack([x.var(dims) for x in seen]).mean(0))
+    norm, everything = model.network.blocks[0].norm, torch.cat(seen, dim=1)
+    torch.testing.assert_close(norm.running_mean, everything.mean(1))
+    torch.testing.assert_close(norm.running_var, everything.var(1, correction=0))
     assert norm.momentum == 0.1
 
 

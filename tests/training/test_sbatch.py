@@ -36,7 +36,7 @@ def test_only_a_stopped_training_is_queued_again(tmp_path: Path, code: int, queu
     done, calls = run(tmp_path, code, "my.yaml", "--data.root", "/my videos")
     assert done.returncode == code
     assert calls[0] == (
-        "srun octvideo fit --config my.yaml --ckpt_path last --trainer.num_nodes 2 --trainer.devices 8 "
+        "srun --wait=300 octvideo fit --config my.yaml --ckpt_path last --trainer.num_nodes 2 --trainer.devices 8 "
         "--data.root /my videos"
     )
     assert calls[1:] == (["scontrol requeue 4711"] if queued_again else [])

@@ -22,7 +22,7 @@ class VideoDecodeError(OctvideoError):
     """A video that can't be opened or a frame that can't be decoded.
 
     Made as `VideoDecodeError(path, reason)`. It also takes one ready message, because that is how a
-    DataLoader makes it again in the parent process.
+    DataLoader makes it again in the main process.
 
     Attributes:
         path: absolute path of the file, empty if made from a message.
@@ -31,10 +31,8 @@ class VideoDecodeError(OctvideoError):
 
     def __init__(self, path: str | Path, reason: str | None = None) -> None:
         self.path = "" if reason is None else absolute(path)
-        # A DataLoader's message is the worker's stack trace, which ends with the original message.
-        text = str(path).rsplit("VideoDecodeError: ", 1)[-1] if reason is None else str(reason)
-        self.reason = " ".join(text.split())
-        super().__init__(self.reason if reason is None else f"{self.path}: {self.reason}")
+        super().__init__(str(path) if reason is None else f"{self.path}: {' '.join(str(reason).split())}")
+        self.reason = str(self).removeprefix(f"{self.path}: ") if self.path else str(self)
 
 
 def absolute(path: str | Path) -> str:
