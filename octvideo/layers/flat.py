@@ -16,7 +16,7 @@ class FlatConv3d(nn.Conv3d):
     """
 
     def forward(self, x: Tensor) -> Tensor:
-        plan = dense_plan(len(self.weight), self.weight.shape[1], geometry_of(self))
+        plan = dense_plan(self.weight.shape[0], self.weight.shape[1], geometry_of(self))
         return convolve(plan, {"high": x}, self.weight, self.bias)["high"]
 
 

@@ -41,7 +41,7 @@ class FrozenConv(nn.Module):
             weight, bias = layer.in_order()
             self.plan = layer.plan
         else:
-            self.plan = dense_plan(len(weight), weight.shape[1], geometry_of(layer))
+            self.plan = dense_plan(weight.shape[0], weight.shape[1], geometry_of(layer))
         layout = torch.channels_last_3d if weight.dim() == 5 else torch.channels_last
         self.register_buffer("weight", weight.detach().contiguous(memory_format=layout))
         self.register_buffer("bias", None if bias is None else bias.detach().clone())
@@ -125,7 +125,7 @@ class FrozenConv(nn.Module):
         size = self.plan.terms[0].geometry.out_size(size, self.weight.shape[2:])
         low = (*size[:-2], *(-(-n // 2) for n in size[-2:]))
         expected = {
-            name: (len(high), len(rows), *(size if name == "high" else low))
+            name: (high.shape[0], len(rows), *(size if name == "high" else low))
             for name, rows in self.plan.channels.items()
         }
         return all(r is None or tuple(r.shape) == expected[name] for name, r in residuals.items())

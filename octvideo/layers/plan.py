@@ -183,7 +183,7 @@ def cut(weight: Tensor, terms: Iterable[Term]) -> dict[Term, Tensor]:
     columns = _split(weight, [c for c in by_columns if len(c) < weight.shape[1]], 1)
     for of_columns, mine in by_columns.items():
         part = columns.get(of_columns, weight)
-        rows = _split(part, [t.rows for t in mine if len(t.rows) < len(weight)], 0)
+        rows = _split(part, [t.rows for t in mine if len(t.rows) < weight.shape[0]], 0)
         blocks.update({term: rows.get(term.rows, part) for term in mine})
     return blocks
 
