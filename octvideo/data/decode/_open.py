@@ -51,11 +51,6 @@ def open_video(
     where = _device(device)
     path = absolute(os.fspath(path))
     usable = _usable(decoder, where)
-    if not os.path.exists(path):
-        raise VideoDecodeError(path, "no such file")
-    if not os.path.isfile(path):
-        raise VideoDecodeError(path, "is not a file")
-
     exact = PyAVReader(path)
     if decoder == "pyav" or (
         decoder == "auto" and where.type == "cpu" and exact.packets.codec in _BETTER_WITH_PYAV

@@ -5,6 +5,7 @@ few milliseconds for a 10 s clip. It is done before any other library opens the 
 some containers.
 """
 
+import os
 from dataclasses import dataclass
 from functools import cached_property
 
@@ -89,7 +90,15 @@ def av_failure(path: str, error: Exception) -> VideoDecodeError:
 
 
 def open_container(path: str) -> tuple[InputContainer, VideoStream]:
-    """Opens a local file with PyAV, its best video stream set to one decoding thread."""
+    """Opens a local file with PyAV, its best video stream set to one decoding thread.
+
+    Every reader and every look at a header begins here, so that nothing else meets what is no video.
+
+    Raises:
+        VideoDecodeError: anything is wrong with it; a folder, a pipe and a URL are no files.
+    """
+    if not os.path.isfile(path):
+        raise VideoDecodeError(path, "is not a file" if os.path.exists(path) else "no such file")
     try:
         # Only files: a text file that is a playlist must not reach the network.
         container = av.open(path, options={"protocol_whitelist": "file"})
@@ -111,6 +120,24 @@ def open_container(path: str) -> tuple[InputContainer, VideoStream]:
         container.close()
         raise
     return container, stream
+
+
+def header_seconds(path: str) -> float:
+    """Length that a file's header states, 0 if none; no packet is read.
+
+    Raises:
+        VideoDecodeError: the file can't be opened.
+    """
+    container, stream = open_container(path)
+    with container:
+        return stated_seconds(container, stream)
+
+
+def stated_seconds(container: InputContainer, stream: VideoStream) -> float:
+    """Length that the header states for the video stream or else for the file, 0 if for neither."""
+    if stream.duration and stream.time_base:
+        return float(stream.duration * stream.time_base)
+    return container.duration / av.time_base if container.duration else 0.0
 
 
 def read_packets(path: str, container: InputContainer, stream: VideoStream) -> PacketTable:

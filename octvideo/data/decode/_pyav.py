@@ -19,7 +19,13 @@ from av.video.stream import VideoStream
 
 from octvideo.data.decode._base import VideoDecodeError, VideoReader
 from octvideo.data.decode._h264 import is_disposable
-from octvideo.data.decode._packets import PacketTable, av_failure, open_container, read_packets
+from octvideo.data.decode._packets import (
+    PacketTable,
+    av_failure,
+    open_container,
+    read_packets,
+    stated_seconds,
+)
 from octvideo.data.decode._runs import Run, RunPlanner
 
 
@@ -34,7 +40,7 @@ class PyAVReader(VideoReader):
         self._container: InputContainer | None = container
         try:
             self.packets: PacketTable = read_packets(path, container, self._stream)
-            self.header_seconds = _header_seconds(container, self._stream)
+            self.header_seconds = stated_seconds(container, self._stream)
             self._plan()
         except BaseException:
             self.close()
@@ -214,13 +220,6 @@ class _Frames:
         if not self.array.size:
             self.array = np.empty((self._num_frames, *rgb.shape), dtype=np.uint8)
         self.array[slot] = rgb
-
-
-def _header_seconds(container: InputContainer, stream: VideoStream) -> float:
-    """Length that the header states for the video stream or else for the file, 0 if for neither."""
-    if stream.duration and stream.time_base:
-        return float(stream.duration * stream.time_base)
-    return container.duration / av.time_base if container.duration else 0.0
 
 
 def clockwise(frame: VideoFrame) -> int:
