@@ -109,8 +109,12 @@ def test_only_decode_opens_containers() -> None:
     knowing = {}
     for file in files:
         tree = ast.parse(file.read_text())
-        names = {alias.name for node in ast.walk(tree) if isinstance(node, ast.Import) for alias in node.names}
-        names |= {node.module or "" for node in ast.walk(tree) if isinstance(node, ast.ImportFrom) if not node.level}
+        names = {
+            alias.name for node in ast.walk(tree) if isinstance(node, ast.Import) for alias in node.names
+        }
+        names |= {
+            node.module or "" for node in ast.walk(tree) if isinstance(node, ast.ImportFrom) if not node.level
+        }
         if {name.split(".")[0] for name in names} & DECODERS:
             knowing[file.relative_to(root).as_posix()] = tree
     elsewhere = {name for name in knowing if not name.startswith("octvideo/data/decode/")}

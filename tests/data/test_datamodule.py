@@ -103,7 +103,7 @@ def test_each_video_is_opened_once_and_each_frame_decoded_once(videos, monkeypat
     def counting(path, **options):
         reader = opened(path, **options)
         frames_at = reader.frames_at
-        reader.frames_at = lambda indices: asked.append(list(indices)) or frames_at(indices)
+        reader.frames_at = lambda indices, scale: asked.append(list(indices)) or frames_at(indices, scale)
         return reader
 
     monkeypatch.setattr(dataset, "open_video", counting)

@@ -14,7 +14,7 @@ MEAN, STD = (0.1, 0.5, 0.9), (0.5, 0.25, 0.125)
 
 
 def some_views(height: int = 32, width: int = 50, frames: int = 7) -> Views:
-    pixels = torch.randint(256, (frames, 3, height, width), dtype=torch.uint8)
+    pixels = torch.randint(256, (frames, height, width, 3), dtype=torch.uint8)
     clips = np.array([[0, 2, 4], [3, 3, 6]])
     return EvalTransform(32, 24, 3, MEAN, STD).views(pixels, clips)
 

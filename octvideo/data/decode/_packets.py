@@ -29,6 +29,7 @@ class PacketTable:
         containers: FFmpeg's names of the container's format.
         codec: FFmpeg's name of the codec, such as "h264".
         bits: bits a colour component.
+        frame_bytes: of a decoded picture, as the header states its size.
         pts, dts: times in `time_base` seconds, None where the file has none; P each.
         key: `bool (P,)`: decoding may start here.
         shown: `bool (P,)`: the packet gives a frame that is shown.
@@ -40,6 +41,7 @@ class PacketTable:
     containers: frozenset[str]
     codec: str
     bits: int
+    frame_bytes: int
     pts: list[int | None]
     dts: list[int | None]
     key: np.ndarray
@@ -172,6 +174,7 @@ def read_packets(path: str, container: InputContainer, stream: VideoStream) -> P
         containers=frozenset(container.format.name.split(",")),
         codec=codec,
         bits=max((component.bits for component in components), default=8),
+        frame_bytes=3 * stream.codec_context.width * stream.codec_context.height,
         pts=pts,
         dts=dts,
         key=np.asarray(key, dtype=bool),
