@@ -92,6 +92,7 @@ MODELS: dict[str, ModelSpec] = {
     "i3d_tiny": ModelSpec(_single_path(i3d_tiny), 8, 2, 64, (66, 78), **_DEMO),
     "c2d_r50": _kinetics(_single_path(hub.c2d_r50), 8, 8, 71.46, 89.68),
     "i3d_r50": _kinetics(_single_path(hub.i3d_r50), 8, 8, 73.27, 90.70),
+    # Its weights are in a Caffe2 .pkl file, which `models.checkpoints` does not read.
     "i3d_nl_r50": _kinetics(_single_path(i3d_nl_r50), 8, 8, 74.0, 91.1, source="PySlowFast"),
     "slow_r50": _kinetics(_single_path(hub.slow_r50), 8, 8, 74.58, 91.63),
     "slowfast_r50": _kinetics(_slowfast(hub.slowfast_r50), 32, 2, 76.94, 92.69),
