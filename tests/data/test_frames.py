@@ -57,6 +57,13 @@ def test_what_is_held_fits_the_memory_that_small_pictures_take(make_video, tmp_p
     assert seen == [40]
 
 
+def test_what_comes_whole_is_not_copied():
+    some = torch.zeros(3, 2, 2, 3, dtype=torch.uint8)
+    frames = Frames(3)
+    frames.put_run(0, some)
+    assert frames.tensor().data_ptr() == some.data_ptr()
+
+
 @pytest.mark.parametrize("room", [1, 2, 6, 100])
 @pytest.mark.parametrize("scale", [None, lambda some: some, lambda some: some[:, :2].clone()])
 def test_places_may_be_filled_again(monkeypatch, scale, room):

@@ -60,7 +60,7 @@ class Frames:
 
     def put_run(self, first: int, frames: torch.Tensor) -> None:
         """Fills the places from `first` on, `uint8 (n, H, W, 3)`."""
-        self._keep(slice(first, first + len(frames)), frames)
+        self._keep([*range(first, first + len(frames))], frames)
 
     def tensor(self) -> torch.Tensor:
         """What was kept of all frames, by place."""
@@ -74,11 +74,10 @@ class Frames:
         self._keep(slots, torch.from_numpy(self._waiting[:count]))
         self._slots = {}
 
-    def _keep(self, slots: slice | list[int], frames: torch.Tensor) -> None:
+    def _keep(self, slots: list[int], frames: torch.Tensor) -> None:
         frames = frames.to(self.device)
         rows = self.scale(frames) if self.scale else frames
-        whole = range(self.num_frames)
-        if self._kept is None and (whole[slots] if isinstance(slots, slice) else slots) == [*whole]:
+        if self._kept is None and slots == [*range(self.num_frames)]:
             self._kept = rows  # which may be the waiting frames, or a view of them
             self._waiting = self._waiting[:0]
             return
