@@ -122,6 +122,18 @@ def test_a_window_scores_as_a_file_of_its_own(folder: Path, tmp_path, make_video
     assert first["probabilities"] == pytest.approx(alone["probabilities"], abs=0.02)
 
 
+def test_bad_files_do_not_end_a_prediction_in_windows(folder: Path, tmp_path, make_video, capsys) -> None:
+    videos = tmp_path / "videos"
+    good = make_video(videos / "good.ts", num_frames=30, fps=15, size=(48, 64)).read_bytes()
+    for name, content in (("cut.ts", good[:300]), ("empty.mp4", b""), ("text.avi", b"no video\n")):
+        (videos / name).write_bytes(content)
+    words = ["predict", str(folder / "model.ckpt"), str(videos), "--window_s=1"]
+    assert "3 of 4 videos could not be read" in error_line(capsys, *words, *options(tmp_path / "run"))
+    rows = {Path(row["path"]).name: row for row in predicted(tmp_path / "run")}
+    assert [name for name in sorted(rows) if "error" in rows[name]] == ["cut.ts", "empty.mp4", "text.avi"]
+    assert [window["start_s"] for window in rows["good.ts"]["windows"]] == [0.0, 0.5, 1.0]
+
+
 def test_predict_scores_are_tests(folder: Path, tmp_path) -> None:
     checkpoint = str(folder / "model.ckpt")
     assert main(["predict", checkpoint, str(folder / "all.csv"), *options(tmp_path)]) == 0
@@ -183,6 +195,7 @@ def test_weights_of_400_classes_have_kinetics_names(folder: Path, tmp_path, caps
     assert main(["test", str(tmp_path / "mc3.pth"), *options(tmp_path / "run", *more)]) == 0
     shown = capsys.readouterr().out
     assert "published by torchvision: 63.96 / 84.13 % on Kinetics-400 with 5 x 1 views" in shown
+    assert "measured otherwise: pictures squashed to 128 x 171" in shown
     assert "16 frames x 1 at 15 fps, short side 64, crop 64, 1 clips x 1 crops, RGB" in shown
     assert "matched by name" in shown
     metrics = json.loads((tmp_path / "run" / "metrics.json").read_text())

@@ -92,6 +92,41 @@ def test_the_rule_sees_every_form_of_import(tmp_path: Path) -> None:
         assert imported_parts(Elsewhere(file)) == {"models"}, line
 
 
+DECODERS = {"av", "decord", "torchcodec"}
+# Writing a container opens nothing of anybody's; `evaluation` may not import `data`, and each writes other files.
+WRITERS = {
+    "octvideo/evaluation/labelled_video.py",
+    "data_prep/resize.py",
+    "data_prep/motions/dataset.py",
+}
+
+
+def test_only_decode_opens_containers() -> None:
+    """A file that is no video, or that names one elsewhere, is met where its errors and protocols are known."""
+    root = PACKAGE.parent
+    files = [*PACKAGE.rglob("*.py"), *(root / "data_prep").rglob("*.py")]
+    knowing = {}
+    for file in files:
+        tree = ast.parse(file.read_text())
+        names = {
+            alias.name for node in ast.walk(tree) if isinstance(node, ast.Import) for alias in node.names
+        }
+        names |= {
+            node.module or "" for node in ast.walk(tree) if isinstance(node, ast.ImportFrom) if not node.level
+        }
+        if {name.split(".")[0] for name in names} & DECODERS:
+            knowing[file.relative_to(root).as_posix()] = tree
+    elsewhere = {name for name in knowing if not name.startswith("octvideo/data/decode/")}
+    assert elsewhere == WRITERS
+    for name in WRITERS:
+        opened = [
+            [ast.literal_eval(argument) for argument in node.args[1:]]
+            for node in ast.walk(knowing[name])
+            if isinstance(node, ast.Call) and ast.unparse(node.func) == "av.open"
+        ]
+        assert opened == [["w"]] * len(opened) != [], name
+
+
 @pytest.mark.parametrize("argument", ["--help", "--version"])
 def test_help_does_not_import_torch(argument: str) -> None:
     code = f"import sys; from octvideo.cli import main; main(['{argument}']); print('torch' in sys.modules)"

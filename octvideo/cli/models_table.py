@@ -11,8 +11,9 @@ ALPHAS = (0.0, 0.125, 0.25, 0.5)
 CAPTION = """\
 clip: frames x stride @ crop, at 30 frames a second, * at 15
 the parameters are the same at every alpha
-published: top-1 / top-5 on Kinetics-400 of the dense weights by pytorchvideo (i3d_nl_r50: PySlowFast) \
-with 10 x 3 views, * by torchvision with 5 x 1, of s3d with 1 x 1"""
+published: top-1 / top-5 on Kinetics-400 of the dense weights by pytorchvideo \
+with 10 x 3 views (i3d_nl_r50: by PySlowFast, in a file that cannot be read yet)
+* by torchvision with 5 x 1, of s3d with 1 x 1, and with other frames and pixels: `octvideo test` says which"""
 
 
 def models_command(args: list[str]) -> int:

@@ -185,6 +185,7 @@ def _published_line(name: str, published: dict[str, Any]) -> str:
     return (
         f"published by {published['source']}: {published['top1']:.2f} / {published['top5']:.2f} % on Kinetics-400 with "
         f"{spec.num_clips} x {spec.num_crops} views"
+        + (f"; measured otherwise: {published['differs']}" if published.get("differs") else "")
     )
 
 

@@ -5,6 +5,7 @@ Items and batches are those of the table in CONTRIBUTING.md. A reader is opened 
 that decodes, and closed again.
 """
 
+import copy
 import logging
 from collections.abc import Iterator, Sequence
 from contextlib import nullcontext
@@ -161,8 +162,10 @@ class TrainDataset(Dataset):
             open_video(path, decoder=self.decoder, device=self.device) as reader,
         ):
             start = random_start(video_seconds(reader.pts_seconds), self.spec.seconds, rng)
-            frames = reader.frames_at(self.spec.frames(reader, start))
-        return self.transform(frames, rng)
+            # A copy, so that a video which fails after its first frames draws the next one as any other does.
+            cropping = self.transform.cropping(copy.deepcopy(rng))
+            crops = reader.frames_at(self.spec.frames(reader, start), cropping)
+        return crops.permute(3, 0, 1, 2)
 
 
 class EvalDataset(Dataset):
@@ -224,7 +227,7 @@ class EvalDataset(Dataset):
             if self.repeat_first_frame:
                 wanted = np.repeat(wanted[:, :1], self.spec.num_frames, axis=1)
             indices, place = np.unique(wanted, return_inverse=True)
-            scaled = self.transform.scale(reader.frames_at(indices))
+            scaled = reader.frames_at(indices, self.transform.scale)
         return self.transform.views(scaled, place.reshape(wanted.shape))
 
 

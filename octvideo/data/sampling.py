@@ -1,13 +1,17 @@
 """Which frames make a clip, and where its crops lie: pure arithmetic, no I/O.
 
-The rules are PySlowFast's (`datasets/decoder.py`, `datasets/transform.py`), with which the published weights were
-trained and measured, written in seconds, so that they hold for any frame rate, a variable one too:
+The rules are PySlowFast's (`datasets/decoder.py` where a file's header tells its length, `datasets/transform.py`),
+with which the weights of its zoo and pytorchvideo's were trained and measured. They are written in seconds, so that
+they hold for any frame rate, a variable one too:
 
 - a clip lasts `num_frames * frame_stride / fps` seconds, where `fps` is the model's and not the file's;
+- it begins with the first frame that is shown at its start or later;
 - its moments lie evenly from its first frame to its last, so a little further apart than `frame_stride / fps`;
 - at each moment the frame that a viewer would see is taken: the last one presented at or before it;
 - in a video shorter than the clip, the clip starts with the video and the last frame stands in for all moments
-  after its end.
+  after its end. (pytorchvideo's own transforms would spread the frames; its published numbers are PySlowFast's.)
+
+torchvision's weights were measured by other rules; what differs stands beside their numbers (`models/table.py`).
 
 Worked example: 8 frames at stride 8 and 30 fps are 64/30 = 2.13 s of video. In a 30 fps file these are frames 0 to
 63 of it, of which 0, 9, 18, 27, 36, 45, 54 and 63 are taken.
@@ -48,10 +52,11 @@ def constant_rate(pts_seconds: Sequence[float] | np.ndarray) -> float | None:
     if len(pts) < 2:
         return None
     measured = (len(pts) - 1) / (pts[-1] - pts[0])
-    for rate in (round(measured), round(2 * measured) / 2, round(1.001 * measured) / 1.001):
-        if rate and np.abs(pts - pts[0] - np.arange(len(pts)) / rate).max() < _TICK_SECONDS:
-            return float(rate)
-    return None
+    rates = (round(measured), round(2 * measured) / 2, round(1.001 * measured) / 1.001)
+    # The nearest, since in a second of video 30 and 29.97 are both within the rounding.
+    errors = [(float(np.abs(pts - pts[0] - np.arange(len(pts)) / r).max()), float(r)) for r in rates if r]
+    error, rate = min(errors, default=(math.inf, 0.0))
+    return rate if error < _TICK_SECONDS else None
 
 
 def random_start(video: float, clip: float, rng: np.random.Generator) -> float:
@@ -100,7 +105,7 @@ def frames_of_clip(
     frame_stride: float,
     fps: float,
 ) -> list[int]:
-    """Frame indices of the clip that starts `start` seconds after the first frame.
+    """Frame indices of the clip of the first frame that is shown `start` seconds after the video's first one, or later.
 
     Args:
         pts_seconds: the video's frame times, increasing.
@@ -112,12 +117,12 @@ def frames_of_clip(
     length = clip_seconds(num_frames=num_frames, frame_stride=frame_stride, fps=fps)
     rate = constant_rate(pts)
     if rate:  # frames are counted, as PySlowFast does, so that no rounding of times shows
-        indices = np.floor(
-            start * rate + np.linspace(0.0, max(length * rate - 1, 0.0), num_frames) + _ROUNDING
-        )
+        first = np.ceil(start * rate - _ROUNDING)
+        indices = first + np.floor(np.linspace(0.0, max(length * rate - 1, 0.0), num_frames) + _ROUNDING)
     else:
         one_frame = float(np.median(np.diff(pts))) if len(pts) > 1 else 0.0
-        moments = pts[0] + start + np.linspace(0.0, max(length - one_frame, 0.0), num_frames)
+        begin = min(int(np.searchsorted(pts, pts[0] + start - _TICK_SECONDS)), len(pts) - 1)
+        moments = pts[begin] + np.linspace(0.0, max(length - one_frame, 0.0), num_frames)
         indices = np.searchsorted(pts, moments + _TICK_SECONDS, side="right") - 1
     return [int(index) for index in np.clip(indices, 0, len(pts) - 1)]
 

@@ -5,7 +5,9 @@ The random numbers come from the caller's generator and not from torch's global 
 its seed alone.
 """
 
+from collections.abc import Callable
 from dataclasses import dataclass
+from functools import cache
 
 import numpy as np
 import torch
@@ -41,19 +43,31 @@ class TrainTransform:
             raise InputError(f"flip is {self.flip}, allowed is a probability, 0 to 1")
 
     def __call__(self, frames: torch.Tensor, rng: np.random.Generator) -> torch.Tensor:
-        """`uint8 (T, H, W, 3)` to `uint8 (3, T, crop, crop)`.
+        """`uint8 (T, H, W, 3)` to `uint8 (3, T, crop, crop)`."""
+        return self.cropping(rng)(frames).permute(3, 0, 1, 2)
+
+    def cropping(self, rng: np.random.Generator) -> Callable[[torch.Tensor], torch.Tensor]:
+        """A function that cuts one crop out of all frames of a video: `uint8 (n, H, W, 3)` to `(n, crop, crop, 3)`.
 
         The crop is cut out of the decoded frames first and only then scaled, which costs a fraction of
-        scaling whole frames; the box is rounded to decoded pixels.
+        scaling whole frames; the box is rounded to decoded pixels. What is random is drawn at the first call,
+        which tells the frames' size.
         """
-        height, width = frames.shape[1:3]
-        short_side = int(rng.integers(self.short_side[0], self.short_side[1] + 1))
-        high, wide = scaled_size(height, width, short_side)
-        top = int(rng.integers(0, high - self.crop + 1))
-        left = int(rng.integers(0, wide - self.crop + 1))
-        flip = bool(rng.random() < self.flip)
-        clip = _crop_scaled(frames, (high, wide), (top, left), self.crop)
-        return tvf.horizontal_flip(clip) if flip else clip
+
+        @cache
+        def draw(height: int, width: int) -> tuple[tuple[int, int], tuple[int, int], bool]:
+            short_side = int(rng.integers(self.short_side[0], self.short_side[1] + 1))
+            high, wide = scaled_size(height, width, short_side)
+            top = int(rng.integers(0, high - self.crop + 1))
+            left = int(rng.integers(0, wide - self.crop + 1))
+            return (high, wide), (top, left), bool(rng.random() < self.flip)
+
+        def crop(frames: torch.Tensor) -> torch.Tensor:
+            scaled, corner, flip = draw(*frames.shape[1:3])
+            crops = _crop_scaled(frames.permute(0, 3, 1, 2), scaled, corner, self.crop)
+            return (tvf.horizontal_flip(crops) if flip else crops).permute(0, 2, 3, 1)
+
+        return crop
 
 
 @dataclass(frozen=True)
@@ -81,19 +95,19 @@ class EvalTransform:
             raise InputError(f"num_crops is {self.num_crops}, allowed is 1 or more")
 
     def scale(self, frames: torch.Tensor) -> torch.Tensor:
-        """`uint8 (N, H, W, 3)` to `uint8 (N, 3, h, w)`."""
+        """`uint8 (N, H, W, 3)` to `uint8 (N, h, w, 3)`, each frame by itself."""
         size = scaled_size(frames.shape[1], frames.shape[2], self.short_side)
-        return _resize(frames.permute(0, 3, 1, 2), size)
+        return _resize(frames.permute(0, 3, 1, 2), size).permute(0, 2, 3, 1)
 
     def views(self, scaled: torch.Tensor, clips: np.ndarray) -> Views:
         """All views, clip-major: the crops of the frames that `clips`, `int (num_clips, T)`, names.
 
         Args:
-            scaled: `uint8 (N, 3, h, w)`.
+            scaled: `uint8 (N, h, w, 3)`.
         """
-        boxes = np.asarray(crop_boxes(scaled.shape[-2], scaled.shape[-1], self.crop, self.num_crops))
+        boxes = np.asarray(crop_boxes(scaled.shape[1], scaled.shape[2], self.crop, self.num_crops))
         return Views(
-            scaled.permute(0, 2, 3, 1),
+            scaled,
             clips.repeat(len(boxes), axis=0),
             np.tile(boxes, (len(clips), 1)),
             self.crop,
@@ -102,22 +116,21 @@ class EvalTransform:
         )
 
     def crops(self, scaled: torch.Tensor) -> list[torch.Tensor]:
-        """`uint8 (T, 3, h, w)` to `num_crops` of `uint8 (3, T, crop, crop)`."""
-        boxes = crop_boxes(scaled.shape[-2], scaled.shape[-1], self.crop, self.num_crops)
-        return [tvf.crop(scaled, top, left, self.crop, self.crop).transpose(0, 1) for top, left in boxes]
+        """`uint8 (T, h, w, 3)` to `num_crops` of `uint8 (3, T, crop, crop)`."""
+        boxes = crop_boxes(scaled.shape[1], scaled.shape[2], self.crop, self.num_crops)
+        channels_first = scaled.permute(3, 0, 1, 2)
+        return [tvf.crop(channels_first, top, left, self.crop, self.crop) for top, left in boxes]
 
 
 def _crop_scaled(
     frames: torch.Tensor, scaled: tuple[int, int], corner: tuple[int, int], crop: int
 ) -> torch.Tensor:
-    """The crop at `corner` of frames scaled to `scaled`, `uint8 (3, T, crop, crop)`."""
-    height, width = frames.shape[1:3]
+    """The crop at `corner` of frames `uint8 (n, 3, H, W)` scaled to `scaled`, `uint8 (n, 3, crop, crop)`."""
     (top, bottom), (left, right) = (
         (round(start * side / full), max(round((start + crop) * side / full), round(start * side / full) + 1))
-        for start, side, full in zip(corner, (height, width), scaled, strict=True)
+        for start, side, full in zip(corner, frames.shape[2:], scaled, strict=True)
     )
-    box = frames.permute(0, 3, 1, 2)[:, :, top:bottom, left:right]
-    return _resize(box, (crop, crop)).transpose(0, 1)
+    return _resize(frames[:, :, top:bottom, left:right], (crop, crop))
 
 
 def _resize(images: torch.Tensor, size: tuple[int, int]) -> torch.Tensor:

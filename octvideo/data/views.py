@@ -12,6 +12,7 @@ from typing import NamedTuple
 
 import numpy as np
 import torch
+from torch import Tensor
 
 
 class Views(NamedTuple):
@@ -26,7 +27,7 @@ class Views(NamedTuple):
         std: of red, green, blue, in 0 to 1.
     """
 
-    frames: torch.Tensor
+    frames: Tensor
     places: np.ndarray
     corners: np.ndarray
     side: int
@@ -37,7 +38,7 @@ class Views(NamedTuple):
     def num_views(self) -> int:
         return len(self.places)
 
-    def batches(self, size: int) -> Iterator[torch.Tensor]:
+    def batches(self, size: int) -> Iterator[Tensor]:
         """The views in order, `size` at a time, as the network takes them.
 
         Args:
@@ -47,20 +48,25 @@ class Views(NamedTuple):
             `float32 (size, 3, T, side, side)` of mean 0 and variance 1, on the frames' device, channels last in memory
             as the frames are. The next ones overwrite it: fresh memory costs the CPU three times the work on it.
         """
-        side, device = self.side, self.frames.device
         room = torch.empty(
             min(size, self.num_views),
             self.places.shape[1],
-            side,
-            side * 3,
+            self.side,
+            self.side * 3,
             dtype=torch.float32,
-            device=device,
+            device=self.frames.device,
         )
         # A row of pixels each, so that sums run over whole rows and not over three numbers.
         mean, std = (torch.tensor(colours, dtype=torch.float64).mul(255) for colours in (self.mean, self.std))
-        scale, shift = (row.float().repeat(side).to(device) for row in (1 / std, -mean / std))
-        rows = self.frames.flatten(2)  # (N, h, w * 3)
-        for first in range(0, self.num_views, size):
+        scale, shift = (row.float().repeat(self.side).to(room.device) for row in (1 / std, -mean / std))
+        fill = self._frame_by_frame if room.device.type == "cpu" else self._by_one_gather
+        for views in fill(room, scale, shift):
+            yield views.unflatten(-1, (self.side, 3)).movedim(-1, 1)
+
+    def _frame_by_frame(self, room: Tensor, scale: Tensor, shift: Tensor) -> Iterator[Tensor]:
+        """For a CPU: a frame is normalised while the caches hold it, and no memory is taken."""
+        side, rows = self.side, self.frames.flatten(2)  # (N, h, w * 3)
+        for first in range(0, self.num_views, len(room)):
             views = room[: self.num_views - first]
             for view, places, (top, left) in zip(
                 views, self.places[first:].tolist(), self.corners[first:].tolist(), strict=False
@@ -68,8 +74,21 @@ class Views(NamedTuple):
                 box = rows[:, top : top + side, 3 * left : 3 * (left + side)]
                 for frame, place in zip(view, places, strict=True):
                     torch.addcmul(shift, frame.copy_(box[place]), scale, out=frame)
-            yield views.unflatten(-1, (side, 3)).movedim(-1, 1)
+            yield views
 
-    def cut(self) -> torch.Tensor:
+    def _by_one_gather(self, room: Tensor, scale: Tensor, shift: Tensor) -> Iterator[Tensor]:
+        """For a GPU, where two launches a frame cost more than their work: two a batch, the gather and the sum."""
+        # One copy to the device a video: (V, T) places, (V, 1) tops and lefts.
+        numbers = torch.from_numpy(np.concatenate((self.places, self.corners), axis=1)).to(room.device)
+        places, corners = numbers[:, :-2, None, None], numbers[:, None, None, -2:]
+        steps = torch.arange(self.side, device=room.device)
+        tops = (corners[..., 0] + steps).unsqueeze(-1)  # (V, 1, side, 1)
+        lefts = corners[..., 1:] + steps  # (V, 1, 1, side)
+        for first in range(0, self.num_views, len(room)):
+            some = slice(first, first + len(room))
+            boxes = self.frames[places[some], tops[some], lefts[some]]  # (size, T, side, side, 3)
+            yield torch.addcmul(shift, boxes.flatten(-2), scale, out=room[: len(boxes)])
+
+    def cut(self) -> Tensor:
         """All views at once, as `batches` gives them."""
         return next(self.batches(self.num_views))

@@ -7,11 +7,10 @@ length needs the memory of one window. Its file is opened again for each; that c
 from collections.abc import Sequence
 from typing import NamedTuple
 
-import av
 import numpy as np
 
 from octvideo.data.dataset import EvalDataset
-from octvideo.data.decode import VideoDecodeError, VideoReader, open_video
+from octvideo.data.decode import VideoDecodeError, VideoReader, header_seconds, open_video
 from octvideo.data.manifest import Manifest
 from octvideo.data.sampling import video_seconds, window_starts
 from octvideo.errors import InputError
@@ -42,23 +41,21 @@ def plan_windows(paths: Sequence[str], window: float, hop: float) -> list[Window
         raise InputError(f"hop_s is {hop:g}, allowed is more than 0 and at most window_s, {window:g}")
     windows: list[Window] = []
     for video, path in enumerate(paths):
-        seconds = _seconds(path) if _may_be_long(path, window + hop) else 0.0
+        seconds = _seconds(path, window + hop)
         starts = window_starts(seconds, window, hop)
         windows += [Window(video, s, s + window) for s in starts] if len(starts) > 1 else [Window(video)]
     return windows
 
 
-def _may_be_long(path: str, seconds: float) -> bool:
-    """Whether a file's header leaves it open that it is at least so long; reading all times takes longer."""
-    try:
-        with av.open(path) as container:
-            return container.duration is None or container.duration / 1e6 >= seconds - 1.0
-    except (OSError, ValueError):  # av's errors are of these; its item will say what is wrong with it
-        return False
+def _seconds(path: str, least: float) -> float:
+    """Length of a video; 0 where its header says that it is shorter than `least`, since reading all times takes longer.
 
-
-def _seconds(path: str) -> float:
+    A file that can't be read has length 0, too: its item says what is wrong with it.
+    """
     try:
+        stated = header_seconds(path)
+        if stated and stated < least - 1.0:
+            return 0.0
         with open_video(path) as reader:
             return video_seconds(reader.pts_seconds)
     except VideoDecodeError:

@@ -3,7 +3,8 @@
 What is read into a network of `octvideo.models`, dense or octave (they have the same weights):
 
     pytorchvideo's model zoo   {"model_state": …}, keys `blocks.…`
-    PySlowFast                 {"model_state": …}, keys `s1.…` to `s5.…`, `head.…`; ResNet and SlowFast families
+    PySlowFast                 {"model_state": …}, keys `s1.…` to `s5.…`, `head.…`; ResNet and SlowFast
+                               families, what its training writes; not its zoo's .pkl files, nor its X3D's names
     Lightning                  {"state_dict": …}, whatever the prefix
     torchvision                the files of its video weights, which are plain state dicts
     plain state dicts          torch.save of one, or safetensors

@@ -3,9 +3,12 @@
 Nothing here has parameters or a module path of its own, so the state dict stays pytorchvideo's.
 """
 
+import math
 from collections.abc import Sequence
 
+import torch
 import torch.fx
+from pytorchvideo.models.head import ResNetBasicHead
 from pytorchvideo.models.net import Net
 from torch import Tensor, nn
 
@@ -59,12 +62,32 @@ def slow_frames(x: Tensor, speed_ratio: int) -> Tensor:
 class HeadPool(nn.AvgPool3d):
     """The head's average pool, with its kernel cut to inputs that are smaller.
 
-    At the training crop and above it is pytorchvideo's own pool (a larger crop gives several predictions, which
-    the head averages); below it, it pools everything.
+    At the training crop and above it is pytorchvideo's own pool (a larger crop gives several positions, of which
+    the head takes the mean); below it, it pools everything.
     """
 
     def forward(self, x: Tensor) -> Tensor:
         return pool_at_most(x, self.kernel_size, self.stride)  # type: ignore[arg-type]
+
+
+class MeanOverPositions(nn.Module):
+    """The head's mean over positions, of which a crop or clip larger than in training has several.
+
+    In evaluation it is the logarithm of the mean of the positions' softmax: logits whose softmax is that mean. The
+    published results are so, of PySlowFast's own networks (its `ResNetBasicHead`) and of pytorchvideo's, which it
+    measured (`ptv_model_builder.py`). In training it is the mean of the logits; of one position, these themselves.
+
+    Shapes: ``(B, num_classes, T, H, W)`` to ``(B, num_classes, 1, 1, 1)``.
+    """
+
+    def forward(self, x: Tensor) -> Tensor:
+        positions = x.shape[2] * x.shape[3] * x.shape[4]
+        if positions == 1:
+            return x
+        if self.training:
+            return x.mean((2, 3, 4), keepdim=True)
+        # In this order, since a probability that is too small for a number has a logarithm.
+        return torch.logsumexp(x.log_softmax(1), (2, 3, 4), keepdim=True) + -math.log(positions)
 
 
 def pool_at_most(x: Tensor, kernel_size: Sequence[int], stride: int | Sequence[int]) -> Tensor:
@@ -85,8 +108,13 @@ torch.fx.wrap("pool_at_most")
 
 
 def any_crop(model: Net) -> Net:
-    """Replace the head's pools by ``HeadPool``, in place; ``AvgPool3d`` is used nowhere else in these networks."""
+    """Make the head take maps of any size, in place; ``AvgPool3d`` is used nowhere else in these networks.
+
+    torchvision's S3D keeps its own rule for several positions, the mean of the logits.
+    """
     for path, module in list(model.named_modules()):
+        if isinstance(module, ResNetBasicHead):
+            module.output_pool = MeanOverPositions()
         if isinstance(module, nn.AvgPool3d):
             model.set_submodule(path, HeadPool(module.kernel_size, module.stride))
     return model

@@ -15,11 +15,13 @@ class Published:
         top1: per cent.
         top5: per cent.
         source: whose weights and measurement.
+        differs: in what it was measured otherwise than the recipe measures; nothing where the rules are the same.
     """
 
     top1: float
     top5: float
     source: str
+    differs: str = ""
 
 
 @dataclass(frozen=True)

@@ -46,16 +46,18 @@ def _kinetics(
     top5: float,
     *,
     source: str = "pytorchvideo",  # its docs/source/model_zoo.md; for PySlowFast its MODEL_ZOO.md
+    differs: str = "",
     crop: int = 224,
     **changes: Any,
 ) -> ModelSpec:
     """A network with published Kinetics-400 weights; per cent."""
-    published = Published(top1, top5, source)
+    published = Published(top1, top5, source, differs)
     return ModelSpec(build, num_frames, frame_stride, crop, published=published, **changes)
 
 
-# torchvision's weights, KINETICS400_V1. It scales to 128 x 171 whatever the video's shape; here the short side
-# becomes 128, which is the same for the 4:3 videos that its authors trained on.
+# torchvision's weights, KINETICS400_V1, measured by its references/video_classification: `VideoClips` at 15 frames a
+# second, `UniformClipSampler`, `VideoClassification` of transforms/_presets.py. Of that the frame rate, the number of
+# clips, the crop and the colours are here. The rest would be three more settings of all data, for four networks.
 _TORCHVISION: dict[str, Any] = {
     "source": "torchvision",
     "fps": 15.0,
@@ -70,8 +72,17 @@ _RESNET_18: dict[str, Any] = {
     "test_short_side": 128,
     "test_crop": 112,
     "num_clips": 5,
+    "differs": "pictures squashed to 128 x 171 without antialias, frames in steps of exactly 1/15 s, "
+    "the last clip at the video's end",
 }
-_S3D: dict[str, Any] = {**_TORCHVISION, "short_side": (256, 256), "test_crop": 224, "num_clips": 1}
+_S3D: dict[str, Any] = {
+    **_TORCHVISION,
+    "short_side": (256, 256),
+    "test_crop": 224,
+    "num_clips": 1,
+    "differs": "pictures squashed to 256 x 256 without antialias, frames in steps of exactly 1/15 s, "
+    "one clip at the video's start",
+}
 _X3D_S: dict[str, Any] = {"crop": 160, "short_side": (182, 228), "test_short_side": 182, "test_crop": 182}
 # These would end with a softmax, which the loss and the evaluation have of their own.
 _LOGITS: dict[str, Any] = {"head_activation": None}
@@ -81,6 +92,7 @@ MODELS: dict[str, ModelSpec] = {
     "i3d_tiny": ModelSpec(_single_path(i3d_tiny), 8, 2, 64, (66, 78), **_DEMO),
     "c2d_r50": _kinetics(_single_path(hub.c2d_r50), 8, 8, 71.46, 89.68),
     "i3d_r50": _kinetics(_single_path(hub.i3d_r50), 8, 8, 73.27, 90.70),
+    # Its weights are in a Caffe2 .pkl file, which `models.checkpoints` does not read.
     "i3d_nl_r50": _kinetics(_single_path(i3d_nl_r50), 8, 8, 74.0, 91.1, source="PySlowFast"),
     "slow_r50": _kinetics(_single_path(hub.slow_r50), 8, 8, 74.58, 91.63),
     "slowfast_r50": _kinetics(_slowfast(hub.slowfast_r50), 32, 2, 76.94, 92.69),

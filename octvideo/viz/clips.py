@@ -95,7 +95,7 @@ def plot_views(
     plain(times, "seconds", "clip", f"{num_clips} clips x {transform.num_crops} crops a video")
     times.invert_yaxis()
     size = scaled_size(frame.shape[0], frame.shape[1], transform.short_side)
-    scaled = transform.scale(frame[None])[0].permute(1, 2, 0)
+    scaled = transform.scale(frame[None])[0]
     picture(crops, scaled, f"crops of {transform.crop} on {size[0]} x {size[1]}")
     for number, (top, left) in enumerate(crop_boxes(*size, transform.crop, transform.num_crops)):
         # A line's width inwards, so that boxes that share an edge can be told apart.
@@ -145,7 +145,7 @@ def read_clip(path: str, card: Mapping[str, Any], start: float | None = None) ->
     with open_video(path) as video:
         if start is None:
             start = uniform_starts(video_seconds(video.pts_seconds), spec.seconds, 1)[0]
-        frames = video.frames_at(spec.frames(video, start))
-    clip = transform.crops(transform.scale(frames))[0]
+        frames = video.frames_at(spec.frames(video, start), transform.scale)
+    clip = transform.crops(frames)[0]
     mean, std = (torch.tensor(card[name]).view(3, 1, 1, 1) for name in ("mean", "std"))
     return (clip.float() / 255 - mean) / std, clip.permute(1, 2, 3, 0)

@@ -73,12 +73,12 @@ def test_test_views(videos):
     assert {video.frames.dtype for video in second["views"]} == {torch.uint8}
     assert first["label"].tolist() == first["video"].tolist() == [0, 1]
     assert first["errors"] == second["errors"] == []
-    # 25 frames hold a clip of 20 with 5 to spare: clips start at 0, 1 2/3 and 3 1/3, and their frames are 6 1/3
-    # apart, rounded down; twice each for 2 crops.
-    expected = [[0, 6, 12, 19]] * 2 + [[1, 8, 14, 20]] * 2 + [[3, 9, 16, 22]] * 2
+    # 25 frames hold a clip of 20 with 5 to spare: clips start at 0, 1 2/3 and 3 1/3, rounded up, and their
+    # frames are 6 1/3 apart, rounded down; twice each for 2 crops.
+    expected = [[0, 6, 12, 19]] * 2 + [[2, 8, 14, 21]] * 2 + [[4, 10, 16, 23]] * 2
     assert numbers(views(first)[0]).tolist() == expected
     # 60 fps: a clip of 40 of 50 frames, its frames 13 apart. 25 numbers are a cycle.
-    fast = [[0, 13, 26, 39]] * 2 + [[3, 16, 29, 42]] * 2 + [[6, 19, 32, 45]] * 2
+    fast = [[0, 13, 26, 39]] * 2 + [[4, 17, 30, 43]] * 2 + [[7, 20, 33, 46]] * 2
     assert numbers(views(second)[1]).tolist() == [[number % 25 for number in clip] for clip in fast]
 
 
@@ -86,13 +86,13 @@ def test_validation_is_one_centre_view(videos):
     data = KineticsDataModule(val_csv=str(videos / "train.csv"), **SMALL)
     batches = list(data.val_dataloader())
     assert [[tuple(video.shape) for video in views(batch)] for batch in batches] == [[(1, 3, 4, 32, 32)]] * 4
-    assert numbers(views(batches[0])[0]).tolist() == [[2, 8, 15, 21]]
+    assert numbers(views(batches[0])[0]).tolist() == [[3, 9, 15, 22]]
 
 
 def test_repeat_first_frame(videos):
     data = KineticsDataModule(test_csv=str(videos / "train.csv"), repeat_first_frame=True, **SMALL)
     (clip,) = views(next(iter(data.test_dataloader())))
-    assert numbers(clip).tolist() == [[0] * 4] * 2 + [[1] * 4] * 2 + [[3] * 4] * 2
+    assert numbers(clip).tolist() == [[0] * 4] * 2 + [[2] * 4] * 2 + [[4] * 4] * 2
 
 
 def test_each_video_is_opened_once_and_each_frame_decoded_once(videos, monkeypatch):
@@ -104,13 +104,13 @@ def test_each_video_is_opened_once_and_each_frame_decoded_once(videos, monkeypat
     def counting(path, **options):
         reader = opened(path, **options)
         frames_at = reader.frames_at
-        reader.frames_at = lambda indices: asked.append(list(indices)) or frames_at(indices)
+        reader.frames_at = lambda indices, scale: asked.append(list(indices)) or frames_at(indices, scale)
         return reader
 
     monkeypatch.setattr(dataset, "open_video", counting)
     data = KineticsDataModule(test_csv=str(videos / "train.csv"), **SMALL)
     next(iter(data.test_dataloader()))
-    assert asked == [[0, 1, 3, 6, 8, 9, 12, 14, 16, 19, 20, 22]]
+    assert asked == [[0, 2, 4, 6, 8, 10, 12, 14, 16, 19, 21, 23]]
 
 
 def test_training_clips(videos):

@@ -13,6 +13,7 @@ def planner(pts, keys):
         containers=frozenset({"mp4"}),
         codec="h264",
         bits=8,
+        frame_bytes=0,
         pts=list(pts),
         dts=list(range(len(pts))),
         key=np.isin(np.arange(len(pts)), keys),

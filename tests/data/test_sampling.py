@@ -1,9 +1,8 @@
 """Clip arithmetic against lists worked out by hand."""
 
-import math
-
 import numpy as np
 import pytest
+import torch
 
 from octvideo.data.sampling import (
     clip_seconds,
@@ -20,56 +19,53 @@ from octvideo.data.sampling import (
 CLIP = {"num_frames": 8, "frame_stride": 8, "fps": 30}
 
 
-# The first frames of ten uniform clips of 8 x 8, and of one clip of 32 x 2, in 300 frames at 30 a second: printed by
-# PySlowFast's get_start_end_idx and temporal_sampling (slowfast/datasets/decoder.py, commit 287ec00).
-PYSLOWFAST_8X8 = [
-    [0, 9, 18, 27, 36, 45, 54, 63],
-    [23, 32, 41, 50, 59, 68, 77, 86],
-    [47, 56, 65, 74, 83, 92, 101, 110],
-    [70, 79, 88, 97, 106, 115, 124, 133],
-    [94, 103, 112, 121, 130, 139, 148, 157],
-    [118, 127, 136, 145, 154, 163, 172, 181],
-    [141, 150, 159, 168, 177, 186, 195, 204],
-    [165, 174, 183, 192, 201, 210, 219, 228],
-    [188, 197, 206, 215, 224, 233, 242, 251],
-    [212, 221, 230, 239, 248, 257, 266, 275],
-]
-# fmt: off
-PYSLOWFAST_32X2_LAST = [
-    212, 214, 216, 218, 220, 222, 224, 226, 228, 230, 232, 234, 236, 238, 240, 242,
-    244, 246, 248, 251, 253, 255, 257, 259, 261, 263, 265, 267, 269, 271, 273, 275,
-]
-# fmt: on
+def start_and_end(num_frames, size, clip_index, num_clips):
+    """PySlowFast's get_start_end_idx (slowfast/datasets/decoder.py)."""
+    start = max(num_frames - size, 0) * clip_index / num_clips
+    return start, start + size - 1
 
 
-def ten_clips(num_frames, fps, clip):
-    pts = [i / fps for i in range(num_frames)]
-    starts = uniform_starts(video_seconds(pts), clip_seconds(**clip), 10)
-    return [frames_of_clip(pts, start, **clip) for start in starts]
+def pyslowfast(pts, rate, clip_index, num_clips, *, num_frames, frame_stride, fps):
+    """What its `decode` takes by pyav from a file whose header tells the length: `pyav_decode`, `temporal_sampling`.
+
+    Args:
+        pts: times of the frames in ticks, from 0.
+    """
+    size = frame_stride * num_frames / fps * rate
+    start, end = start_and_end(len(pts), size, clip_index, num_clips)
+    ticks = (pts[-1] + pts[1]) / len(pts)  # duration / frames
+    begin, stop = int(start * ticks), int(end * ticks)
+    decoded = []
+    for number, time in enumerate(pts):  # pyav_decode_stream: from the first within, to the first behind
+        if time >= begin:
+            decoded.append(number)
+        if time > stop:
+            break
+    start, end = start_and_end(len(decoded), size, 0, 1)
+    places = torch.linspace(start, end, num_frames).clamp(0, len(decoded) - 1).long()
+    return [decoded[place] for place in places.tolist()]
 
 
-def test_ten_clips_are_pyslowfasts():
-    assert ten_clips(300, 30, CLIP) == PYSLOWFAST_8X8
-    assert ten_clips(300, 30, {"num_frames": 32, "frame_stride": 2, "fps": 30})[9] == PYSLOWFAST_32X2_LAST
-    assert ten_clips(250, 25, CLIP)[:2] == [
-        [0, 7, 14, 22, 29, 37, 44, 52],
-        [19, 27, 34, 42, 49, 57, 64, 72],
-    ]
-    x3d_m = {"num_frames": 16, "frame_stride": 5, "fps": 30}
-    assert ten_clips(299, 29.97, x3d_m)[4] == [
-        87, 92, 98, 103, 108, 113, 119, 124, 129, 134, 140, 145, 150, 156, 161, 166
-    ]  # fmt: skip
-
-
-@pytest.mark.parametrize("num_frames", [250, 299, 300, 301])
+@pytest.mark.parametrize("length", [20, 64, 65, 97, 250, 299, 300, 301])
+@pytest.mark.parametrize("rate", [30, 25, 30 / 1.001, 15])
 @pytest.mark.parametrize(("count", "stride"), [(8, 8), (32, 2), (16, 4), (16, 5), (13, 6), (4, 16)])
-def test_views_are_pyslowfasts_formula(num_frames, count, stride):
-    size = count * stride  # at 30 frames a second
-    for clip_index, clip in enumerate(
-        ten_clips(num_frames, 30, {"num_frames": count, "frame_stride": stride, "fps": 30})
-    ):
-        start = max(num_frames - size, 0) * clip_index / 10
-        assert clip == [math.floor(start + k * (size - 1) / (count - 1) + 1e-6) for k in range(count)]
+def test_views_are_pyslowfasts(length, rate, count, stride):
+    clip = {"num_frames": count, "frame_stride": stride, "fps": 30}
+    ticks = {30: 512, 25: 512, 15: 1024}.get(rate, 1001)  # a frame, as FFmpeg writes MP4
+    pts = np.arange(length) * ticks
+    seconds = pts / (ticks * rate)
+    starts = uniform_starts(video_seconds(seconds), clip_seconds(**clip), 10)
+    for clip_index, start in enumerate(starts):
+        assert frames_of_clip(seconds, start, **clip) == pyslowfast(pts, rate, clip_index, 10, **clip)
+
+
+def test_a_clip_begins_with_a_whole_frame():
+    pts = [i / 30 for i in range(300)]
+    for start in (23.6 / 30, 24 / 30, 24 / 30 + 1e-9):
+        assert frames_of_clip(pts, start, **CLIP) == [24, 33, 42, 51, 60, 69, 78, 87]
+    # And of a variable rate: the next frame after 0.5 s is shown at 1 s.
+    assert frames_of_clip([0.0, 0.1, 0.2, 1.0, 1.1, 1.6], 0.5, num_frames=2, frame_stride=1, fps=2) == [3, 5]
+    assert frames_of_clip([0.0, 0.1, 0.3], 0.9, num_frames=2, frame_stride=1, fps=2) == [2, 2]
 
 
 @pytest.mark.parametrize("rate", [30, 25, 12.5, 30 / 1.001, 24 / 1.001, 60])
@@ -78,6 +74,8 @@ def test_constant_rates_are_seen_through_the_rounding(rate):
     assert constant_rate(exact) == pytest.approx(rate, rel=1e-12)
     assert constant_rate([round(t * 1000) / 1000 for t in exact]) == pytest.approx(rate, rel=1e-12)
     assert video_seconds([round(t * 1000) / 1000 for t in exact]) == pytest.approx(301 / rate, rel=1e-12)
+    assert constant_rate(exact[:20]) == pytest.approx(rate, rel=1e-12)
+    assert constant_rate([0.0, 10.0]) is None
     assert constant_rate([*exact[:100], *exact[101:]]) is None  # a frame dropped
     assert constant_rate([0.0]) is None
 

@@ -61,7 +61,7 @@ def test_evaluation_crops():
     source = frames(2)
     transform = EvalTransform(short_side=60, crop=60, num_crops=3)
     scaled = transform.scale(source)
-    assert scaled.shape == (2, 3, 60, 80)
+    assert scaled.shape == (2, 60, 80, 3)
     whole = scaled_by_pillow(source[1], 60)
     for crop, left in zip(transform.crops(scaled), (0, 10, 20), strict=True):
         assert crop.shape == (3, 2, 60, 60)

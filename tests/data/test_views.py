@@ -4,6 +4,7 @@ import numpy as np
 import pytest
 import torch
 from lightning.pytorch.utilities import move_data_to_device
+from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils.data import DataLoader
 
 from octvideo.data.dataset import collate_eval
@@ -14,7 +15,7 @@ MEAN, STD = (0.1, 0.5, 0.9), (0.5, 0.25, 0.125)
 
 
 def some_views(height: int = 32, width: int = 50, frames: int = 7) -> Views:
-    pixels = torch.randint(256, (frames, 3, height, width), dtype=torch.uint8)
+    pixels = torch.randint(256, (frames, height, width, 3), dtype=torch.uint8)
     clips = np.array([[0, 2, 4], [3, 3, 6]])
     return EvalTransform(32, 24, 3, MEAN, STD).views(pixels, clips)
 
@@ -39,6 +40,37 @@ def test_views_are_the_crops_of_the_clips(size, corners) -> None:
             assert batch.is_contiguous(memory_format=torch.channels_last_3d)
             np.testing.assert_allclose(batch.numpy(), expected[done : done + length], atol=1e-5)
             done += length
+
+
+class Launches(TorchDispatchMode):
+    """Counts what a GPU would be asked to run: operations that are no views and no fresh memory."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.names: list[str] = []
+
+    def __torch_dispatch__(self, func, types, args=(), kwargs=None):
+        if not func.is_view and func.overloadpacket is not torch.ops.aten.empty:
+            self.names.append(str(func.overloadpacket))
+        return func(*args, **(kwargs or {}))
+
+
+@pytest.mark.parametrize("size", [(32, 50), (50, 32), (24, 24)])
+@pytest.mark.parametrize("at_once", [1, 4, 6, 100])
+def test_the_gather_of_a_gpu_gives_the_same_bits(monkeypatch, size, at_once) -> None:
+    pixels = torch.randint(256, (7, *size, 3), dtype=torch.uint8)
+    views = EvalTransform(24, 24, 3, MEAN, STD).views(pixels, np.array([[0, 2, 4], [3, 3, 6]]))
+    expected = [batch.clone() for batch in views.batches(at_once)]
+    monkeypatch.setattr(Views, "_frame_by_frame", Views._by_one_gather)
+    with Launches() as launches:
+        batches = [batch.clone(memory_format=torch.preserve_format) for batch in views.batches(at_once)]
+    for batch, other in zip(batches, expected, strict=True):
+        assert batch.is_contiguous(memory_format=torch.channels_last_3d)
+        assert torch.equal(batch, other)
+    # However many views and frames there are: a gather and a sum a batch, and what is made once a video.
+    assert launches.names.count("aten.index") == launches.names.count("aten.addcmul") == len(expected)
+    once = [name for name in launches.names if name not in ("aten.index", "aten.addcmul", "aten.clone")]
+    assert len(once) <= 25, once
 
 
 class Videos(torch.utils.data.Dataset):

@@ -4,6 +4,7 @@ import pytest
 import torch
 
 from octvideo.data import KineticsDataModule
+from octvideo.data.manifest import Manifest
 from octvideo.data.windows import Window, plan_windows
 
 SMALL = {
@@ -32,6 +33,36 @@ def test_plan(videos):
     for window, hop, text in ((0, 1, "window_s is 0"), (1, 0, "hop_s is 0"), (1, 2, "at most window_s, 1")):
         with pytest.raises(ValueError, match=text):
             plan_windows(videos, window, hop)
+
+
+def test_bad_files_are_windows_that_name_them(videos, tmp_path, make_video):
+    good = make_video(tmp_path / "whole.ts", num_frames=30, size=(48, 64)).read_bytes()
+    bad = {
+        "cut.ts": good[:300],  # PyAV's EOFError, which is no OSError
+        "cut_later.ts": good[:1000],
+        "empty.mp4": b"",
+        "text.mp4": b"no video\n",
+        "elsewhere.mp4": b"#EXTM3U\n#EXTINF:10,\nhttp://127.0.0.1:9/a.ts\n",
+    }
+    for name, content in bad.items():
+        (tmp_path / name).write_bytes(content)
+    (tmp_path / "folder.mp4").mkdir()
+    paths = [str(tmp_path / name) for name in (*bad, "folder.mp4")]
+    paths += ["http://127.0.0.1:9/a.mp4", videos[1]]
+    windows = plan_windows(paths, 1.0, 0.5)
+    assert windows[: len(paths) - 1] == [Window(video) for video in range(len(paths) - 1)]
+    assert [window.start for window in windows[len(paths) - 1 :]] == [0.0, 0.5, 1.0, 1.5]
+    data = KineticsDataModule(predict_paths=videos[1], num_workers=0, **SMALL)
+    data.manifests["predict"] = Manifest("here", tuple(paths), (-1,) * len(paths))
+    data.windows = windows
+    batches = list(data.predict_dataloader())
+    for number, (path, batch) in enumerate(zip(paths[:-1], batches, strict=False)):
+        ((row, text),) = batch["errors"]
+        assert row == number
+        assert path.removeprefix("http://") in text
+    assert all("views" in batch for batch in batches[len(paths) - 1 :])
+    assert "no such file" in batches[len(paths) - 2]["errors"][0][1]
+    assert "is not a file" in batches[len(paths) - 3]["errors"][0][1]
 
 
 def test_the_views_of_a_window_are_those_of_its_frames(videos):

@@ -9,6 +9,7 @@ import torch  # noqa: F401  decord must be imported after torch
 from octvideo.data.decode._base import VideoDecodeError, VideoReader
 from octvideo.data.decode._devices import cpu_failure, cuda_failure
 from octvideo.data.decode._open import DECODERS, fallbacks, open_video
+from octvideo.data.decode._packets import header_seconds
 from octvideo.data.decode._pyav import PyAVReader
 from octvideo.data.decode._scan import VideoScan, scan_video, whole_frames
 
@@ -21,6 +22,7 @@ __all__ = [
     "cpu_failure",
     "cuda_failure",
     "fallbacks",
+    "header_seconds",
     "open_video",
     "scan_video",
     "whole_frames",

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Self
 import numpy as np
 import torch
 
+from octvideo.data.decode._frames import Frames, Scale
 from octvideo.errors import OctvideoError
 
 if TYPE_CHECKING:
@@ -49,6 +50,7 @@ class VideoReader(ABC):
         num_frames: number of frames that a sequential decode gives, at least 1.
         fps: average frames a second.
         pts_seconds: `float64 (num_frames,)`, the presentation time of each frame, increasing.
+        device: where its frames are, whether they are decoded there or on the CPU.
     """
 
     path: str
@@ -56,20 +58,23 @@ class VideoReader(ABC):
     num_frames: int
     fps: float
     pts_seconds: np.ndarray
+    device: torch.device = torch.device("cpu")
 
     @property
     @abstractmethod
     def rotation(self) -> int:
         """Degrees (0, 90, 180 or 270) by which stored frames are turned clockwise; `frames_at` has done it."""
 
-    def frames_at(self, indices: Sequence[int] | np.ndarray) -> torch.Tensor:
+    def frames_at(self, indices: Sequence[int] | np.ndarray, scale: Scale | None = None) -> torch.Tensor:
         """Decodes frames by index, in any order and with repeats, each distinct one once.
 
         Args:
             indices: frame indices, each in [0, num_frames).
+            scale: what to keep of a frame, from `uint8 (n, H, W, 3)` to a tensor of n rows. It is given some frames
+                at a time, as they come, so that memory does not grow with the picture. None keeps them as they are.
 
         Returns:
-            `uint8 (N, H, W, 3)`, RGB, upright.
+            `uint8 (N, H, W, 3)`, RGB, upright; with `scale`, its N rows.
 
         Raises:
             IndexError: an index is out of range.
@@ -81,15 +86,17 @@ class VideoReader(ABC):
             raise IndexError(f"{self.path}: frame index {bad} is not in [0, {self.num_frames})")
         unique, back = np.unique(wanted, return_inverse=True)
         if not unique.size:
-            return self._decode(np.zeros(1, dtype=np.int64))[:0]
-        frames = self._decode(unique)
+            return self.frames_at([0], scale)[:0]
+        kept = Frames(len(unique), scale, self.device)
+        self._decode(unique, kept)
+        frames = kept.tensor()
         if len(unique) == len(wanted) and bool((back == np.arange(len(back))).all()):
             return frames
         return frames[torch.from_numpy(back).to(frames.device)]
 
     @abstractmethod
-    def _decode(self, indices: np.ndarray) -> torch.Tensor:
-        """Frames at sorted, distinct, valid indices."""
+    def _decode(self, indices: np.ndarray, frames: Frames) -> None:
+        """Fills the places of frames at sorted, distinct, valid indices."""
 
     def _take_times(self, packets: "PacketTable", num_frames: int, fps: float) -> None:
         """Sets frame count, times and rate from the packet table, so that all backends count alike.

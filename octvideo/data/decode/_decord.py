@@ -12,6 +12,7 @@ import numpy as np
 import torch
 
 from octvideo.data.decode._base import VideoDecodeError, VideoReader
+from octvideo.data.decode._frames import Frames, at_a_time
 from octvideo.data.decode._packets import PacketTable
 from octvideo.data.decode._pyav import PyAVReader
 
@@ -66,8 +67,9 @@ class DecordReader(VideoReader):
         on_failure: Callable[[str], VideoReader] | None = None,
     ) -> None:
         self.path = path
-        self._device = device
+        self.device = device
         self._on_failure = on_failure
+        self._frame_bytes = packets.frame_bytes
         self._other: VideoReader | None = None
         self._reader = self._open()
         try:
@@ -81,7 +83,7 @@ class DecordReader(VideoReader):
         import decord  # after torch, and in the process that decodes
 
         decord.logging.set_level(decord.logging.FATAL)
-        context = decord.cpu(0) if self._device.type == "cpu" else decord.gpu(self._device.index or 0)
+        context = decord.cpu(0) if self.device.type == "cpu" else decord.gpu(self.device.index or 0)
         try:
             # fault_tol: raise rather than fill a frame that fails with its neighbour.
             return decord.VideoReader(self.path, ctx=context, num_threads=1, fault_tol=1)
@@ -94,57 +96,69 @@ class DecordReader(VideoReader):
         with PyAVReader(self.path) as reader:
             return reader.rotation
 
-    def _decode(self, indices: np.ndarray) -> torch.Tensor:
+    def _decode(self, indices: np.ndarray, frames: Frames) -> None:
+        if self._other is not None:
+            self._other._decode(indices, frames)
+            return
+        step = at_a_time(len(indices), self._frame_bytes, frames.scale, self.device)
+        before: np.ndarray | None = None
+        for first in range(0, len(indices), step):
+            wanted = indices[first : first + step]
+            try:
+                some = self._batch(wanted)
+                if self.device.type == "cpu":
+                    self._check_repeats(wanted, some.numpy(), before)
+                    before = some[-1].numpy().copy()
+            except VideoDecodeError as error:
+                if self._on_failure is None:
+                    raise
+                self._reader = None
+                self._other = self._on_failure(error.reason)
+                self._other._decode(indices, frames)
+                return
+            frames.put_run(first, some)
+
+    def _batch(self, indices: np.ndarray) -> torch.Tensor:
         import decord
 
-        if self._other is not None:
-            return self._other._decode(indices)
         try:
             batch = self._reader.get_batch(indices.tolist())
         except (RuntimeError, IndexError, decord.DECORDError, decord.DECORDLimitReachedError) as error:
-            return self._give_up(_plain(error), indices)
+            raise VideoDecodeError(self.path, _plain(error)) from None
         # Not `set_bridge`: that is a setting of the thread, though importing pytorchvideo.data makes it. This
         # shares the memory.
         frames = batch if isinstance(batch, torch.Tensor) else decord.bridge.to_torch(batch)
-        if self._device.type == "cuda":
-            return self._on_cuda(frames)
-        if self._repeats_silently(indices, frames):
-            return self._give_up("decord repeats frames", indices)
-        return frames
+        return self._on_cuda(frames) if self.device.type == "cuda" else frames
 
-    def _give_up(self, reason: str, indices: np.ndarray) -> torch.Tensor:
-        if self._on_failure is None:
-            raise VideoDecodeError(self.path, reason)
-        self._reader = None
-        self._other = self._on_failure(reason)
-        return self._other._decode(indices)
-
-    def _repeats_silently(self, indices: np.ndarray, frames: torch.Tensor) -> bool:
-        """Whether a frame was filled in with its neighbour: decord does that once a file without an error.
+    def _check_repeats(self, indices: np.ndarray, pixels: np.ndarray, before: np.ndarray | None) -> None:
+        """Raises VideoDecodeError if a frame was filled in with its neighbour: decord does that once a file.
 
         Equal neighbours that PyAV has too are a still scene.
+
+        Args:
+            before: the frame before the first one, where there is one.
         """
-        pixels = frames.numpy()
         middle = pixels.shape[1] // 2
         equal = [
             at
-            for at in range(1, len(pixels))
+            for at, (last, this) in enumerate(zip((before, *pixels[:-1]), pixels, strict=True))
             # Mostly one row tells. Not in torch, whose threads cost more than the comparison.
-            if np.array_equal(pixels[at, middle], pixels[at - 1, middle])
-            and np.array_equal(pixels[at], pixels[at - 1])
+            if last is not None and np.array_equal(last[middle], this[middle]) and np.array_equal(last, this)
         ]
         if not equal:
-            return False
+            return
         try:
             with PyAVReader(self.path) as exact:
-                return not np.array_equal(exact._decode(indices[equal]).numpy(), pixels[equal])
+                still = np.array_equal(exact.frames_at(indices[equal]).numpy(), pixels[equal])
         except VideoDecodeError:
-            return True
+            still = False
+        if not still:
+            raise VideoDecodeError(self.path, "decord repeats frames")
 
     def _on_cuda(self, frames: torch.Tensor) -> torch.Tensor:
         """The frames in memory of torch's, upright; readies the reader for the next call."""
         # decord's last copy runs on the default stream, and its reader can't go on once it met the end.
-        torch.cuda.default_stream(self._device).synchronize()
+        torch.cuda.default_stream(self.device).synchronize()
         turns = self.rotation // 90
         frames = torch.rot90(frames, -turns, dims=(1, 2)).contiguous() if turns else frames.clone()
         self._reader = self._open()

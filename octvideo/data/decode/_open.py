@@ -5,7 +5,6 @@ import os
 from collections import Counter
 from functools import partial
 
-import numpy as np
 import torch
 
 from octvideo.data.decode import _decord, _torchcodec
@@ -51,11 +50,6 @@ def open_video(
     where = _device(device)
     path = absolute(os.fspath(path))
     usable = _usable(decoder, where)
-    if not os.path.exists(path):
-        raise VideoDecodeError(path, "no such file")
-    if not os.path.isfile(path):
-        raise VideoDecodeError(path, "is not a file")
-
     exact = PyAVReader(path)
     if decoder == "pyav" or (
         decoder == "auto" and where.type == "cpu" and exact.packets.codec in _BETTER_WITH_PYAV
@@ -137,7 +131,8 @@ def _fall_back(exact: PyAVReader, wanted: str, device: torch.device, doubt: str)
         f"{wanted} on {device}" if on_cpu else wanted,
         doubt,
     )
-    return _OnDevice(exact, device) if on_cpu else exact
+    exact.device = device
+    return exact
 
 
 def _count(path: str, taken: str, wanted: str, doubt: str) -> None:
@@ -145,22 +140,3 @@ def _count(path: str, taken: str, wanted: str, doubt: str) -> None:
     fallbacks[reason] += 1
     if fallbacks[reason] == 1:
         _log.warning("%s (the first such file: %s)", reason, path)
-
-
-class _OnDevice(VideoReader):
-    """A reader on the CPU whose frames are sent to a device."""
-
-    def __init__(self, reader: VideoReader, device: torch.device) -> None:
-        self._reader, self._device = reader, device
-        self.path, self.decoder = reader.path, reader.decoder
-        self.num_frames, self.fps, self.pts_seconds = reader.num_frames, reader.fps, reader.pts_seconds
-
-    @property
-    def rotation(self) -> int:
-        return self._reader.rotation
-
-    def _decode(self, indices: np.ndarray) -> torch.Tensor:
-        return self._reader._decode(indices).to(self._device)
-
-    def close(self) -> None:
-        self._reader.close()

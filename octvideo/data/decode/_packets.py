@@ -5,6 +5,7 @@ few milliseconds for a 10 s clip. It is done before any other library opens the 
 some containers.
 """
 
+import os
 from dataclasses import dataclass
 from functools import cached_property
 
@@ -28,6 +29,7 @@ class PacketTable:
         containers: FFmpeg's names of the container's format.
         codec: FFmpeg's name of the codec, such as "h264".
         bits: bits a colour component.
+        frame_bytes: of a decoded picture, as the header states its size.
         pts, dts: times in `time_base` seconds, None where the file has none; P each.
         key: `bool (P,)`: decoding may start here.
         shown: `bool (P,)`: the packet gives a frame that is shown.
@@ -39,6 +41,7 @@ class PacketTable:
     containers: frozenset[str]
     codec: str
     bits: int
+    frame_bytes: int
     pts: list[int | None]
     dts: list[int | None]
     key: np.ndarray
@@ -89,7 +92,15 @@ def av_failure(path: str, error: Exception) -> VideoDecodeError:
 
 
 def open_container(path: str) -> tuple[InputContainer, VideoStream]:
-    """Opens a local file with PyAV, its best video stream set to one decoding thread."""
+    """Opens a local file with PyAV, its best video stream set to one decoding thread.
+
+    Every reader and every look at a header begins here, so that nothing else meets what is no video.
+
+    Raises:
+        VideoDecodeError: anything is wrong with it; a folder, a pipe and a URL are no files.
+    """
+    if not os.path.isfile(path):
+        raise VideoDecodeError(path, "is not a file" if os.path.exists(path) else "no such file")
     try:
         # Only files: a text file that is a playlist must not reach the network.
         container = av.open(path, options={"protocol_whitelist": "file"})
@@ -111,6 +122,24 @@ def open_container(path: str) -> tuple[InputContainer, VideoStream]:
         container.close()
         raise
     return container, stream
+
+
+def header_seconds(path: str) -> float:
+    """Length that a file's header states, 0 if none; no packet is read.
+
+    Raises:
+        VideoDecodeError: the file can't be opened.
+    """
+    container, stream = open_container(path)
+    with container:
+        return stated_seconds(container, stream)
+
+
+def stated_seconds(container: InputContainer, stream: VideoStream) -> float:
+    """Length that the header states for the video stream or else for the file, 0 if for neither."""
+    if stream.duration and stream.time_base:
+        return float(stream.duration * stream.time_base)
+    return container.duration / av.time_base if container.duration else 0.0
 
 
 def read_packets(path: str, container: InputContainer, stream: VideoStream) -> PacketTable:
@@ -145,6 +174,7 @@ def read_packets(path: str, container: InputContainer, stream: VideoStream) -> P
         containers=frozenset(container.format.name.split(",")),
         codec=codec,
         bits=max((component.bits for component in components), default=8),
+        frame_bytes=3 * stream.codec_context.width * stream.codec_context.height,
         pts=pts,
         dts=dts,
         key=np.asarray(key, dtype=bool),

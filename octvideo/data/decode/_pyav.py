@@ -11,15 +11,20 @@ from itertools import chain, islice
 
 import av
 import numpy as np
-import torch
 from av.container import InputContainer
 from av.video.frame import VideoFrame
 from av.video.reformatter import VideoReformatter
-from av.video.stream import VideoStream
 
 from octvideo.data.decode._base import VideoDecodeError, VideoReader
+from octvideo.data.decode._frames import Frames
 from octvideo.data.decode._h264 import is_disposable
-from octvideo.data.decode._packets import PacketTable, av_failure, open_container, read_packets
+from octvideo.data.decode._packets import (
+    PacketTable,
+    av_failure,
+    open_container,
+    read_packets,
+    stated_seconds,
+)
 from octvideo.data.decode._runs import Run, RunPlanner
 
 
@@ -34,7 +39,7 @@ class PyAVReader(VideoReader):
         self._container: InputContainer | None = container
         try:
             self.packets: PacketTable = read_packets(path, container, self._stream)
-            self.header_seconds = _header_seconds(container, self._stream)
+            self.header_seconds = stated_seconds(container, self._stream)
             self._plan()
         except BaseException:
             self.close()
@@ -80,8 +85,7 @@ class PyAVReader(VideoReader):
             self._container.close()
             self._container = None
 
-    def _decode(self, indices: np.ndarray) -> torch.Tensor:
-        frames = _Frames(len(indices))
+    def _decode(self, indices: np.ndarray, frames: Frames) -> None:
         if self._planner is None:
             missing = self._fill_by_count(indices, frames)
         else:
@@ -95,14 +99,13 @@ class PyAVReader(VideoReader):
         if missing:
             index = int(indices[min(missing)])
             raise VideoDecodeError(self.path, f"frame {index} of {self.num_frames} can't be decoded")
-        return torch.from_numpy(frames.array)
 
-    def _fill_by_count(self, indices: np.ndarray, frames: "_Frames") -> set[int]:
+    def _fill_by_count(self, indices: np.ndarray, frames: Frames) -> set[int]:
         """Takes frames by counting from the file's beginning; gives the places that stay empty."""
         slots = {int(index): slot for slot, index in enumerate(indices)}
         return set(self._take(enumerate(self.decode_all()), slots, frames).values())
 
-    def _fill(self, run: Run, frames: "_Frames", *, sparing: bool = True) -> dict[int, int]:
+    def _fill(self, run: Run, frames: Frames, *, sparing: bool = True) -> dict[int, int]:
         """Decodes a run and takes its frames; gives those of its `slots` that did not come out whole.
 
         Args:
@@ -117,7 +120,7 @@ class PyAVReader(VideoReader):
             return run.slots
 
     def _take(
-        self, decoded: Iterator[tuple[int | None, VideoFrame]], slots: dict[int, int], frames: "_Frames"
+        self, decoded: Iterator[tuple[int | None, VideoFrame]], slots: dict[int, int], frames: Frames
     ) -> dict[int, int]:
         """Takes the frames that `slots` asks for; gives those of `slots` that did not come, or not whole.
 
@@ -201,26 +204,6 @@ class PyAVReader(VideoReader):
             raise VideoDecodeError(self.path, "the frame size changes within the video")
         self._shape = rgb.shape
         return rgb
-
-
-class _Frames:
-    """The frames asked for, in one array that the first of them gives its size."""
-
-    def __init__(self, num_frames: int) -> None:
-        self._num_frames = num_frames
-        self.array = np.empty((0, 0, 0, 3), dtype=np.uint8)
-
-    def put(self, slot: int, rgb: np.ndarray) -> None:
-        if not self.array.size:
-            self.array = np.empty((self._num_frames, *rgb.shape), dtype=np.uint8)
-        self.array[slot] = rgb
-
-
-def _header_seconds(container: InputContainer, stream: VideoStream) -> float:
-    """Length that the header states for the video stream or else for the file, 0 if for neither."""
-    if stream.duration and stream.time_base:
-        return float(stream.duration * stream.time_base)
-    return container.duration / av.time_base if container.duration else 0.0
 
 
 def clockwise(frame: VideoFrame) -> int:

@@ -11,6 +11,7 @@ import numpy as np
 import torch
 
 from octvideo.data.decode._base import VideoDecodeError, VideoReader
+from octvideo.data.decode._frames import Frames, at_a_time
 from octvideo.data.decode._packets import PacketTable
 from octvideo.data.decode._pyav import PyAVReader
 
@@ -48,8 +49,9 @@ class TorchcodecReader(VideoReader):
         from torchcodec.decoders import VideoDecoder
 
         self.path = path
-        self._device = device
+        self.device = device
         self._on_cpu_fallback = on_cpu_fallback
+        self._frame_bytes = packets.frame_bytes
         try:
             self._decoder: Any = VideoDecoder(
                 path, dimension_order="NHWC", num_ffmpeg_threads=1, device=device, seek_mode="exact"
@@ -64,15 +66,17 @@ class TorchcodecReader(VideoReader):
         with PyAVReader(self.path) as reader:
             return reader.rotation
 
-    def _decode(self, indices: np.ndarray) -> torch.Tensor:
-        try:
-            frames = self._decoder.get_frames_at(indices.tolist()).data
-        except (RuntimeError, IndexError, ValueError) as error:
-            raise VideoDecodeError(self.path, _plain(error)) from None
+    def _decode(self, indices: np.ndarray, frames: Frames) -> None:
+        step = at_a_time(len(indices), self._frame_bytes, frames.scale, self.device)
+        for first in range(0, len(indices), step):
+            try:
+                some = self._decoder.get_frames_at(indices[first : first + step].tolist()).data
+            except (RuntimeError, IndexError, ValueError) as error:
+                raise VideoDecodeError(self.path, _plain(error)) from None
+            frames.put_run(first, some)
         if self._on_cpu_fallback is not None and self._decoder.cpu_fallback:
             self._on_cpu_fallback(" ".join(str(self._decoder.cpu_fallback).split()))
             self._on_cpu_fallback = None
-        return frames.to(self._device)
 
     def close(self) -> None:
         self._decoder = None
