@@ -63,7 +63,7 @@ void tile(const Problem& p, const Part& part, const Grad& grads, int64_t block, 
       const float* x = p.x + ((in_map * p.in_height + in_line) * p.in_width + left * p.stride[2] + shift) * p.x_pixel;
       const float* grad = grads.first + (line - part.first) * grads.line + (left - part.left) * grads.pixel;
       for (int64_t column = left; column < end; column++, x += p.stride[2] * p.x_pixel, grad += grads.pixel) {
-        __builtin_prefetch(x + channel + 8 * p.stride[2] * p.x_pixel);
+        __builtin_prefetch(x + channel + (WIDTH == 16 ? 8 : 4) * p.stride[2] * p.x_pixel);
         sums.template add<Float32, 0, R>(x + channel, grad, 1, Float32::value);
       }
     }
