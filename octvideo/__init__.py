@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from octvideo.classifier import VideoClassifier
+    from octvideo.engines import engine
     from octvideo.models import create_model, octavize, optimize
 
 try:
@@ -16,11 +17,12 @@ try:
 except PackageNotFoundError:  # a source tree that was never installed
     __version__ = "0+unknown"
 
-__all__ = ["VideoClassifier", "__version__", "create_model", "octavize", "optimize"]
+__all__ = ["VideoClassifier", "__version__", "create_model", "engine", "octavize", "optimize"]
 
 _HOME = {
     "VideoClassifier": "octvideo.classifier",
     "create_model": "octvideo.models",
+    "engine": "octvideo.engines",
     "octavize": "octvideo.models",
     "optimize": "octvideo.models",
 }

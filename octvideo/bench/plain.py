@@ -24,11 +24,17 @@ class PlainOctaveConv3d(nn.Module):
         layer = self.layer
         high, low = (x, None) if isinstance(x, Tensor) else x
         assert high is not None
-        (blocks, biases), stride = (layer.weights(), layer.biases()), layer.spatial_stride
+        weight, bias = layer.in_order()
+        stride, num_high = layer.stride[-1], len(layer.out_split.high)
+        parts = (
+            {"high": None, "low": None} if bias is None else {"high": bias[:num_high], "low": bias[num_high:]}
+        )
+        terms = {(term.out, term.into): term for term in layer.plan.terms}
 
         def conv(x: Tensor, out: str, into: str) -> Tensor:
-            path, strides = (out, into), (layer.stride[0], 1, 1)
-            return F.conv3d(x, blocks[path], biases[path], strides, layer.padding, layer.dilation)
+            strides = (layer.stride[0], 1, 1)
+            bias = parts[out] if into == "high" else None
+            return F.conv3d(x, terms[out, into].block(weight), bias, strides, layer.padding, layer.dilation)
 
         near = _pool(high) if stride == 2 else high
         high_out = conv(near, "high", "high")

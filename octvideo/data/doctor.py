@@ -1,4 +1,4 @@
-"""What can decode and compute on this machine, and why not: the facts behind `octvideo doctor`."""
+"""What can decode on this machine, and why not: facts behind `octvideo doctor`."""
 
 import platform
 from importlib.metadata import PackageNotFoundError, version
@@ -7,7 +7,6 @@ from typing import NamedTuple
 import torch
 
 from octvideo.data.decode import cpu_failure, cuda_failure
-from octvideo.kernels.build import missing
 
 
 class Finding(NamedTuple):
@@ -25,7 +24,7 @@ class Finding(NamedTuple):
 
 
 def report() -> list[Finding]:
-    """Which decoders work here, on the CPU and on CUDA, what `auto` takes, and which kernels of ours run."""
+    """Which decoders work here, on the CPU and on CUDA, and what `auto` takes."""
     gpus = [torch.cuda.get_device_name(number) for number in range(torch.cuda.device_count())]
     findings = [
         Finding("Python", True, platform.python_version()),
@@ -42,13 +41,6 @@ def report() -> list[Finding]:
     on_cuda = next((name for name in ("decord", "torchcodec") if cuda_failure(name) is None), None)
     findings.append(Finding("auto on the CPU", True, on_cpu))
     findings.append(Finding("auto on CUDA", on_cuda is not None, on_cuda or "neither decord nor torchcodec"))
-    for dtype, use in (
-        (torch.float32, "run in training and in optimised networks"),
-        (torch.bfloat16, "run in optimised networks"),
-    ):
-        reason = missing(dtype)
-        name = str(dtype).removeprefix("torch.")
-        findings.append(Finding(f"octvideo's CPU kernels, {name}", reason is None, reason or use))
     return findings
 
 

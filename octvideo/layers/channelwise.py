@@ -10,8 +10,8 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from octvideo.engines.resample import crop, downsample, upsample
 from octvideo.layers.octave import Octave
-from octvideo.layers.resample import crop, downsample, upsample
 
 Pair = tuple[int, ...]
 # A pool's kernel, as it reaches with its dilation, stride and padding, in H and W.

@@ -16,12 +16,12 @@ from typing import Any, cast
 import torch
 from torch import fx, nn
 
+from octvideo.engines.resample import DOWNSAMPLE, UPSAMPLE, downsample
 from octvideo.errors import InputError
 from octvideo.layers.channelwise import crop_to_half, join, merge, pad_to_half, rounding_up, split
 from octvideo.layers.conv import octave_conv
 from octvideo.layers.norm import as_rows, batch_norm
 from octvideo.layers.octave import ChannelSplit, check_alpha, split_channels
-from octvideo.layers.resample import DOWNSAMPLE, UPSAMPLE, downsample
 from octvideo.models.operations import Kind, Operations, halves, take_channels
 from octvideo.models.repair import repair
 from octvideo.models.trace import trace

@@ -9,8 +9,9 @@ from torch import Tensor, fx, nn
 from torch.nn.modules.batchnorm import _BatchNorm
 from torch.nn.utils.fusion import fuse_conv_bn_weights
 
+from octvideo.engines import choose
 from octvideo.layers.conv import OctaveConv2d, OctaveConv3d
-from octvideo.layers.fused import FusedConv
+from octvideo.layers.frozen import FrozenConv
 from octvideo.layers.norm import batch_norm
 from octvideo.models.fuse import fuse
 from octvideo.models.repair import repair
@@ -68,7 +69,7 @@ class Frozen(nn.Module):
         self._compiled = torch.compile(model, dynamic=False)
 
     def forward(self, x: Tensor) -> Any:
-        if x.device.type == "cpu" and _runs_in_own_kernels(self.model):
+        if x.device.type == "cpu" and _is_native(self.model):
             with torch.no_grad():
                 return self.model(x)
         from torch._inductor import config  # half a second to import
@@ -78,10 +79,11 @@ class Frozen(nn.Module):
             return self._compiled(x)
 
 
-def _runs_in_own_kernels(model: nn.Module) -> bool:
-    """Whether nine of ten convolutions do: all but the first, as a rule."""
-    own = [module.has_own_kernel() for module in model.modules() if isinstance(module, FusedConv)]
-    return sum(own) >= 0.9 * len(own) > 0
+def _is_native(model: nn.Module) -> bool:
+    """Whether the engine ``native`` has nine of ten convolutions: all but the first, as a rule."""
+    layers = [module for module in model.modules() if isinstance(module, FrozenConv)]
+    names = [choose(layer.request(torch.empty(0, dtype=layer.weight.dtype))).name for layer in layers]
+    return names.count("native") >= 0.9 * len(names) > 0
 
 
 def _is_video(model: nn.Module) -> bool:

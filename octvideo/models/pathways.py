@@ -9,8 +9,8 @@ import torch.fx
 from pytorchvideo.models.net import Net
 from torch import Tensor, nn
 
+from octvideo.engines.images import per_image
 from octvideo.errors import InputError
-from octvideo.layers.images import per_image
 
 
 class VideoNet(Net):

@@ -11,8 +11,8 @@ import torch
 from matplotlib.figure import Figure
 from torch import Tensor, nn
 
+from octvideo.engines.resample import downsample, upsample
 from octvideo.layers import Octave, OctaveConv2d, OctaveConv3d
-from octvideo.layers.resample import downsample, upsample
 from octvideo.viz._figure import BLUE, ORANGE, new_figure, picture, plain
 from octvideo.viz._outputs import layer_outputs
 

@@ -12,10 +12,10 @@ from matplotlib.figure import Figure
 from matplotlib.patches import FancyBboxPatch
 from torch import Tensor, nn
 
+from octvideo.engines.resample import downsample
 from octvideo.errors import InputError
 from octvideo.layers import Octave, OctaveConv2d, OctaveConv3d, split_channels
 from octvideo.layers.channelwise import merge
-from octvideo.layers.resample import downsample
 from octvideo.models import layer_costs, octavize
 from octvideo.viz._figure import BLUE, GREY, ORANGE, new_figure, picture, plain
 
@@ -38,15 +38,13 @@ class Path:
 def paths_of(layer: OctaveConv2d | OctaveConv3d) -> list[Path]:
     """The paths that a layer has, high to high first. An ungrouped layer."""
     kernel = tuple(layer.weight.shape[2:])
-    paths = []
-    for into in ("high", "low"):
-        for out in ("high", "low"):
-            num_in, num_out = len(getattr(layer.in_split, into)), len(getattr(layer.out_split, out))
-            exists = into == out or (layer.high_to_low if into == "high" else layer.low_to_high)
-            if num_in and num_out and exists:
-                share = num_in * num_out / (layer.in_channels * layer.out_channels)
-                paths.append(Path(into, out, (num_out, num_in, *kernel), share))
-    return paths
+    dense = layer.in_channels * layer.out_channels
+    if layer.is_dense:
+        return [Path("high", "high", tuple(layer.weight.shape), 1.0)]
+    return [
+        Path(t.into, t.out, (len(t.rows), len(t.columns), *kernel), len(t.rows) * len(t.columns) / dense)
+        for t in layer.plan.terms
+    ]
 
 
 def plot_paths(layer: OctaveConv2d | OctaveConv3d, size: Sequence[int]) -> Figure:
@@ -184,7 +182,7 @@ def layer_cost(
         * path.weight_shape[0]
         * path.weight_shape[1]
         * (full if path.into == path.out == "high" else quarter)
-        for path in ([Path("high", "high", (channels, channels), 1.0)] if alpha == 0 else paths_of(layer))
+        for path in paths_of(layer)
     )
     return macs / (27 * channels**2 * full), (high * full + low * quarter) / (channels * full)
 

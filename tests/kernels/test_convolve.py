@@ -133,9 +133,9 @@ def test_what_the_kernel_does(sizes, supported, monkeypatch):
 
 @pytest.mark.parametrize("dtype", DTYPES)
 def test_layers_that_use_it_can_be_copied(dtype):
-    from octvideo.layers.fused import FusedConv
+    from octvideo.layers.frozen import FrozenConv
 
-    layer = FusedConv(torch.randn(8, 4, 1, 3, 3).to(dtype), None, (1, 1, 1), (0, 1, 1), (1, 1, 1), 1)
+    layer = FrozenConv(torch.nn.Conv3d(4, 8, (1, 3, 3), 1, (0, 1, 1)).to(dtype))
     x = clip(4, (1, 2, 5, 5), dtype)
     assert torch.equal(copy.deepcopy(layer)(x), layer(x))
     assert torch.equal(copy.deepcopy(layer)(x), layer(x))

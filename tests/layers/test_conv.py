@@ -23,12 +23,12 @@ def conv(x, weight, padding, time_stride, groups):
     )
 
 
-def pool(x):
+def pool(x, side=2):
     """Mean of each 2x2 pixels; at an odd border of those that exist."""
     h, w = x.shape[-2:]
-    y = np.zeros((*x.shape[:-2], (h + 1) // 2, (w + 1) // 2))
+    y = np.zeros((*x.shape[:-2], -(-h // side), -(-w // side)))
     for i, j in itertools.product(range(y.shape[-2]), range(y.shape[-1])):
-        y[..., i, j] = x[..., 2 * i : min(2 * i + 2, h), 2 * j : min(2 * j + 2, w)].mean((-2, -1))
+        y[..., i, j] = x[..., side * i : side * (i + 1), side * j : side * (j + 1)].mean((-2, -1))
     return y
 
 
@@ -50,7 +50,8 @@ def equations(high, low, weight, bias, num_out_high, padding, stride, groups):
     if high is not None:
         x = pool(high) if space_stride == 2 else high
         out_high = out_high + path(x, top, left)
-        out_low = out_low + path(pool(x), bottom, left)
+        # The authors average once, over 4x4 pixels, where a stride comes to a low output.
+        out_low = out_low + path(pool(high, 2 * space_stride), bottom, left)
     if low is not None:
         y = path(low, top, right)
         if space_stride == 1:

@@ -5,7 +5,8 @@ import torch
 import torch.nn.functional as F
 from torch import nn
 
-import octvideo.layers.conv
+import octvideo.layers.sums
+from octvideo.engines.resample import add_upsampled, downsample, upsample
 from octvideo.layers import (
     ChannelSplit,
     Octave,
@@ -16,7 +17,6 @@ from octvideo.layers import (
     split_channels,
 )
 from octvideo.layers.channelwise import merge
-from octvideo.layers.resample import add_upsampled, downsample, upsample
 
 
 @pytest.mark.parametrize(
@@ -157,7 +157,7 @@ def test_the_pooled_map_is_not_kept_for_the_gradient(monkeypatch):
         pooled.append(weakref.ref(y))
         return y
 
-    monkeypatch.setattr(octvideo.layers.conv, "downsample", remembered)
+    monkeypatch.setattr(octvideo.layers.sums, "downsample", remembered)
     layer = OctaveConv3d(8, 8, 1, bias=False, alpha_in=0.5, alpha_out=0.5)
     high = torch.randn(1, 4, 2, 8, 8, requires_grad=True)
     y = layer(Octave(high, torch.randn(1, 4, 2, 4, 4)))

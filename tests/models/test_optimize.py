@@ -4,10 +4,10 @@ import pytest
 import torch
 from torch import nn
 
-from octvideo.layers.fused import FusedConv
-from octvideo.layers.fused_octave import FusedOctaveConv
+import octvideo.engines
+from octvideo.layers.frozen import FrozenConv
 from octvideo.models import octavize, optimize
-from octvideo.models.optimize import _runs_in_own_kernels
+from octvideo.models.optimize import _is_native
 from tests.models.networks import FAST, SLOW, randomise_norms
 
 # One of each kind: groups, concatenation, depth-wise and squeeze-excitation, pathways, attention.
@@ -62,12 +62,12 @@ def test_only_what_is_read_no_more_is_overwritten():
     torch.manual_seed(0)
     model = Shortcuts().eval()
     fast = optimize(model)
-    overwrites = {name: m.overwrites for name, m in fast.named_modules() if isinstance(m, FusedConv)}
+    overwrites = {name: m.overwrites for name, m in fast.named_modules() if isinstance(m, FrozenConv)}
     assert overwrites == {
-        "fused_first": False,
-        "fused_second": False,
-        "fused_third": True,
-        "fused_fourth": True,
+        "fused_first": (),
+        "fused_second": (),
+        "fused_third": ("high",),
+        "fused_fourth": ("high",),
     }
     x = torch.randn(1, 4, 2, 4, 4).to(memory_format=torch.channels_last_3d)
     before = x.clone()
@@ -83,7 +83,7 @@ def test_every_map_is_pooled_once():
     model = create_model("i3d_tiny", alpha=0.25).eval()
     randomise_norms(model)
     fast = optimize(model)
-    layers = [m for m in fast.modules() if isinstance(m, FusedOctaveConv)]
+    layers = [m for m in fast.modules() if isinstance(m, FrozenConv)]
     readers: dict[str, int] = {}
     for node in fast.graph.nodes:
         if "pooled" in node.kwargs:
@@ -97,28 +97,27 @@ def test_every_map_is_pooled_once():
         torch.testing.assert_close(fast(x), model(x), atol=1e-4, rtol=1e-4)
 
 
-def test_networks_that_run_in_kernels_of_ours(monkeypatch):
+def test_a_network_that_is_native_is_not_compiled(monkeypatch):
     from octvideo.models import create_model
 
+    monkeypatch.setattr("octvideo.engines.native.engine.missing", lambda dtype: None)
     monkeypatch.setattr("octvideo.kernels.convolve.missing", lambda dtype: None)
-    assert _runs_in_own_kernels(optimize(create_model("i3d_r50", alpha=0.25)))
-    assert not _runs_in_own_kernels(optimize(create_model("x3d_s")))  # depth-wise
-    monkeypatch.setattr("octvideo.kernels.convolve.missing", lambda dtype: "no AVX-512")
-    assert not _runs_in_own_kernels(optimize(create_model("i3d_r50", alpha=0.25)))
+    network = optimize(create_model("i3d_r50", alpha=0.25))
+    assert _is_native(network)
+    assert not _is_native(optimize(create_model("x3d_s")))  # depth-wise
+    with octvideo.engine("torch"):
+        assert not _is_native(network)
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("own_kernels", [False, True])
+@pytest.mark.parametrize("engine", octvideo.engines.ENGINES)
 @pytest.mark.parametrize("alpha", [0.0, 0.25])
-def test_compiled(alpha, own_kernels, monkeypatch):
+def test_compiled(alpha, engine):
     from octvideo.models import create_model
-
-    if not own_kernels:
-        monkeypatch.setattr("octvideo.kernels.convolve.missing", lambda dtype: "torch.compile is tested")
 
     torch.manual_seed(0)
     model = create_model("i3d_tiny", alpha=alpha).eval()
     randomise_norms(model)
     x = torch.randn(1, 3, 8, 64, 64).to(memory_format=torch.channels_last_3d)
-    with torch.no_grad():
+    with torch.no_grad(), octvideo.engine(engine):
         torch.testing.assert_close(optimize(model, compile=True)(x), model(x), atol=1e-4, rtol=1e-4)

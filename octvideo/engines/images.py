@@ -7,10 +7,13 @@ bfloat16 kernel for 3D average pooling.
 from collections.abc import Callable
 
 from torch import Tensor, channels_last_3d
+from torch._C._functorch import is_batchedtensor
 
 
 def is_channels_last(x: Tensor) -> bool:
-    """Whether ``(B, C, T, H, W)`` lies in memory as B T H W C."""
+    """Whether ``(B, C, T, H, W)`` lies in memory as B T H W C; of what ``torch.vmap`` batches nobody knows."""
+    if is_batchedtensor(x):
+        return False
     return x.is_contiguous(memory_format=channels_last_3d) and not x.is_contiguous()
 
 

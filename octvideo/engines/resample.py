@@ -3,27 +3,43 @@
 B batch, C channels, T frames, H height, W width.
 """
 
+from collections.abc import Sequence
 from typing import Any
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from octvideo.layers.images import per_image
+from octvideo.engines.images import per_image
 
 DOWNSAMPLE = ("avg_pool", "stride")
 UPSAMPLE = ("nearest", "linear")
 
 
-def downsample(x: Tensor) -> Tensor:
-    """Average over 2x2 pixels: ``(..., H, W)`` to ``(..., ceil(H / 2), ceil(W / 2))``.
+def downsample(x: Tensor, side: int = 2) -> Tensor:
+    """Average over 2x2 pixels: ``(..., H, W)`` to ``(..., ceil(H / 2), ceil(W / 2))``; or over ``side`` x ``side``.
 
     At an odd border the average is over the pixels that exist (the authors' pooling: ceil mode, padding not
     counted).
     """
-    if x.shape[-2] % 2 or x.shape[-1] % 2:
-        return per_image(lambda y: F.avg_pool2d(y, 2, ceil_mode=True, count_include_pad=False), x)
+    if side > 2 or x.shape[-2] % 2 or x.shape[-1] % 2:
+        return per_image(lambda y: F.avg_pool2d(y, side, ceil_mode=True, count_include_pad=False), x)
     return _Average.apply(x) if needs_gradient(x) else _average(x)
+
+
+def fold(x: Tensor) -> Tensor:
+    """Sums over 2x2 pixels: the adjoint of ``upsample``."""
+    return downsample(x).mul_(num_averaged(x, (x.shape[-2], x.shape[-1])))
+
+
+def num_averaged(x: Tensor, size: tuple[int, int]) -> float | Tensor:
+    """How many pixels of a map of ``size`` (height, width) each average of ``downsample`` is over; of the type of x."""
+    if not (size[0] % 2 or size[1] % 2):
+        return 4.0
+    rows, columns = (
+        torch.tensor([2.0] * (n // 2) + [1.0] * (n % 2), dtype=x.dtype, device=x.device) for n in size
+    )
+    return rows[:, None] * columns
 
 
 def _average(x: Tensor) -> Tensor:
@@ -57,7 +73,7 @@ def needs_gradient(x: Tensor) -> bool:
     return torch.is_grad_enabled() and x.requires_grad and not torch.compiler.is_exporting()
 
 
-def upsample(x: Tensor, size: tuple[int, int] | None = None, mode: str = "nearest") -> Tensor:
+def upsample(x: Tensor, size: Sequence[int] | None = None, mode: str = "nearest") -> Tensor:
     """Double height and width, then crop to ``size``: an odd high map is one pixel smaller.
 
     Args:
@@ -144,7 +160,7 @@ def _is_compiling() -> bool:
     return torch.compiler.is_compiling() and not torch.compiler.is_exporting()
 
 
-def crop(x: Tensor, size: tuple[int, int]) -> Tensor:
+def crop(x: Tensor, size: Sequence[int]) -> Tensor:
     """The top left ``size`` (height, width) pixels of ``x``."""
     height, width = size
     return x if x.shape[-2] == height and x.shape[-1] == width else x[..., :height, :width]

@@ -1,4 +1,4 @@
-"""The fused inference layers against torch's own operations and the octave layer."""
+"""The frozen layers against torch's own operations and the octave layer."""
 
 import copy
 import itertools
@@ -8,11 +8,11 @@ import torch
 import torch.nn.functional as F
 from torch import nn
 
-from octvideo.kernels import convolve
+import octvideo
+from octvideo.engines import ENGINES
 from octvideo.layers import Octave, OctaveConv2d, OctaveConv3d
 from octvideo.layers.conv import octave_conv
-from octvideo.layers.fused import FusedConv
-from octvideo.layers.fused_octave import FusedOctaveConv
+from octvideo.layers.frozen import FrozenConv
 from octvideo.layers.octave import ChannelSplit
 
 CONVS = [
@@ -25,15 +25,11 @@ CONVS = [
 TOLERANCE = {torch.float32: {"atol": 1e-5, "rtol": 1e-5}, torch.bfloat16: {"atol": 0.05, "rtol": 0.02}}
 
 
-@pytest.fixture(autouse=True, params=["own kernels", "oneDNN"])
-def kernels(request, monkeypatch):
-    """Both ways that the layers run on a CPU; on one without AVX-512 they are the same."""
-    if request.param == "oneDNN":
-        monkeypatch.setattr(convolve, "missing", lambda dtype: "oneDNN is what is tested")
-
-
-def fused(conv):
-    return FusedConv(conv.weight, conv.bias, conv.stride, conv.padding, conv.dilation, conv.groups)
+@pytest.fixture(autouse=True, params=ENGINES)
+def each_engine(request):
+    """Where an engine cannot do a layer, torch does it."""
+    with octvideo.engine(request.param):
+        yield
 
 
 def layouts(x):
@@ -47,29 +43,29 @@ def test_convolution_addition_and_relu(conv, relu, dtype):
     torch.manual_seed(0)
     x = torch.randn(2, 6, 4, 9, 8) if isinstance(conv, nn.Conv3d) else torch.randn(2, 6, 9, 8)
     conv = copy.deepcopy(conv).to(dtype).requires_grad_(False)
-    layer = fused(conv)
-    layer.relu = relu
+    layer = FrozenConv(conv)
+    layer.relu = ("high",) if relu else ()
     for moved in layouts(x.to(dtype)):
         plain = conv(moved).float()
         shortcut = torch.randn(plain.shape).to(dtype)
         for other in (None, *layouts(shortcut), shortcut[..., :1, :1]):
             before = None if other is None else other.clone()
             expected = plain if other is None else plain + other.float()
-            found = layer(moved, other).float()
+            found = layer(moved, None, other).float()
             expected = F.relu(expected) if relu else expected
             torch.testing.assert_close(found, expected, **TOLERANCE[dtype])
             assert other is None or torch.equal(other, before)
 
 
 def test_what_is_added_may_be_larger():
-    layer = fused(CONVS[3])
+    layer = FrozenConv(CONVS[3])
     x, other = torch.randn(1, 6, 1, 1, 1), torch.randn(1, 16, 2, 4, 4)
     with torch.no_grad():
-        torch.testing.assert_close(layer(x, other), CONVS[3](x) + other)
+        torch.testing.assert_close(layer(x, None, other), CONVS[3](x) + other)
 
 
 def test_a_gradient_passes():
-    layer = fused(CONVS[0])
+    layer = FrozenConv(CONVS[0])
     x = torch.randn(1, 6, 2, 8, 8, requires_grad=True)
     layer(x).sum().backward()
     expected = torch.autograd.grad(F.conv3d(x, CONVS[0].weight, None, (1, 2, 2), (0, 1, 1)).sum(), x)[0]
@@ -77,7 +73,7 @@ def test_a_gradient_passes():
 
 
 def test_can_be_copied_after_use():
-    layer = fused(CONVS[3])
+    layer = FrozenConv(CONVS[3])
     x = torch.randn(1, 6, 2, 4, 4)
     with torch.no_grad():
         assert torch.equal(copy.deepcopy(layer)(x), layer(x))
@@ -85,7 +81,7 @@ def test_can_be_copied_after_use():
 
 
 def test_an_octave_layer_can_be_copied_after_use():
-    layer = FusedOctaveConv(OctaveConv3d(8, 8, 1, alpha_in=0.5, alpha_out=0.5))
+    layer = FrozenConv(OctaveConv3d(8, 8, 1, alpha_in=0.5, alpha_out=0.5))
     high, low = (layouts(torch.randn(1, 4, 2, side, side))[1] for side in (4, 2))
     with torch.no_grad():
         expected = layer(high, low)
@@ -130,8 +126,8 @@ def test_octave_convolution_addition_and_relu(layer):
         plain = [plain] if isinstance(plain, torch.Tensor) else list(plain)
         for others in ([None, None], [torch.randn_like(y) for y in plain], [y[..., :1, :1] for y in plain]):
             for relu in itertools.product((False, True), repeat=len(plain)):
-                fast = FusedOctaveConv(layer)
-                fast.relu = list(relu)
+                fast = FrozenConv(layer)
+                fast.relu = tuple(name for name, on in zip(("high", "low"), relu, strict=False) if on)
                 found = fast(high, low, *others)
                 found = [found] if isinstance(found, torch.Tensor) else found
                 for y, z, other, on in zip(found, plain, others, relu, strict=False):
@@ -149,8 +145,8 @@ def test_what_is_added_may_be_overwritten(layer):
     low = layouts(torch.randn(2, len(layer.in_split.low), *time, 4, 4))[1] if layer.in_split.low else None
     plain = layer(high if low is None else Octave(high, low))
     plain = [plain] if isinstance(plain, torch.Tensor) else list(plain)
-    fast = FusedOctaveConv(layer)
-    fast.overwrites = [True] * len(plain)
+    fast = FrozenConv(layer)
+    fast.overwrites = fast.outputs
     inputs = [part.clone() for part in (high, low) if part is not None]
     for dtype in (torch.float32, torch.bfloat16):
         others = [torch.randn_like(y).to(dtype) for y in plain]

@@ -1,0 +1,83 @@
+"""Engines: interchangeable ways to compute sums of convolutions, and the one function that chooses among them.
+
+| engine | what it is | where it runs |
+|---|---|---|
+| ``native`` | octvideo's own kernels in C++ | CPUs, plain eager mode, float32 in training |
+| ``onednn`` | torch's CPU kernels, weights laid out once | CPUs, inference |
+| ``torch`` | torch's operations | everywhere: any device, size and type, traced, compiled, exported |
+"""
+
+import os
+from collections.abc import Iterator
+from contextlib import contextmanager
+from contextvars import ContextVar
+
+import torch
+
+from octvideo.engines.geometry import Geometry
+from octvideo.engines.interface import Engine, Request
+from octvideo.engines.native.engine import ENGINE as NATIVE
+from octvideo.engines.onednn import ENGINE as ONEDNN
+from octvideo.engines.reference import ENGINE as TORCH
+from octvideo.errors import InputError
+
+# The first that can do what is asked for is taken.
+ENGINES = {e.name: e for e in (NATIVE, ONEDNN, TORCH)}
+
+_forced: ContextVar[str | None] = ContextVar("octvideo_engine", default=None)
+
+
+def choose(request: Request) -> Engine:
+    """The engine for a layer's convolutions; ``octvideo.engine`` and OCTVIDEO_ENGINE narrow the choice.
+
+    Where the engine that was asked for cannot do a layer, ``torch`` does it: no other one may take its place.
+    """
+    name = forced()
+    candidates = ENGINES.values() if name is None else (ENGINES[name], TORCH)
+    return next(e for e in candidates if e.unavailable_reason(request) is None)
+
+
+def reasons(
+    dtype: torch.dtype, device: str | torch.device = "cpu", *, trains: bool = False
+) -> dict[str, str | None]:
+    """Why each engine cannot do an everyday layer here, a 3x3 convolution of 64 channels; None where it can."""
+    x = torch.zeros(1, 64, 1, 32, 32, dtype=dtype, device=device).to(memory_format=torch.channels_last_3d)
+    weight = torch.zeros(64, 64, 1, 3, 3, dtype=dtype, device=device)
+    geometry = Geometry((1, 1, 1), (0, 1, 1), (1, 1, 1))
+    request = Request(x, [weight], [geometry], trains)
+    return {name: e.unavailable_reason(request) for name, e in ENGINES.items()}
+
+
+@contextmanager
+def engine(name: str) -> Iterator[None]:
+    """Within it, layers compute by this engine, and by ``torch`` where it cannot: ``with octvideo.engine("torch"):``.
+
+    Args:
+        name: ``native``, ``onednn`` or ``torch``.
+
+    Raises:
+        InputError: there is no such engine.
+    """
+    token = _forced.set(_checked("engine", name))
+    try:
+        yield
+    finally:
+        _forced.reset(token)
+
+
+def forced() -> str | None:
+    """The engine that was asked for, if one was: by ``engine``, or by the variable OCTVIDEO_ENGINE.
+
+    Raises:
+        InputError: the variable names no engine.
+    """
+    name = _forced.get()
+    if name is None and (name := os.environ.get("OCTVIDEO_ENGINE") or None) is not None:
+        _checked("OCTVIDEO_ENGINE", name)
+    return name
+
+
+def _checked(parameter: str, name: str) -> str:
+    if name not in ENGINES:
+        raise InputError(f"{parameter} is {name!r}; it must be one of {', '.join(ENGINES)}")
+    return name

@@ -1,0 +1,121 @@
+"""What an engine brings: one primitive, a sum of convolutions with its epilogue, and the gradient of a weight.
+
+B batch, C channels, T frames, H height, W width.
+"""
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import NamedTuple, Protocol
+
+import torch
+from torch import Tensor
+from torch.autograd import forward_ad
+from torch.utils._python_dispatch import _get_current_dispatch_mode_stack
+
+from octvideo.engines.geometry import Geometry
+
+
+class Sum(Protocol):
+    """``relu(conv(x0, w0) + conv(x1, w1) + … + bias + upsample(up) + residual)`` of given weights."""
+
+    def __call__(
+        self,
+        inputs: Sequence[Tensor],
+        *,
+        residual: Tensor | None = None,
+        up: Tensor | None = None,
+        relu: bool = False,
+        overwrite: bool = False,
+        pool: bool = False,
+        size: Sequence[int] = (),
+    ) -> tuple[Tensor, Tensor | None]:
+        """The sum ``(B, C_out, T, H, W)``, and where ``pool`` asks for them the averages of its 2x2 pixels.
+
+        Args:
+            inputs: one for each weight, of one size: ``(B, C_in, T, H, W)``, or without T for images.
+            residual: added; of the size of the sum.
+            up: added, every pixel four times; at half the size, rounded up.
+            relu: whether a ReLU is behind the additions.
+            overwrite: whether the memory of ``residual`` may become that of the sum.
+            pool: at an odd border, averages are of the pixels that exist.
+            size: of the sum in T, H and W, where it is transposed.
+        """
+
+
+class MakeSum(Protocol):
+    """Prepares a sum: a layer whose weights are constant does it once."""
+
+    def __call__(
+        self,
+        weights: Sequence[Tensor],
+        bias: Tensor | None,
+        geometries: Sequence[Geometry],
+        *,
+        transposed: bool = False,
+    ) -> Sum:
+        """
+        Args:
+            weights: ``(C_out, C_in / groups, kT, kH, kW)``, of one kernel.
+            bias: ``(C_out,)`` or None.
+            geometries: one for each weight.
+            transposed: whether the sum is the gradient of the input that the convolutions have in common, from those
+                of their outputs.
+        """
+
+
+class Request(NamedTuple):
+    """What an engine is asked whether it can do it.
+
+    Args:
+        x: the input, or one of several.
+        weights: of the convolutions.
+        geometries: one for each weight.
+        trains: whether weights change from call to call, and their gradient is asked for later.
+        transposed: whether it is the gradient of an input.
+    """
+
+    x: Tensor
+    weights: Sequence[Tensor]
+    geometries: Sequence[Geometry]
+    trains: bool
+    transposed: bool = False
+
+
+@dataclass(frozen=True)
+class Engine:
+    """One way to compute.
+
+    Args:
+        name: what ``octvideo.engine(name)`` calls it.
+        sum: makes a ``Sum``.
+        weight_gradient: ``(grad, x, out, geometry)``: writes a convolution's weight gradient into ``out``.
+        unavailable_reason: why it cannot do what is asked for, or None.
+        is_one_pass: whether a sum of several convolutions and all of its epilogue are one pass over memory; where they
+            are not, plans share convolutions among outputs instead.
+    """
+
+    name: str
+    sum: MakeSum
+    weight_gradient: Callable[[Tensor, Tensor, Tensor, Geometry], None]
+    unavailable_reason: Callable[[Request], str | None]
+    is_one_pass: bool = False
+
+
+def is_traced(x: Tensor) -> bool:
+    """Whether somebody writes the operations down, to run or to differentiate them later: they have to be torch's."""
+    return (
+        torch.compiler.is_compiling()
+        or torch.jit.is_tracing()
+        or torch._C._functorch.peek_interpreter_stack() is not None
+        or forward_ad._current_level >= 0
+    )
+
+
+def is_plain(x: Tensor) -> bool:
+    """Whether code that torch knows nothing of may read this tensor's memory: nothing traces, counts or fakes it."""
+    return (
+        x.device.type == "cpu"
+        and type(x) in (Tensor, torch.nn.Parameter)
+        and not is_traced(x)
+        and not _get_current_dispatch_mode_stack()
+    )

@@ -1,0 +1,1 @@
+"""The engine ``native``: kernels of octvideo's own in C++, compiled where they are first used."""

@@ -1,0 +1,204 @@
+"""An octave convolution as data: a plan of terms, which everything that runs or shows a layer reads.
+
+Octave convolution, https://arxiv.org/abs/1904.05049, section 3.3. Each output is a sum of terms, each the convolution
+of one input with one block of the dense weight, resampled in front of it or behind it:
+
+    high = conv(high, W[high, high])             + upsample(conv(low, W[high, low]))
+    low  = conv(downsample(high), W[low, high])  + conv(low, W[low, low])
+
+Where a layer halves height and width its outputs are at 1/2 and 1/4 of its high input, and the terms follow:
+
+    high = conv(average 2x2 of high, W[high, high])  + conv(low, W[high, low])
+    low  = conv(average 4x4 of high, W[low, high])   + conv(average 2x2 of low, W[low, low])
+
+The gradient of the inputs is the same plan read backwards (``Plan.backwards``): every term from its output to its
+input, its block transposed, and what was in front of it behind it. Averages and repetitions are each other's adjoints
+up to the number of pixels that an average is over.
+"""
+
+import itertools
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass, replace
+from typing import NamedTuple
+
+from torch import Tensor
+
+from octvideo.engines.geometry import Geometry
+
+FREQUENCIES = ("high", "low")
+# How many pixels of a high map one of this frequency spans along a side.
+_SPAN = {"high": 1, "low": 2}
+
+
+class Term(NamedTuple):
+    """One convolution of one input into one output.
+
+    Args:
+        out, into: "high" or "low"; of a term that several outputs share, ``out`` is "both".
+        rows, columns: its block of the weight.
+        geometry: of the convolution.
+        before: size of the convolved map over that of the input: 1, or 1/2 or 1/4 by averages.
+        after: size of the output over that of the convolution's result: 1, 2 or 4 by repetition, 1/2 by averages.
+    """
+
+    out: str
+    into: str
+    rows: range
+    columns: range
+    geometry: Geometry
+    before: float = 1
+    after: float = 1
+
+    def block(self, weight: Tensor) -> Tensor:
+        """Its block of the dense weight, as a view."""
+        return weight[self.rows.start : self.rows.stop, self.columns.start : self.columns.stop]
+
+
+@dataclass(frozen=True)
+class Plan:
+    """The terms of a layer.
+
+    Args:
+        terms: of every output, what comes from high first.
+        channels: of every output, its rows of the weight and the bias; in a plan read backwards, its columns.
+        is_linear: whether repetition is linear interpolation instead.
+        is_backwards: whether convolutions are transposed, averages sums, and repetitions divided by what they average.
+    """
+
+    terms: tuple[Term, ...]
+    channels: dict[str, range]
+    is_linear: bool = False
+    is_backwards: bool = False
+
+    @property
+    def is_strided(self) -> bool:
+        """Whether a convolution's own stride shrinks maps."""
+        return any(max(term.geometry.stride[-2:]) > 1 for term in self.terms)
+
+    def backwards(self, inputs: Iterable[str]) -> "Plan":
+        """The plan of the gradients of these inputs from those of the outputs."""
+        terms = tuple(
+            term._replace(out=term.into, into=term.out, before=1 / term.after, after=1 / term.before)
+            for term in self.terms
+            if term.into in inputs
+        )
+        channels = {term.out: term.columns for term in terms}
+        return replace(self, terms=terms, channels=channels, is_backwards=True)
+
+    def shared(self) -> list[tuple[Term, list[Term]]]:
+        """Terms that convolve the same map, each time as one convolution into all of their outputs.
+
+        For engines to which a sum of convolutions is several kernels, one of all rows is cheaper than two of some.
+        """
+        groups: dict[object, list[Term]] = {}
+        for term in self.terms:
+            if term.geometry.groups == 1:
+                groups.setdefault((term.into, term.before, term.geometry), []).append(term)
+        return [(_union(terms), terms) for terms in groups.values() if len(terms) > 1]
+
+    def averaging_behind(self, kernel: Sequence[int], vector: int = 16) -> "Plan":
+        """The plan with the high input's averages behind the convolution, where that is the cheaper side.
+
+        They commute with kernels of one pixel. Then one convolution of the high input gives both outputs, and one of
+        all rows costs a kernel that computes whole vectors of channels no more than one of most of them.
+        """
+        crossing = next((t for t in self.terms if (t.out, t.into, t.before) == ("low", "high", 0.5)), None)
+        straight = next((t for t in self.terms if t.out == t.into == "high"), None)
+        if crossing is None or straight is None or straight.before != 1 or tuple(kernel[-2:]) != (1, 1):
+            return self
+        high, low = len(straight.rows), len(crossing.rows)
+        vectors = -(-(high + low) // vector), -(-high // vector)
+        if crossing.geometry.groups > 1 or vectors[0] * vector > vectors[1] * vector + low / 4:
+            return self
+        behind = crossing._replace(before=1, after=0.5)
+        return replace(self, terms=tuple(behind if t is crossing else t for t in self.terms))
+
+
+def octave_plan(
+    in_channels: dict[str, int],
+    out_channels: dict[str, int],
+    geometry: Geometry,
+    *,
+    pools: bool = True,
+    is_linear: bool = False,
+    high_to_low: bool = True,
+    low_to_high: bool = True,
+    is_depthwise: bool = False,
+) -> Plan:
+    """The plan of an octave convolution.
+
+    Args:
+        in_channels, out_channels: of each frequency that has some.
+        geometry: the dense layer's; its spatial stride is 1 or 2.
+        pools: whether averages shrink maps (the paper's choice), and not the convolutions' strides.
+        is_linear: whether repetition is linear interpolation.
+        high_to_low, low_to_high: whether the terms that cross exist; one that alone feeds its output does.
+        is_depthwise: whether every channel has a group of its own: then none crosses.
+    """
+    rows = _consecutive(out_channels)
+    of_group = {name: 1 if is_depthwise else count // geometry.groups for name, count in in_channels.items()}
+    columns = _consecutive(of_group)
+    crosses = {("low", "high"): high_to_low, ("high", "low"): low_to_high}
+    terms = []
+    for out, into in itertools.product(rows, columns):
+        if out != into and out in columns and (is_depthwise or not crosses[out, into]):
+            continue
+        shrinks = geometry.stride[-1] * _SPAN[out] / _SPAN[into]  # 4, 2, 1, or 1/2
+        stride = 1 if pools else max(int(shrinks), 1)
+        own = geometry._replace(stride=(*geometry.stride[:-2], stride, stride))
+        block = columns[into]
+        if is_depthwise:
+            own, block = own._replace(groups=in_channels[into]), range(1)
+        before = 1 / max(shrinks, 1) if pools else 1.0
+        terms.append(Term(out, into, rows[out], block, own, before, after=1 / min(shrinks, 1)))
+    return Plan(tuple(terms), rows, is_linear)
+
+
+def _consecutive(counts: dict[str, int]) -> dict[str, range]:
+    """Channel numbers, high ones first."""
+    high = counts.get("high", 0)
+    ranges = {"high": range(high), "low": range(high, high + counts.get("low", 0))}
+    return {name: ranges[name] for name in FREQUENCIES if counts.get(name)}
+
+
+def dense_plan(out_channels: int, in_channels: int, geometry: Geometry) -> Plan:
+    """The plan of a dense convolution: one term.
+
+    Args:
+        in_channels: of a group.
+    """
+    rows = range(out_channels)
+    return Plan((Term("high", "high", rows, range(in_channels), geometry),), {"high": rows})
+
+
+def cut(weight: Tensor, terms: Iterable[Term]) -> dict[Term, Tensor]:
+    """The terms' blocks of a weight, by two splits, from which autograd puts the dense gradient together in two copies.
+
+    Slices would each pad theirs with zeros to the dense size, and add.
+    """
+    blocks = {}
+    by_columns: dict[range, list[Term]] = {}
+    for term in terms:
+        by_columns.setdefault(term.columns, []).append(term)
+    columns = _split(weight, [c for c in by_columns if len(c) < weight.shape[1]], 1)
+    for of_columns, mine in by_columns.items():
+        part = columns.get(of_columns, weight)
+        rows = _split(part, [t.rows for t in mine if len(t.rows) < len(weight)], 0)
+        blocks.update({term: rows.get(term.rows, part) for term in mine})
+    return blocks
+
+
+def _split(tensor: Tensor, parts: Iterable[range], dim: int) -> dict[range, Tensor]:
+    """The parts of a tensor along an axis, which split it in two."""
+    edges = sorted({0, tensor.shape[dim], *(edge for part in parts for edge in (part.start, part.stop))})
+    ranges = [range(*pair) for pair in itertools.pairwise(edges)]
+    return dict(zip(ranges, tensor.split([len(r) for r in ranges], dim), strict=True))
+
+
+def _union(terms: Sequence[Term]) -> Term:
+    """One term with the rows and columns of all: they lie side by side."""
+    rows, columns = (
+        range(min(r.start for r in ranges), max(r.stop for r in ranges))
+        for ranges in ([t.rows for t in terms], [t.columns for t in terms])
+    )
+    return terms[0]._replace(out="both", rows=rows, columns=columns, after=1)

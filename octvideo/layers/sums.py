@@ -1,0 +1,180 @@
+"""A plan carried out by an engine: every output is one sum of convolutions.
+
+B batch, C channels, T frames, H height, W width.
+"""
+
+from collections.abc import Mapping, Sequence
+
+import torch
+from torch import Tensor
+
+from octvideo.engines.interface import Engine, Sum
+from octvideo.engines.reference import epilogue
+from octvideo.engines.resample import downsample, fold, num_averaged, upsample
+from octvideo.layers.plan import Plan, Term, cut
+
+
+class Maps:
+    """A layer's inputs and their averages, each made once.
+
+    Args:
+        inputs: by frequency, ``(B, C, T, H, W)``.
+        pooled: ``downsample(high)``, where it is there already.
+        folds: whether sums stand for averages: the inputs are gradients.
+    """
+
+    def __init__(
+        self, inputs: Mapping[str, Tensor], pooled: Tensor | None = None, *, folds: bool = False
+    ) -> None:
+        self._made: dict[tuple[str, float], Tensor] = {(name, 1): x for name, x in inputs.items()}
+        self._shrink = fold if folds else downsample
+        if pooled is not None:
+            self._made["high", 0.5] = pooled
+
+    def at(self, name: str, scale: float) -> Tensor:
+        """An input at 1, 1/2 or 1/4 of its size."""
+        if (name, scale) not in self._made:
+            x = self._made[name, 1]
+            if scale == 0.25 and (x.shape[-2] % 2 or x.shape[-1] % 2):
+                y = downsample(x, 4)  # the authors average once; at even sizes twice is the same
+            else:
+                y = self._shrink(self.at(name, 2 * scale))
+            self._made[name, scale] = y
+        return self._made[name, scale]
+
+
+class PlannedSums:
+    """The outputs of a plan for given weights.
+
+    Args:
+        plan: of the layer, or of its inputs' gradients.
+        weight: the layer's, high rows and columns first.
+        bias: ``(C_out,)``, high rows first, or None.
+        engine: what computes.
+    """
+
+    def __init__(self, plan: Plan, weight: Tensor, bias: Tensor | None, engine: Engine) -> None:
+        self.plan, self.engine = plan, engine
+        shared = [] if engine.is_one_pass else plan.shared()
+        together = {term for _, terms in shared for term in terms}
+        alone = [term for term in plan.terms if term not in together]
+        blocks = cut(weight, [*alone, *(union for union, _ in shared)])
+        biases = self._biases(bias, together)
+
+        def prepare(terms: Sequence[Term], bias: Tensor | None) -> Sum:
+            geometries = [term.geometry for term in terms]
+            return engine.sum([blocks[t] for t in terms], bias, geometries, transposed=plan.is_backwards)
+
+        # One convolution into several outputs, and the terms that are its parts; sums by output and level.
+        self._shared = [(prepare([union], _bias_of(terms, biases)), terms) for union, terms in shared]
+        self._sums: dict[tuple[str, float], tuple[Sum, list[Term]]] = {}
+        for key in dict.fromkeys((term.out, term.after) for term in alone):
+            terms = [term for term in alone if (term.out, term.after) == key]
+            mine = next((biases[term] for term in terms if term in biases), None)
+            self._sums[key] = prepare(terms, mine), terms
+
+    def _biases(self, bias: Tensor | None, together: set[Term]) -> dict[Term, Tensor]:
+        """An output's bias comes with one of its terms: of those in sums of their own, the finest."""
+        if bias is None:
+            return {}
+        rows = bias.split([len(rows) for rows in self.plan.channels.values()])
+        return {
+            min(
+                (term for term in self.plan.terms if term.out == out),
+                key=lambda term: (term in together, term.after),
+            ): part
+            for out, part in zip(self.plan.channels, rows, strict=True)
+        }
+
+    def __call__(
+        self,
+        maps: Maps,
+        sizes: Mapping[str, Sequence[int]],
+        residuals: Mapping[str, Tensor | None] | None = None,
+        relu: Sequence[str] = (),
+        overwrite: Sequence[str] = (),
+        pool: Sequence[str] = (),
+    ) -> dict[str, Tensor]:
+        """The outputs by name, and under "pooled" the averages of the one that ``pool`` names.
+
+        Args:
+            maps: the inputs.
+            sizes: of the outputs in T, H and W, where they do not follow from the inputs': what was averaged or
+                repeated may have had an odd border.
+            residuals: what is added to each output, of its shape.
+            relu, overwrite: outputs that end with a ReLU, and those that may take their residual's memory.
+        """
+        parts = self._parts(maps, sizes)
+        outputs: dict[str, Tensor] = {}
+        for out in self.plan.channels:
+            level = max(level for name, level in (*parts, *self._sums) if name == out)
+            y: Tensor | None = None
+            while level >= 1:  # from the coarsest map to the output's size
+                size = _at_level(sizes.get(out), level)
+                part, up = parts.get((out, level)), None if y is None else self._behind(y, size)
+                residual = residuals.get(out) if residuals and level == 1 else None
+                is_ours = out in overwrite and residual is not None
+                ends = {"relu": level == 1 and out in relu, "pool": level == 1 and out in pool}
+                if up is not None and self.plan.is_linear:
+                    residual, is_ours = _add(residual, upsample(up, size[-2:] or None, "linear"), is_ours)
+                    up = None
+                if (out, level) in self._sums:
+                    run, terms = self._sums[out, level]
+                    residual, is_ours = _add(residual, part, is_ours)
+                    y, pooled = run(
+                        [maps.at(term.into, term.before) for term in terms],
+                        residual=residual, up=up, overwrite=is_ours, size=size, **ends,
+                    )  # fmt: skip
+                    if pooled is not None:
+                        outputs["pooled"] = pooled
+                elif part is not None:  # shared convolutions gave all of it
+                    y = epilogue(part, up, residual, ends["relu"])
+                    if ends["pool"]:
+                        outputs["pooled"] = downsample(y)
+                else:  # it is repeated once more
+                    y = residual if up is None else upsample(up, size[-2:] or None)
+                level /= 2
+            assert y is not None
+            outputs[out] = y
+        return outputs
+
+    def _parts(self, maps: Maps, sizes: Mapping[str, Sequence[int]]) -> dict[tuple[str, float], Tensor]:
+        """What shared convolutions give to each output, at each level."""
+        parts: dict[tuple[str, float], Tensor] = {}
+        for run, terms in self._shared:
+            first = terms[0]
+            size = _at_level(sizes.get(first.out), first.after)
+            y, _ = run([maps.at(first.into, first.before)], size=size)
+            counts = [len(t.columns if self.plan.is_backwards else t.rows) for t in terms]
+            for term, part in zip(terms, y.split(counts, 1), strict=True):
+                part, level = (downsample(part), 1.0) if term.after == 0.5 else (part, term.after)
+                key = term.out, level
+                parts[key] = parts[key] + part if key in parts else part
+        return parts
+
+    def _behind(self, y: Tensor, size: Sequence[int]) -> Tensor:
+        """What is repeated to ``size``: backwards, each pixel's share of the gradient of its average."""
+        if not self.plan.is_backwards:
+            return y
+        count = num_averaged(y, (size[-2], size[-1]))
+        return y.mul_(1 / count) if isinstance(count, float) else y.div_(count)
+
+
+def _at_level(size: Sequence[int] | None, level: float) -> tuple[int, ...]:
+    """A map of ``size`` before it is repeated ``level`` times a side; empty where it is not known."""
+    return () if size is None else (*size[:-2], *(-(-n // int(level)) for n in size[-2:]))
+
+
+def _add(x: Tensor | None, y: Tensor | None, overwrite: bool) -> tuple[Tensor | None, bool]:
+    """The sum of what is there, and whether its memory is ours."""
+    if x is None or y is None:
+        return (y, False) if x is None else (x, overwrite)
+    return (x.add_(y) if overwrite else x + y), True
+
+
+def _bias_of(terms: Sequence[Term], biases: Mapping[Term, Tensor]) -> Tensor | None:
+    """Of a shared convolution: nothing for outputs that have theirs elsewhere."""
+    if not any(term in biases for term in terms):
+        return None
+    like = next(iter(biases.values()))
+    return torch.cat([biases.get(term, like.new_zeros(len(term.rows))) for term in terms])
