@@ -10,9 +10,7 @@ from contextlib import AbstractContextManager, nullcontext
 from pathlib import Path
 
 import torch
-from torch.autograd import forward_ad
 from torch.profiler import record_function
-from torch.utils._python_dispatch import _get_current_dispatch_mode_stack
 
 from octvideo.kernels.cache import KernelBuildError, compiled
 from octvideo.kernels.problem import check_sizes
@@ -62,19 +60,6 @@ def missing(dtype: torch.dtype) -> str | None:
 def type_name(dtype: torch.dtype) -> str:
     """Of a type of number, in the names of the kernels' functions: float32."""
     return str(dtype).removeprefix("torch.")
-
-
-def runs_plainly(x: torch.Tensor) -> bool:
-    """Whether kernels that torch knows nothing of may take this tensor: on the CPU, in eager mode, nothing watching."""
-    return (
-        not torch.compiler.is_compiling()
-        and type(x) in (torch.Tensor, torch.nn.Parameter)
-        and x.device.type == "cpu"
-        and not torch.jit.is_tracing()
-        and not _get_current_dispatch_mode_stack()  # counting FLOPs, exporting, fake tensors
-        and torch._C._functorch.peek_interpreter_stack() is None
-        and forward_ad._current_level < 0
-    )
 
 
 def shown(name: str) -> AbstractContextManager[object]:

@@ -7,7 +7,6 @@ import pytest
 import torch
 
 from octvideo.kernels import build, cache, problem
-from octvideo.kernels.training import trains
 
 needs_kernels = pytest.mark.skipif(
     bool(build.missing(torch.float32)), reason=str(build.missing(torch.float32))
@@ -43,10 +42,8 @@ def test_a_compiler_that_fails_is_a_reason_and_logged_once(fresh, monkeypatch, c
     compiler.chmod(0o755)
     monkeypatch.setenv("CXX", str(compiler))
     monkeypatch.setattr(torch.backends.cpu, "get_cpu_capability", lambda: "AVX512")
-    x = torch.randn(1, 8, 4, 16, 16).contiguous(memory_format=torch.channels_last_3d)
-    weight = torch.randn(8, 8, 1, 1, 1)
     for _ in range(3):
-        assert not trains(x, weight, (1, 1, 1), (0, 0, 0), (1, 1, 1), 1)
+        assert build.missing(torch.float32)
     assert re.fullmatch(f"{re.escape(str(compiler))} .* failed:", build.missing(torch.float32))
     assert caplog.text.count("no such option") == 1
     assert list((fresh / "octvideo").iterdir()) == []
