@@ -72,7 +72,10 @@ INLINE void add(Sums<R, N>& sums, const typename E::Number* x, const typename E:
                 int64_t pixel) {
   int64_t c = 0;
   for (; c + E::kLine <= channels; c += E::kLine) {
-    UNROLL for (int r = FIRST; r < LAST; r++) __builtin_prefetch(x + (R + r) * pixel + c);  // the next tile's pixels
+    // What is read four cache lines later, of these pixels or of the next tile's.
+    const int64_t later = c + 4 * E::kLine;
+    const auto* next = x + (later < channels ? later : later - channels + R * pixel);
+    UNROLL for (int r = FIRST; r < LAST; r++) __builtin_prefetch(next + r * pixel);
     _Pragma("GCC unroll 4") for (int i = 0; i < E::kLine; i += E::kStep, w += 8 * N * E::kStep)
       sums.template add<E, FIRST, LAST>(x + c + i, w, pixel, E::value);
   }
@@ -191,7 +194,7 @@ void convolve(const Problem& given) {
     const int64_t first = place / spans % groups * group, last = std::min(p.height, first + group);
     const int64_t left = place % spans * span, end = std::min(p.width, left + span);
     for (int64_t block = piece * all / pieces; block < (piece + 1) * all / pieces; block++) {
-      const int64_t channel = block * kBlock;
+      const int64_t channel = block_start(p.out_channels, block);
       for_block(p.out_channels, block, [&](auto eighths) {
         Line<E, eighths> line(p, channel);
         for (int64_t number = first; number < last; number++) {

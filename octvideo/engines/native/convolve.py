@@ -10,8 +10,10 @@ import torch
 from torch import Tensor
 
 from octvideo.engines.native.build import library, missing, shown, type_name
+from octvideo.engines.native.checks import check_clip
 from octvideo.engines.native.problem import Convolution, Three
 from octvideo.engines.native.weights import pack, rounded_up
+from octvideo.errors import InputError
 
 
 class SumOfConvolutions:
@@ -69,12 +71,20 @@ class SumOfConvolutions:
             relu: whether a ReLU is behind the additions.
             overwrite: whether the memory of ``other`` may become that of the sum.
             pool: at the border, averages are of the pixels that exist.
+
+        Raises:
+            InputError: another number of clips than of weights, or one of the tensors has another rank, type, device or
+                size, none included.
         """
+        shape, problem = self._problem(clips)
+        low = (*shape[:3], (shape[3] + 1) // 2, (shape[4] + 1) // 2)
+        for name, part, size in (("other", other, shape), ("up", up, low)):
+            if part is not None:
+                check_clip(name, part, self.dtype, size)
         clips = [by_pixels(clip) for clip in clips]
-        shape, problem = self._problem(clips[0])
         other, up = (None if part is None else by_pixels(part) for part in (other, up))
         out = other if overwrite and other is not None else _empty(shape, clips[0])
-        pooled = _empty((*shape[:3], (shape[3] + 1) // 2, (shape[4] + 1) // 2), clips[0]) if pool else None
+        pooled = _empty(low, clips[0]) if pool else None
         problem.relu, problem.threads = relu, torch.get_num_threads()
         problem.x[:] = [clip.data_ptr() for clip in clips] + [None] * (2 - len(clips))
         problem.x_pixel[:] = [pixel_step(clip) for clip in clips] + [0] * (2 - len(clips))
@@ -89,22 +99,32 @@ class SumOfConvolutions:
             self._run(ctypes.byref(problem))
         return out, pooled
 
-    def _problem(self, x: Tensor) -> tuple[tuple[int, ...], Convolution]:
-        """The shape of the sum for an input, and a problem of its own for the caller, all sizes filled in."""
+    def _problem(self, clips: Sequence[Tensor]) -> tuple[tuple[int, ...], Convolution]:
+        """The shape of the sum for inputs, and a problem of its own for the caller, all sizes filled in."""
+        if len(clips) != len(self.in_channels):
+            raise InputError(
+                f"{len(clips)} clips were given, allowed are {len(self.in_channels)}: one for each weight"
+            )
+        x = clips[0]
+        for i, (clip, channels) in enumerate(zip(clips, self.in_channels, strict=True)):
+            batch, *size = (x.shape[0], *x.shape[2:]) if i else (None, None, None, None)
+            check_clip(f"clip {i}", clip, self.dtype, (batch, channels, *size))
         known = self._known.get(x.shape)
         if known is None:
             axes = zip(x.shape[2:], self.padding, self.kernel, self.stride, strict=True)
-            size = [(n + 2 * p - k) // s + 1 for n, p, k, s in axes]
+            out = [(n + 2 * p - k) // s + 1 for n, p, k, s in axes]
+            if min(out) < 1:
+                raise InputError(f"clip 0 is {tuple(x.shape)}, smaller than the kernel {tuple(self.kernel)}")
             problem = Convolution(
                 sources=len(self.numbers), bias=self.bias.data_ptr(),
                 batch=x.shape[0], out_channels=self.out_channels,
-                frames=size[0], height=size[1], width=size[2],
+                frames=out[0], height=out[1], width=out[2],
                 in_frames=x.shape[2], in_height=x.shape[3], in_width=x.shape[4],
                 kernel=Three(*self.kernel), padding=Three(*self.padding), stride=Three(*self.stride),
             )  # fmt: skip
             for i, (numbers, channels) in enumerate(zip(self.numbers, self.in_channels, strict=True)):
                 problem.w[i], problem.channels[i] = numbers.data_ptr(), channels
-            known = self._known[x.shape] = ((x.shape[0], self.out_channels, *size), problem)
+            known = self._known[x.shape] = ((x.shape[0], self.out_channels, *out), problem)
         return known[0], Convolution.from_buffer_copy(known[1])
 
 

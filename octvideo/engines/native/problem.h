@@ -44,30 +44,31 @@ struct Layout {
   int64_t threads;
 };
 
-// Output channels are computed in blocks of kBlock, the last of a multiple of 8 up to kLast. Their sums for some pixels
-// fit the registers: 16 of AVX2, 32 of the others.
-#if WIDTH == 8
-constexpr int64_t kBlock = 16, kLast = 24;
-#elif WIDTH == 4
-constexpr int64_t kBlock = 16, kLast = 16;
-#else
-constexpr int64_t kBlock = 64, kLast = 64;
-#endif
+// Output channels are computed in blocks of kBlock eighths, of as many vectors as leave registers (AVX2 has 16 of them, the
+// others 32) for some pixels. The last block is smaller; a last one of one eighth alone shares with the one before it.
+constexpr int64_t kBlock = WIDTH == 16 ? 8 : WIDTH == 8 ? 3 : 2;
 
-inline int64_t blocks(int64_t out_channels) {
-  return std::max<int64_t>(0, (out_channels + 7) / 8 * 8 - kLast + kBlock - 1) / kBlock + 1;
+inline int64_t eighths(int64_t out_channels) { return (out_channels + 7) / 8; }
+
+inline int64_t blocks(int64_t out_channels) { return (eighths(out_channels) + kBlock - 1) / kBlock; }
+
+// The first output channel of a block; of the one behind the last: their number, rounded up to eighths.
+inline int64_t block_start(int64_t out_channels, int64_t block) {
+  const int64_t all = eighths(out_channels), last = blocks(out_channels) - 1;
+  if (block > last) return 8 * all;
+  return 8 * (WIDTH == 8 && block == last && block > 0 && all % kBlock == 1 ? all - 2 : block * kBlock);
 }
 
-// Channels of a block, and zeros in packed weights up to a multiple of 8.
+// Its channels, and zeros in packed weights up to a multiple of 8.
 inline int64_t block_width(int64_t out_channels, int64_t block) {
-  return block + 1 < blocks(out_channels) ? kBlock : (out_channels + 7) / 8 * 8 - block * kBlock;
+  return block_start(out_channels, block + 1) - block_start(out_channels, block);
 }
 
-// Calls `run` with the eighths of a block as a constant.
+// Calls `run` with a block's number of eighths as a constant.
 template <class Run>
 inline void for_block(int64_t out_channels, int64_t block, Run run) {
   switch (block_width(out_channels, block) / 8) {
-#define CASE(N) case N: if constexpr (N <= kLast / 8) run(std::integral_constant<int, N>()); break;
+#define CASE(N) case N: if constexpr (N <= kBlock) run(std::integral_constant<int, N>()); break;
     CASE(1) CASE(2) CASE(3) CASE(4) CASE(5) CASE(6) CASE(7) CASE(8)
 #undef CASE
   }

@@ -1,4 +1,4 @@
-"""The gradient of a convolution's weight, in float32 on the CPU.
+"""The gradient of a convolution's weight, in float32 on the CPU; that of its input is a sum of convolutions.
 
 B batch, C channels, T frames, H height, W width.
 """
@@ -10,9 +10,11 @@ import torch
 from torch import Tensor
 
 from octvideo.engines.native.build import library, shown
+from octvideo.engines.native.checks import check_clip
 from octvideo.engines.native.convolve import by_pixels, pixel_step
 from octvideo.engines.native.problem import Three, WeightGradient
 from octvideo.engines.native.weights import unpack
+from octvideo.errors import InputError
 
 
 def weight_gradient(
@@ -23,10 +25,20 @@ def weight_gradient(
     Args:
         grad: of the convolution's output, ``(B, C_out, T, H, W)``.
         x: its input, ``(B, C_in, T, H, W)``.
-        out: ``(C_out, C_in, kT, kH, kW)``.
+        out: ``(C_out, C_in, kT, kH, kW)``, C_out a multiple of 8.
+
+    Raises:
+        InputError: one of the tensors has another rank, type, device or size, none included.
     """
-    grad, x = by_pixels(grad), by_pixels(x)
     num_out, num_in, *kernel = out.shape
+    check_clip("x", x, torch.float32, (None, num_in, None, None, None))
+    axes = zip(x.shape[2:], padding, kernel, stride, strict=True)
+    size = [(n + 2 * p - k) // s + 1 for n, p, k, s in axes]
+    check_clip("grad", grad, torch.float32, (x.shape[0], num_out, *size))
+    check_clip("out", out, torch.float32, tuple(out.shape))
+    if num_out % 8:
+        raise InputError(f"out has {num_out} output channels, allowed are multiples of 8")
+    grad, x = by_pixels(grad), by_pixels(x)
     packed = torch.empty(out.numel())
     problem = WeightGradient(
         x.data_ptr(), grad.data_ptr(), packed.data_ptr(), pixel_step(x), pixel_step(grad), num_in, num_out,

@@ -14,7 +14,7 @@ void each(const Layout& l, Move move) {
   const int64_t taps = l.kernel[0] * l.kernel[1] * l.kernel[2], in_memory = (l.in_channels + STEP - 1) / STEP * STEP;
 #pragma omp parallel for num_threads(l.threads)
   for (int64_t task = 0; task < blocks(l.out_channels) * taps; task++) {
-    const int64_t block = task / taps, first = block * kBlock, tap = task % taps;
+    const int64_t block = task / taps, first = block_start(l.out_channels, block), tap = task % taps;
     const int64_t width = block_width(l.out_channels, block), count = std::min(width, l.out_channels - first);
     const int64_t t = tap / (l.kernel[1] * l.kernel[2]), h = tap / l.kernel[2] % l.kernel[1], w = tap % l.kernel[2];
     Number* weight = (Number*)l.weight + t * l.kernel_stride[0] + h * l.kernel_stride[1] + w * l.kernel_stride[2] +
