@@ -30,7 +30,7 @@ from octvideo.data.windows import Window, plan_windows
 from octvideo.evaluation.partial import PartialScores, fingerprint
 from octvideo.heap import keep_freed_memory
 from octvideo.models import MODELS, kinetics400_names, model_card
-from octvideo.models.card import REORDERED, card_of, class_order, reorder_classes
+from octvideo.models.card import MADE_OF, REORDERED, card_of, class_order, reorder_classes, settings_of
 from octvideo.models.checkpoints import CheckpointError, LoadReport, read_checkpoint
 from octvideo.models.exported import Reordered, load_exported
 from octvideo.training.checkpoint import AtomicCheckpointIO, RunCheckpoint
@@ -178,7 +178,8 @@ class EngineCLI(LightningCLI):
                 section.ckpt_path = None
                 return
         checkpoint = read_checkpoint(file)
-        if command != "fit" and not isinstance(checkpoint.get("hyper_parameters"), dict):
+        settings = settings_of(checkpoint, file.absolute())
+        if command != "fit" and not settings:
             # Someone else's weights: which network they are of has to be said.
             if not self._is_given("model.name"):
                 names = ", ".join(MODELS)
@@ -188,11 +189,11 @@ class EngineCLI(LightningCLI):
             section.model.checkpoint, section.ckpt_path = str(file.absolute()), None
             return
         self.checkpoint_file = file.absolute()
-        self.checkpoint_card = card_of(checkpoint)
+        self.checkpoint_card = card_of(checkpoint, self.checkpoint_file)
         section.ckpt_path = str(self.checkpoint_file)
         section.model.checkpoint = section.model.image_checkpoint = None  # what that training started from
         if command != "fit":
-            self._take_from("model", section.model, checkpoint.get("hyper_parameters") or {})
+            self._take_from("model", section.model, {key: settings.get(key) for key in MADE_OF})
             self._take_from("data", section.data, {k: self.checkpoint_card.get(k) for k in CARD_TO_DATA})
 
     def _find_exported(self, section: Any) -> None:
@@ -200,7 +201,7 @@ class EngineCLI(LightningCLI):
         self.exported, self.checkpoint_card = load_exported(section.exported)
         self.exported_file = Path(section.exported).expanduser().absolute()
         self.checkpoint_card.setdefault("channel_multiple", 1)  # files from before it was an option
-        for key in ("name", "alpha", "channel_multiple", "num_classes"):
+        for key in MADE_OF:
             if self._is_given(f"model.{key}") and section.model[key] != self.checkpoint_card[key]:
                 theirs = self.checkpoint_card[key]
                 raise UsageError(
