@@ -8,7 +8,6 @@ import inspect
 import time
 from collections.abc import Sequence
 from contextlib import nullcontext
-from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
@@ -24,15 +23,18 @@ from octvideo.classifier import VideoClassifier
 from octvideo.cli import predictions, results
 from octvideo.cli.claim import check_unused, claimed
 from octvideo.cli.errors import UsageError
+from octvideo.cli.options import check_config_files, check_trainer
 from octvideo.cli.run_folder import RunLogger, tensorboard
 from octvideo.data import KineticsDataModule, read_class_list
 from octvideo.data.windows import Window, plan_windows
 from octvideo.evaluation.partial import PartialScores, fingerprint
 from octvideo.heap import keep_freed_memory
+from octvideo.limits import check_numbers
 from octvideo.models import MODELS, kinetics400_names, model_card
 from octvideo.models.card import MADE_OF, REORDERED, card_of, class_order, reorder_classes, settings_of
 from octvideo.models.checkpoints import CheckpointError, LoadReport, read_checkpoint
 from octvideo.models.exported import Reordered, load_exported
+from octvideo.text import shown
 from octvideo.training.checkpoint import AtomicCheckpointIO, RunCheckpoint
 from octvideo.training.ranks import deaths_named
 
@@ -86,9 +88,7 @@ def run_engine(command: str, args: list[str]) -> None:
             # One parser instead of four: each takes a second to build.
             return {command: EngineCLI.subcommands()[command]}
 
-    for option, value in pairwise(args):
-        if option in ("-c", "--config") and not Path(value).is_file():
-            raise FileNotFoundError(f"no configuration file {Path(value).absolute()}")
+    check_config_files(args)
     OneCommand(args=[command, *args])
 
 
@@ -143,6 +143,8 @@ class EngineCLI(LightningCLI):
         """Lightning calls this between parsing and building; its own version lets a checkpoint override options."""
         command = self.config.subcommand
         section = self.config[command]
+        check_trainer(command, section.trainer)
+        check_numbers({name: section.get(name) for name in ("window_s", "hop_s")}, prefix="--")
         self._choose_run_folder(section)
         if section.get("exported"):
             self._find_exported(section)
@@ -332,7 +334,7 @@ class EngineCLI(LightningCLI):
 
     def _say(self, text: str) -> None:
         if _is_first_process():
-            self.console.print(text, soft_wrap=True, highlight=False)
+            self.console.print(shown(text), soft_wrap=True, highlight=False, markup=False)
 
     def _run_subcommand(self, subcommand: str) -> None:
         with deaths_named(self.trainer):

@@ -219,7 +219,7 @@ def _label(text: str | None, where: str, labelled: bool, numbers: dict[str, int]
             if numbers
             else "a number (no class_list given)"
         )
-        raise ManifestError(f"{where}: label {text!r} is unknown, allowed is {known}")
+        raise ManifestError(f"{where}: label {text[:80]!r} is unknown, allowed is {known}")
     label = int(text)
     if label < 0 or (limit is not None and label >= limit):
         allowed = f"0 to {limit - 1}" if limit is not None else "0 or more"

@@ -135,7 +135,7 @@ def create_model(
         FileNotFoundError: there is no such checkpoint.
         CheckpointError: the checkpoint cannot be read safely, or does not fit.
     """
-    check_numbers({"alpha": alpha, "num_classes": num_classes, "channel_multiple": channel_multiple})
+    check_numbers({"num_classes": num_classes, "channel_multiple": channel_multiple})
     model = get_spec(name).build(num_classes)
     try:
         model = octavize(model, alpha, channel_multiple=channel_multiple) if alpha else model
