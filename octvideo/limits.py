@@ -19,7 +19,7 @@ class Limits(NamedTuple):
         high: the largest one.
         whole: whether it has to be an int.
         above: whether `low` itself is not allowed.
-        count: how many numbers there are; 1 is a number, more are a list.
+        size: how many numbers there are; 1 is a number, more are a list.
         or_none: whether None is allowed, too.
     """
 
@@ -27,13 +27,13 @@ class Limits(NamedTuple):
     high: float = math.inf
     whole: bool = False
     above: bool = False
-    count: int = 1
+    size: int = 1
     or_none: bool = False
 
     def __str__(self) -> str:
         noun = "a whole number" if self.whole else "a number"
-        if self.count > 1:
-            noun = f"{self.count} {noun[2:]}s"
+        if self.size > 1:
+            noun = f"{self.size} {noun[2:]}s"
         start = f"above {self.low:g}" if self.above else f"{self.low:.10g}"
         until = "" if math.isinf(self.high) else f"{' and' if self.above else ''} to {self.high:.10g}"
         end = until or ("" if self.above else " or more")
@@ -43,11 +43,11 @@ class Limits(NamedTuple):
         """Whether a value is of this kind and in this range; NaN and infinity never are."""
         if value is None:
             return self.or_none
-        if self.count > 1:
+        if self.size > 1:
             return (
                 isinstance(value, list | tuple)
-                and len(value) == self.count
-                and all(self._replace(count=1).fit(part) for part in value)
+                and len(value) == self.size
+                and all(self._replace(size=1).fit(part) for part in value)
             )
         if isinstance(value, bool) or not isinstance(value, Integral if self.whole else Real):
             return False
@@ -66,14 +66,14 @@ LIMITS: dict[str, Limits] = {
     "num_frames": Limits(1, 1024, whole=True),
     "frame_stride": Limits(1, 1000, whole=True),
     "fps": Limits(0.1, 1000),
-    "short_side": Limits(1, 4096, whole=True, count=2),
+    "short_side": Limits(1, 4096, whole=True, size=2),
     "crop": Limits(1, 4096, whole=True),
     "test_short_side": Limits(1, 4096, whole=True),
     "test_crop": Limits(1, 4096, whole=True),
     "num_clips": Limits(1, 1000, whole=True),
     "num_crops": Limits(1, 100, whole=True),
-    "mean": Limits(-10, 10, count=3),
-    "std": Limits(0, 10, above=True, count=3),
+    "mean": Limits(-10, 10, size=3),
+    "std": Limits(0, 10, above=True, size=3),
     # How it is loaded
     "batch_size": Limits(1, 100_000, whole=True),
     "eval_batch_size": Limits(1, 100_000, whole=True),

@@ -66,4 +66,4 @@ def _show_names_plainly() -> None:
     def show_plain(message: Any, category: type[Warning], *args: Any) -> None:
         show(shown(message, lines=True), category, *args)
 
-    warnings.showwarning = show_plain
+    warnings.showwarning = show_plain  # type: ignore[assignment]

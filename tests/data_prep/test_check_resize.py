@@ -231,4 +231,4 @@ def test_resize_refuses_to_overwrite(collection, capsys):
     assert resize.main([str(collection), str(collection)]) == 2
     assert "would be overwritten; allowed is another folder" in capsys.readouterr().err
     assert resize.main([str(collection), str(collection / "x"), "--short-side", "0"]) == 2
-    assert "short_side is 0, allowed is 2 or more" in capsys.readouterr().err
+    assert "short_side is 0, allowed is a whole number, 2 to 4096" in capsys.readouterr().err
