@@ -51,8 +51,9 @@ class Limits(NamedTuple):
             )
         if isinstance(value, bool) or not isinstance(value, Integral if self.whole else Real):
             return False
+        number: Any = value
         return (
-            math.isfinite(value) and self.low <= value <= self.high and not (self.above and value == self.low)
+            self.low <= number <= self.high and number < math.inf and not (self.above and number == self.low)
         )
 
 
@@ -102,7 +103,7 @@ def check_numbers(
     """
     for name, value in settings.items():
         if name in limits and not limits[name].fit(value):
-            raise InputError(f"{prefix}{name} is {str(value)[:80]}, allowed is {limits[name]}")
+            raise InputError(f"{prefix}{name} is {repr(value)[:80]}, allowed is {limits[name]}")
     for name in ("crop", "test_crop"):
         num_frames, side = settings.get("num_frames"), settings.get(name)
         if num_frames and side and num_frames * side * side > _MOST_PIXELS:

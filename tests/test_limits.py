@@ -13,14 +13,15 @@ from octvideo.limits import LIMITS, Limits, check_numbers
     ("settings", "text"),
     [
         ({"num_frames": 10**7}, "num_frames is 10000000, allowed is a whole number, 1 to 1024"),
-        ({"num_frames": "8"}, "num_frames is 8, allowed is a whole number"),
+        ({"num_frames": "8"}, "num_frames is '8', allowed is a whole number"),
+        ({"seed": 10**400}, "seed is 1000"),
         ({"num_frames": True}, "num_frames is True"),
         ({"num_frames": 8.0}, "num_frames is 8.0"),
         ({"num_frames": None}, "num_frames is None"),
         ({"fps": float("nan")}, "fps is nan, allowed is a number, 0.1 to 1000"),
         ({"seconds_a_video": float("inf")}, "seconds_a_video is inf, allowed is a number, above 0, or none"),
         ({"mean": [0.4]}, "mean is [0.4], allowed is 3 numbers, -10 to 10"),
-        ({"mean": "abc"}, "mean is abc"),
+        ({"mean": "abc"}, "mean is 'abc'"),
         ({"std": [1, 0, 1]}, "std is [1, 0, 1], allowed is 3 numbers, above 0 and to 10"),
         ({"short_side": [256, 320.5]}, "short_side is [256, 320.5], allowed is 2 whole numbers, 1 to 4096"),
         (

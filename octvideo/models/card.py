@@ -63,7 +63,7 @@ def check_card(card: Any, file: str | Path, what: str = "card") -> dict[str, Any
 
     def refuse(key: str, allowed: str) -> CheckpointError:
         return CheckpointError(
-            f"{file}: in its {what}, {key} is {str(card[key])[:80]!r}, allowed is {allowed}"
+            f"{file}: in its {what}, {key} is {repr(card[key])[:80]}, allowed is {allowed}"
         )
 
     if not isinstance(card, Mapping):
