@@ -40,7 +40,11 @@ def folder(tmp_path, make_video) -> Path:
 
 
 def run(command: str, folder: Path, *more: str) -> int:
-    options = [f"--trainer.default_root_dir={folder}/run", "--trainer.accelerator=cpu", "--data.num_workers=0"]
+    options = [
+        f"--trainer.default_root_dir={folder}/run",
+        "--trainer.accelerator=cpu",
+        "--data.num_workers=0",
+    ]
     return main([command, str(folder / "net.ckpt"), *more, *options])
 
 

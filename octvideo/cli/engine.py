@@ -27,6 +27,7 @@ from octvideo.cli.options import check_config_files, check_trainer
 from octvideo.cli.run_folder import RunLogger, tensorboard
 from octvideo.data import KineticsDataModule, read_class_list
 from octvideo.data.windows import Window, plan_windows
+from octvideo.evaluation.files import replacing
 from octvideo.evaluation.partial import PartialScores, fingerprint
 from octvideo.heap import keep_freed_memory
 from octvideo.limits import check_numbers
@@ -473,7 +474,8 @@ class RunConfig(SaveConfigCallback):
         name = "config.yaml" if command == "fit" else f"{command}_config.yaml"
         folder = Path(trainer.default_root_dir)
         folder.mkdir(parents=True, exist_ok=True)
-        self.parser.save(self.config, folder / name, skip_none=False, overwrite=True)
+        with replacing(folder / name) as temporary:
+            self.parser.save(self.config, temporary, skip_none=False, overwrite=True)
         self.already_saved = True
 
 
