@@ -14,7 +14,6 @@ from typing import NamedTuple
 from octvideo.errors import InputError
 
 _LONGEST_LINE = 100_000
-_MOST_DIGITS = 18
 
 
 class ManifestError(InputError):
@@ -122,7 +121,7 @@ def _kinetics_rows(path: Path, text: str, labelled: bool) -> Iterator[Row]:
 
 
 def is_number(text: str) -> bool:
-    return re.fullmatch("[+-]?[0-9]+", text) is not None and len(text) <= _MOST_DIGITS
+    return re.fullmatch("[+-]?[0-9]+", text) is not None
 
 
 class Files:

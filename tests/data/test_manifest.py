@@ -72,7 +72,7 @@ def test_spellings(root, content, expected):
         (b"a.mp4 0\n\xff\xfe 1\n", 2, "no such file"),
         (b"a.mp4 0\nb\0.mp4 1\n", 2, "has a NUL character"),
         ("a.mp4 0\n".encode("utf-16"), 1, "has a NUL character"),
-        (b"a.mp4 0\nb.mp4 " + b"9" * 5000, 2, "'" + "9" * 80 + "' is unknown"),
+        (b"a.mp4 0\nb.mp4 " + b"9" * 5000, 2, "label " + "9" * 80 + " is out of range, allowed is 0 to 2"),
         (b"a.mp4 0\n" + b"x" * 100_001, 2, "100001 characters, allowed are 100000"),
     ],
 )
