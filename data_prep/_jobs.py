@@ -29,7 +29,7 @@ from rich.progress import (
     TimeRemainingColumn,
 )
 
-from octvideo.errors import InputError, MissingPackageError, ProcessDiedError
+from octvideo.errors import MissingPackageError, ProcessDiedError
 from octvideo.limits import Limits, check_numbers
 
 _CHECKOUT = Path(__file__).parents[1]
