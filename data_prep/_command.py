@@ -4,6 +4,7 @@ import sys
 from collections.abc import Callable
 
 from octvideo.errors import USER_MISTAKE, OctvideoError, one_line
+from octvideo.text import shown
 
 INTERRUPTED = 130
 
@@ -16,7 +17,7 @@ def exit_status(name: str, work: Callable[[], None]) -> int:
     try:
         work()
     except (OctvideoError, OSError) as error:
-        print(f"python -m data_prep.{name}: {one_line(error)}", file=sys.stderr)
+        print(f"python -m data_prep.{name}: {shown(one_line(error))}", file=sys.stderr)
         return error.exit_code if isinstance(error, OctvideoError) else USER_MISTAKE
     except KeyboardInterrupt:
         print(f"python -m data_prep.{name}: interrupted; the same command goes on", file=sys.stderr)

@@ -29,7 +29,8 @@ from rich.progress import (
     TimeRemainingColumn,
 )
 
-from octvideo.errors import InputError, MissingPackageError, ProcessDiedError
+from octvideo.errors import MissingPackageError, ProcessDiedError
+from octvideo.limits import Limits, check_numbers
 
 _CHECKOUT = Path(__file__).parents[1]
 _START_SECONDS = 180.0
@@ -79,10 +80,8 @@ def run(
         InputError, MissingPackageError: of the arguments.
         RuntimeError: the job has a programming error; after the other files, with the trace of the first.
     """
-    if jobs < 1:
-        raise InputError(f"jobs is {jobs}, allowed is 1 or more")
-    if time_limit <= 0:
-        raise InputError(f"time_limit is {time_limit}, allowed is more than 0")
+    limits = {"jobs": Limits(1, whole=True), "time_limit": Limits(0, above=True)}
+    check_numbers({"jobs": jobs, "time_limit": time_limit}, limits=limits)
     done = {
         path: entry["result"]
         for path, entry in _read_journal(journal).items()
@@ -94,7 +93,10 @@ def run(
     columns = (TextColumn("{task.description}"), BarColumn(), TaskProgressColumn(), MofNCompleteColumn())
     times = (TextColumn("{task.fields[rate]}"), TimeElapsedColumn(), TimeRemainingColumn())
     journal.parent.mkdir(parents=True, exist_ok=True)
-    with Progress(*columns, *times) as progress, journal.open("a", encoding="utf-8") as lines:
+    with (
+        Progress(*columns, *times) as progress,
+        journal.open("a", encoding="utf-8", errors="surrogateescape") as lines,
+    ):
         bar = progress.add_task(job, total=len(items), completed=len(done), rate="")
         began = time.monotonic()
         results = _spread(job, [(path, items[path]) for path in todo], jobs, time_limit, backend, scheduler)

@@ -16,12 +16,15 @@ from pathlib import Path
 from typing import Any
 
 from rich.console import Console
+from rich.markup import escape
 from rich.table import Table
 
 from data_prep import _jobs
 from data_prep._command import exit_status
 from octvideo.data.decode import VideoDecodeError, scan_video
 from octvideo.data.manifest import find_videos
+from octvideo.limits import Limits, check_numbers
+from octvideo.text import cell, shown
 
 STATUSES = ("ok", "unreadable", "short", "repeated")
 _COLUMNS = (
@@ -82,10 +85,12 @@ def check(
         if result["status"] == "failed":  # it hung or crashed
             result["status"] = "unreadable"
     partial = out / "check.csv.part"
-    with partial.open("w", newline="", encoding="utf-8") as file:
+    with partial.open("w", newline="", encoding="utf-8", errors="surrogateescape") as file:
         writer = csv.DictWriter(file, _COLUMNS, extrasaction="ignore")
         writer.writeheader()
-        writer.writerows({"file": path, **result} for path, result in results.items())
+        for path, result in results.items():
+            row = {"file": path, **result}
+            writer.writerow({k: cell(v) if isinstance(v, str) else v for k, v in row.items()})
     partial.replace(out / "check.csv")
     return results
 
@@ -99,7 +104,7 @@ def print_summary(results: dict[str, dict[str, Any]]) -> None:
         reasons = Counter(r.get("reason", "") for r in results.values() if r["status"] == status)
         if status == "unreadable":
             for reason, count in reasons.most_common(5):
-                table.add_row("", str(count), reason)
+                table.add_row("", str(count), escape(shown(reason)))
     Console().print(table)
 
 
@@ -120,6 +125,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 
 def _check(options: argparse.Namespace) -> None:
+    limits = {"min_seconds": Limits(0), "max_repeated": Limits(0, 1)}
+    check_numbers({name: getattr(options, name) for name in limits}, limits=limits)
     videos = find_videos(options.videos, missing="skip", allow_outside_root=True)
     results = check(
         videos.paths,
@@ -129,7 +136,7 @@ def _check(options: argparse.Namespace) -> None:
         **_jobs.chosen(options),
     )
     print_summary(results)
-    print(f"results: {(options.out / 'check.csv').absolute()}")
+    print(f"results: {shown((options.out / 'check.csv').absolute())}")
 
 
 if __name__ == "__main__":

@@ -18,6 +18,7 @@ from statistics import median
 from typing import Any
 
 from rich.console import Console
+from rich.markup import escape
 from rich.table import Table
 
 from data_prep import _jobs
@@ -26,6 +27,7 @@ from data_prep._layouts import LAYOUTS, Listed, check_groups, hold_out, listed
 from data_prep.check import STATUSES
 from octvideo.data.manifest import ManifestError, read_class_list
 from octvideo.errors import InputError
+from octvideo.text import shown
 
 SPLITS = ("train", "val", "test")
 
@@ -119,7 +121,7 @@ def _split(
 
 def _write(path: Path, rows: Sequence[tuple[str, int | None]]) -> None:
     partial = path.with_suffix(".csv.part")
-    with partial.open("w", newline="", encoding="utf-8") as file:
+    with partial.open("w", newline="", encoding="utf-8", errors="surrogateescape") as file:
         # Quotes where a path holds a comma; a split without labels lists bare paths.
         writer = csv.writer(file, lineterminator="\n")
         writer.writerows([name] if label is None else [name, label] for name, label in rows)
@@ -128,13 +130,15 @@ def _write(path: Path, rows: Sequence[tuple[str, int | None]]) -> None:
 
 def _replace(path: Path, text: str) -> None:
     partial = path.with_name(f"{path.name}.part")
-    partial.write_text(text, encoding="utf-8")
+    partial.write_text(text, encoding="utf-8", errors="surrogateescape")
     partial.replace(path)
 
 
 def print_report(report: Mapping[str, Any]) -> None:
     """The report's counts as a table, a column a split."""
-    table = Table("", *report["splits"], title=f"{report['videos']}, {report['classes']} classes")
+    table = Table(
+        "", *report["splits"], title=escape(shown(f"{report['videos']}, {report['classes']} classes"))
+    )
     for name in ("listed", "found", "missing", "unreadable", "short", "repeated", "written"):
         table.add_row(name, *(str(split[name]) for split in report["splits"].values()))
     for name, choose in (("least", min), ("most", max)):
@@ -226,7 +230,7 @@ def write_and_report(
         entries, options.videos, options.out, checked=checked, drop=options.drop, class_names=class_names
     )
     print_report(report)
-    print(f"manifests: {options.out.absolute()} (root: {options.videos.absolute()})")
+    print(shown(f"manifests: {options.out.absolute()} (root: {options.videos.absolute()})"))
 
 
 if __name__ == "__main__":

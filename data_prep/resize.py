@@ -25,12 +25,25 @@ from data_prep._command import exit_status
 from octvideo.data.decode import PyAVReader, VideoDecodeError, whole_frames
 from octvideo.data.manifest import find_videos
 from octvideo.errors import InputError
+from octvideo.limits import Limits, check_numbers
+from octvideo.text import shown
 
 # Milliseconds would drift from frame times such as 1001/30000 s; this is MPEG's clock.
 _TICKS = 90_000
 
 # Frames from one key frame to the next; benchmarks/README.md shows what others cost and bring.
 DEFAULT_INTERVAL = 32
+
+LIMITS = {
+    "short_side": Limits(2, 4096, whole=True),
+    "keyframe_interval": Limits(2, 10_000, whole=True),
+    "crf": Limits(0, 51, whole=True),
+    "fps": Limits(0.1, 1000, or_none=True),
+}
+PRESETS = (
+    *("ultrafast", "superfast", "veryfast", "faster", "fast"),
+    *("medium", "slow", "slower", "veryslow", "placebo"),
+)
 
 # Seven of eight frames are B-frames that nothing refers to: `octvideo.data.decode` leaves out those that a clip
 # does not take.
@@ -185,7 +198,13 @@ def main(arguments: Sequence[str] | None = None) -> int:
         help="frames a key frame (default: %(default)s)",
     )
     parser.add_argument("--crf", type=int, default=20, help="x264's quality, 0 best to 51 (default: 20)")
-    parser.add_argument("--preset", default="veryfast", help="x264's speed (default: veryfast)")
+    parser.add_argument(
+        "--preset",
+        choices=PRESETS,
+        default="veryfast",
+        help="x264's speed (default: veryfast)",
+        metavar="PRESET",
+    )
     parser.add_argument("--fps", type=float, help="frames a second (default: those of each file)")
     _jobs.add_arguments(parser)
     options = parser.parse_args(arguments)
@@ -195,22 +214,18 @@ def main(arguments: Sequence[str] | None = None) -> int:
 def _resize(options: argparse.Namespace) -> None:
     names = ("short_side", "keyframe_interval", "crf", "preset", "fps")
     settings = {name: getattr(options, name) for name in names}
-    for name in ("short_side", "keyframe_interval"):
-        if settings[name] < 2:
-            raise InputError(f"{name} is {settings[name]}, allowed is 2 or more")
-    if settings["fps"] is not None and settings["fps"] <= 0:
-        raise InputError(f"fps is {settings['fps']}, allowed is more than 0")
+    check_numbers(settings, limits=LIMITS)
     source = options.source.absolute()
     paths = find_videos(source).paths
     results = resize(paths, source, options.out, settings=settings, **_jobs.chosen(options))
     good = [result for result in results.values() if result["status"] == "ok"]
     before, after = (sum(result[name] for result in good) / 2**20 for name in ("bytes_before", "bytes"))
     print(
-        f"{len(good)} of {len(results)} files, {before:.1f} MiB became {after:.1f} MiB: {options.out.absolute()}"
+        f"{len(good)} of {len(results)} files, {before:.1f} MiB became {after:.1f} MiB: {shown(options.out.absolute())}"
     )
     for path, result in results.items():
         if result["status"] != "ok":
-            print(f"{path}: {result['reason']}")
+            print(shown(f"{path}: {result['reason']}"))
     if not good:
         raise InputError(f"none of the {len(results)} files below {source} could be re-encoded")
 

@@ -22,8 +22,16 @@ from octvideo.evaluation.scores import (
     check_finite,
     mean_over_views,
 )
+from octvideo.limits import check_numbers
 from octvideo.models import create_model
-from octvideo.models.card import REORDERED, card_of, check_checkpoint, class_order, reorder_classes
+from octvideo.models.card import (
+    REORDERED,
+    card_of,
+    check_checkpoint,
+    class_order,
+    reorder_classes,
+    settings_of,
+)
 from octvideo.models.checkpoints import CARD_KEY, CheckpointError, load_weights, read_checkpoint
 from octvideo.models.inflate import inflate_file
 from octvideo.training.module import TrainedModule, check_range, check_settings
@@ -109,7 +117,7 @@ class VideoClassifier(TrainedModule):
         image_checkpoint: str | None = None,
     ) -> None:
         super().__init__()
-        check_range("view_batch_size", view_batch_size, view_batch_size >= 1, "1 or more")
+        check_numbers({"view_batch_size": view_batch_size})
         check_range(
             "image_checkpoint",
             image_checkpoint,
@@ -273,7 +281,7 @@ class VideoClassifier(TrainedModule):
         path = self._trainer.ckpt_path if self._trainer else None
         file = str(Path(path).absolute()) if path else "checkpoint"
         check_checkpoint(checkpoint, self, file, name=self.name, num_classes=self.num_classes)
-        self.card = card_of(checkpoint)
+        self.card = card_of(checkpoint, file)
         data = getattr(self._trainer, "datamodule", None) if self._trainer else None
         names = getattr(data, "class_names", None)
         order = class_order(self.card.get("class_names"), names, file)
@@ -302,9 +310,9 @@ def load_classifier(path: str | Path, **changes: Any) -> VideoClassifier:
     """
     checkpoint = read_checkpoint(path)
     file = Path(path).expanduser().absolute()
-    if not isinstance(checkpoint.get("hyper_parameters"), dict) or "state_dict" not in checkpoint:
+    known, card = settings_of(checkpoint, file), card_of(checkpoint, file)
+    if not known or "state_dict" not in checkpoint:
         raise CheckpointError(f"{file}: not a checkpoint of `octvideo fit`, it has no hyper_parameters")
-    known = {key: value for key, value in checkpoint["hyper_parameters"].items() if not key.startswith("_")}
     try:
         classifier = VideoClassifier(**{**known, "checkpoint": None, "image_checkpoint": None, **changes})
     except TypeError as error:
@@ -313,5 +321,5 @@ def load_classifier(path: str | Path, **changes: Any) -> VideoClassifier:
         ) from error
     check_checkpoint(checkpoint, classifier, file)
     classifier.load_state_dict(checkpoint["state_dict"])
-    classifier.card = card_of(checkpoint)
+    classifier.card = card
     return classifier.eval()

@@ -54,6 +54,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         128 + its number for another signal that has stopped a training.
     """
     from octvideo.cli.errors import explain
+    from octvideo.text import shown
 
     args = list(sys.argv[1:] if argv is None else argv)
     try:
@@ -67,7 +68,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         if line is None:
             raise
         if line:
-            print(f"octvideo: {line}", file=sys.stderr)
+            print(f"octvideo: {shown(line)}", file=sys.stderr)
         return code
 
 

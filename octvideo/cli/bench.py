@@ -12,6 +12,7 @@ from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn
 from rich.table import Table
 
 from octvideo.cli.errors import UsageError
+from octvideo.limits import check_numbers
 
 USAGE = """\
 usage: octvideo bench model NAME [options]      a network and its octave twins
@@ -46,6 +47,7 @@ def _decode(args: list[str]) -> int:
     parser.add_argument("--num_clips", type=int, default=20, help="clips a round")
     parser.add_argument("--rounds", type=int, default=5)
     options = parser.parse_args(args)
+    _check_numbers(options)
     _check_files(options.videos)
     console = Console()
     with Console(stderr=True).status("decoding"):
@@ -78,6 +80,14 @@ def _and_more(options: argparse.Namespace) -> str:
     return f" or of {len(options.videos) - 1} others" if len(options.videos) > 1 else ""
 
 
+def _check_numbers(options: argparse.Namespace) -> None:
+    """Raises InputError for an option outside its limits; those left out have defaults that fit."""
+    given = {name: value for name, value in vars(options).items() if value is not None}
+    for alpha in given.pop("alpha", []):
+        check_numbers({"alpha": alpha}, prefix="--")
+    check_numbers(given, prefix="--")
+
+
 def _check_files(videos: list[str]) -> None:
     missing = [video for video in videos if not Path(video).is_file()]
     if missing:
@@ -99,6 +109,7 @@ def _data(args: list[str]) -> int:
     parser.add_argument("--rounds", type=int, default=5)
     parser.add_argument("--out", type=Path, help="folder for loading.json")
     options = parser.parse_args(args)
+    _check_numbers(options)
     _check_files(options.videos)
     columns = (TextColumn("{task.description}"), BarColumn(), TimeElapsedColumn())
     with Progress(*columns, console=Console(stderr=True)) as progress:
@@ -166,9 +177,7 @@ def _model(args: list[str]) -> int:
 
     if options.device == "cuda" and not torch.cuda.is_available():
         raise UsageError("--device is cuda, but torch sees no GPU here; allowed: cpu")
-    for name in ("batch_size", "rounds", "channel_multiple"):
-        if getattr(options, name) < 1:
-            raise UsageError(f"--{name} is {getattr(options, name)}; it must be at least 1")
+    _check_numbers(options)
     setting = Setting(
         options.name, options.alpha, options.batch_size, options.num_frames, options.crop, options.device,
         options.rounds, options.channel_multiple,

@@ -4,6 +4,7 @@ import argparse
 
 from rich.box import SIMPLE_HEAD
 from rich.console import Console
+from rich.markup import escape
 from rich.table import Table
 
 
@@ -16,9 +17,11 @@ def compare_command(args: list[str]) -> int:
     options = parser.parse_args(args)
 
     from octvideo.evaluation.compare import difference, read_run
+    from octvideo.text import shown
 
     runs = [read_run(folder) for folder in options.runs]
-    caption = f"95 % intervals: paired bootstrap over the videos that a run shares with {options.runs[0]}"
+    base = escape(shown(options.runs[0]))
+    caption = f"95 % intervals: paired bootstrap over the videos that a run shares with {base}"
     table = Table(box=SIMPLE_HEAD, title="test results", caption=caption if len(runs) > 1 else None)
     table.add_column("run", overflow="fold", min_width=10)
     table.add_column("model, alpha", overflow="fold", min_width=10)
@@ -28,8 +31,8 @@ def compare_command(args: list[str]) -> int:
     for index, (name, run) in enumerate(zip(options.runs, runs, strict=True)):
         metrics = run.metrics
         cells = [
-            name,
-            f"{metrics.get('name', '')}, {metrics.get('alpha', 0):g}",
+            escape(shown(name)),
+            escape(shown(f"{metrics.get('name', '')}, {metrics.get('alpha', 0):g}")),
             *(f"{metrics[key]:.2%}" if metrics.get(key) is not None else "-" for key in ("top1", "top5")),
             f"{metrics['gflops']:.3g}" if "gflops" in metrics else "-",
             f"{metrics['videos_scored']}/{metrics['videos_listed']} x {metrics['num_views']}",

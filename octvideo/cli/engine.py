@@ -8,7 +8,6 @@ import inspect
 import time
 from collections.abc import Sequence
 from contextlib import nullcontext
-from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
@@ -24,15 +23,19 @@ from octvideo.classifier import VideoClassifier
 from octvideo.cli import predictions, results
 from octvideo.cli.claim import check_unused, claimed
 from octvideo.cli.errors import UsageError
+from octvideo.cli.options import check_config_files, check_trainer
 from octvideo.cli.run_folder import RunLogger, tensorboard
 from octvideo.data import KineticsDataModule, read_class_list
 from octvideo.data.windows import Window, plan_windows
+from octvideo.evaluation.files import replacing
 from octvideo.evaluation.partial import PartialScores, fingerprint
 from octvideo.heap import keep_freed_memory
+from octvideo.limits import check_numbers
 from octvideo.models import MODELS, kinetics400_names, model_card
-from octvideo.models.card import REORDERED, card_of, class_order, reorder_classes
+from octvideo.models.card import MADE_OF, REORDERED, card_of, class_order, reorder_classes, settings_of
 from octvideo.models.checkpoints import CheckpointError, LoadReport, read_checkpoint
 from octvideo.models.exported import Reordered, load_exported
+from octvideo.text import shown
 from octvideo.training.checkpoint import AtomicCheckpointIO, RunCheckpoint
 from octvideo.training.ranks import deaths_named
 
@@ -86,9 +89,7 @@ def run_engine(command: str, args: list[str]) -> None:
             # One parser instead of four: each takes a second to build.
             return {command: EngineCLI.subcommands()[command]}
 
-    for option, value in pairwise(args):
-        if option in ("-c", "--config") and not Path(value).is_file():
-            raise FileNotFoundError(f"no configuration file {Path(value).absolute()}")
+    check_config_files(args)
     OneCommand(args=[command, *args])
 
 
@@ -143,6 +144,8 @@ class EngineCLI(LightningCLI):
         """Lightning calls this between parsing and building; its own version lets a checkpoint override options."""
         command = self.config.subcommand
         section = self.config[command]
+        check_trainer(command, section.trainer)
+        check_numbers({name: section.get(name) for name in ("window_s", "hop_s")}, prefix="--")
         self._choose_run_folder(section)
         if section.get("exported"):
             self._find_exported(section)
@@ -178,7 +181,8 @@ class EngineCLI(LightningCLI):
                 section.ckpt_path = None
                 return
         checkpoint = read_checkpoint(file)
-        if command != "fit" and not isinstance(checkpoint.get("hyper_parameters"), dict):
+        settings = settings_of(checkpoint, file.absolute())
+        if command != "fit" and not settings:
             # Someone else's weights: which network they are of has to be said.
             if not self._is_given("model.name"):
                 names = ", ".join(MODELS)
@@ -188,11 +192,11 @@ class EngineCLI(LightningCLI):
             section.model.checkpoint, section.ckpt_path = str(file.absolute()), None
             return
         self.checkpoint_file = file.absolute()
-        self.checkpoint_card = card_of(checkpoint)
+        self.checkpoint_card = card_of(checkpoint, self.checkpoint_file)
         section.ckpt_path = str(self.checkpoint_file)
         section.model.checkpoint = section.model.image_checkpoint = None  # what that training started from
         if command != "fit":
-            self._take_from("model", section.model, checkpoint.get("hyper_parameters") or {})
+            self._take_from("model", section.model, {key: settings.get(key) for key in MADE_OF})
             self._take_from("data", section.data, {k: self.checkpoint_card.get(k) for k in CARD_TO_DATA})
 
     def _find_exported(self, section: Any) -> None:
@@ -200,7 +204,7 @@ class EngineCLI(LightningCLI):
         self.exported, self.checkpoint_card = load_exported(section.exported)
         self.exported_file = Path(section.exported).expanduser().absolute()
         self.checkpoint_card.setdefault("channel_multiple", 1)  # files from before it was an option
-        for key in ("name", "alpha", "channel_multiple", "num_classes"):
+        for key in MADE_OF:
             if self._is_given(f"model.{key}") and section.model[key] != self.checkpoint_card[key]:
                 theirs = self.checkpoint_card[key]
                 raise UsageError(
@@ -331,7 +335,7 @@ class EngineCLI(LightningCLI):
 
     def _say(self, text: str) -> None:
         if _is_first_process():
-            self.console.print(text, soft_wrap=True, highlight=False)
+            self.console.print(shown(text), soft_wrap=True, highlight=False, markup=False)
 
     def _run_subcommand(self, subcommand: str) -> None:
         with deaths_named(self.trainer):
@@ -470,7 +474,8 @@ class RunConfig(SaveConfigCallback):
         name = "config.yaml" if command == "fit" else f"{command}_config.yaml"
         folder = Path(trainer.default_root_dir)
         folder.mkdir(parents=True, exist_ok=True)
-        self.parser.save(self.config, folder / name, skip_none=False, overwrite=True)
+        with replacing(folder / name) as temporary:
+            self.parser.save(self.config, temporary, skip_none=False, overwrite=True)
         self.already_saved = True
 
 

@@ -5,6 +5,7 @@ from pathlib import Path
 from typing import Any
 
 from octvideo.cli.errors import UsageError
+from octvideo.limits import check_numbers
 
 
 def export_command(args: list[str]) -> int:
@@ -38,7 +39,8 @@ def export_command(args: list[str]) -> int:
     from octvideo.models.export import export_network
 
     network, card = _network(options)
-    side = options.crop or card["test_crop"]
+    side = card["test_crop"] if options.crop is None else options.crop
+    check_numbers({"crop": side, "num_frames": card["num_frames"]}, prefix="--")
     shape = (card["num_frames"], side, side)
     difference = export_network(network, options.out, input_shape=shape, card={**card, "test_crop": side})
     file = Path(options.out).absolute()
@@ -50,22 +52,19 @@ def export_command(args: list[str]) -> int:
     return 0
 
 
-# What makes a network, beside its weights.
-_MADE_OF = ("name", "alpha", "channel_multiple", "num_classes")
-
-
 def _network(options: argparse.Namespace) -> tuple[Any, dict[str, Any]]:
     """The network of the command line and its model card."""
     import octvideo
     from octvideo.classifier import load_classifier
     from octvideo.models import MODELS, create_model, get_spec, model_card
+    from octvideo.models.card import MADE_OF
     from octvideo.models.checkpoints import read_checkpoint
 
     stored = read_checkpoint(options.checkpoint).get("hyper_parameters")
-    given = {k: getattr(options, k) for k in _MADE_OF if getattr(options, k) is not None}
+    given = {k: getattr(options, k) for k in MADE_OF if getattr(options, k) is not None}
     if isinstance(stored, dict) and "name" in stored:
         classifier = load_classifier(options.checkpoint, **given)
-        settings = {k: getattr(classifier, k) for k in _MADE_OF}
+        settings = {k: getattr(classifier, k) for k in MADE_OF}
         card = {**get_spec(classifier.name).recipe, **classifier.card}
         return classifier.network, {**settings, **card, "version": octvideo.__version__}
     if "name" not in given:

@@ -14,6 +14,7 @@ from octvideo.evaluation.predictions import VideoPrediction, write_predictions
 from octvideo.evaluation.results import class_name, error_line, top_classes
 from octvideo.evaluation.scores import VideoScores
 from octvideo.evaluation.timeline import Timeline, plot_timeline
+from octvideo.text import shown
 
 FRAMES_AT_ONCE = 32  # in memory, while a labelled video is written
 
@@ -48,7 +49,7 @@ def after_predict(
     write_predictions(folder, videos, names)
     drawn = _draw_all(folder / "videos", videos, names, save_video)
     listed = ", ".join(["predict.json", "predict.csv", *drawn])
-    console.print(f"{listed} in {folder.absolute()}", soft_wrap=True, highlight=False)
+    console.print(shown(f"{listed} in {folder.absolute()}"), soft_wrap=True, highlight=False, markup=False)
     errors = [video.error for video in videos if video.error]
     if not errors:
         return None
@@ -78,7 +79,7 @@ def join_windows(
 
 def _print(video: VideoPrediction, names: Sequence[str] | None, console: Console) -> None:
     def say(text: str) -> None:
-        console.print(text, soft_wrap=True, highlight=False, markup=False)
+        console.print(shown(text), soft_wrap=True, highlight=False, markup=False)
 
     if video.error is not None:
         say(error_line(video.path, video.error))
@@ -110,7 +111,7 @@ def _draw_all(
         stem = f"{number:04d}_{Path(video.path).stem[:80]}"
         picture, copy = folder / f"{stem}.png", folder / f"{stem}.mp4"
         if video.windows:
-            plot_timeline(timeline, names, picture, title=Path(video.path).name)
+            plot_timeline(timeline, names, picture, title=shown(Path(video.path).name))
             written.append(f"{folder.name}/{picture.name}")
         if save_video:
             try:

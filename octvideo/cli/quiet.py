@@ -2,6 +2,9 @@
 
 import logging
 import warnings
+from typing import Any
+
+from octvideo.text import shown
 
 # Messages, as the regular expressions that `warnings` matches at their start.
 _NOISE = (
@@ -34,7 +37,8 @@ _NOISE = (
 
 
 def silence_known_noise() -> None:
-    """Installs the filters; warnings that are not listed still show."""
+    """Installs the filters; what is not listed still shows, without control characters of names in it."""
+    _show_names_plainly()
     for message in _NOISE:
         warnings.filterwarnings("ignore", message=message)
     # "Seed set to 0", "GPU available: False, used: False" and tips; the engine prints its own header.
@@ -42,3 +46,24 @@ def silence_known_noise() -> None:
         logging.getLogger(name).setLevel(logging.WARNING)
     # Exported octave networks split constant weights, which it says it leaves as they are, a line each.
     logging.getLogger("onnxscript.optimizer._constant_folding").setLevel(logging.ERROR)
+
+
+def _show_names_plainly() -> None:
+    make = logging.getLogRecordFactory()
+    if getattr(make, "plain", False):
+        return
+
+    def make_plain(*args: Any, **kwargs: Any) -> logging.LogRecord:
+        record = make(*args, **kwargs)
+        if record.levelno >= logging.WARNING:
+            record.msg, record.args = shown(record.getMessage(), lines=True), ()
+        return record
+
+    make_plain.plain = True  # type: ignore[attr-defined]
+    logging.setLogRecordFactory(make_plain)
+    show = warnings.showwarning
+
+    def show_plain(message: Any, category: type[Warning], *args: Any) -> None:
+        show(shown(message, lines=True), category, *args)
+
+    warnings.showwarning = show_plain  # type: ignore[assignment]

@@ -20,6 +20,7 @@ from octvideo.evaluation.metrics import confusion_matrix
 from octvideo.evaluation.report import write_report
 from octvideo.evaluation.results import error_line, write_results
 from octvideo.models import MODELS, count_macs, count_parameters, create_model
+from octvideo.text import shown
 
 
 def cost(classifier: VideoClassifier, num_frames: int, crop: int) -> dict[str, Any]:
@@ -68,10 +69,12 @@ def after_fit(folder: Path, trainer: Trainer, console: Console) -> None:
     ):
         written.append("curves.png")
     written += [f"checkpoints/{file.name}" for file in sorted((folder / "checkpoints").glob("*.ckpt"))]
-    top1 = trainer.callback_metrics.get("val/top1")
-    shown = f"val top-1 {float(top1):.1%}; " if top1 is not None else ""
+    value = trainer.callback_metrics.get("val/top1")
+    top1 = f"val top-1 {float(value):.1%}; " if value is not None else ""
     names = ", ".join(["config.yaml", "metrics.csv", *written])
-    console.print(f"{shown}{names} in {folder.absolute()}", soft_wrap=True, highlight=False)
+    console.print(
+        shown(f"{top1}{names} in {folder.absolute()}"), soft_wrap=True, highlight=False, markup=False
+    )
 
 
 def after_validate(metrics: dict[str, float], console: Console) -> None:
@@ -150,17 +153,20 @@ def after_test(
     console.print(table)
     console.print(_recipe_line(card), soft_wrap=True, highlight=False)
     if metrics["published"]:
-        console.print(_published_line(classifier.name, metrics["published"]), soft_wrap=True, highlight=False)
+        line = shown(_published_line(classifier.name, metrics["published"]))
+        console.print(line, soft_wrap=True, highlight=False, markup=False)
     if scores.errors:
         console.print(f"{len(scores.errors)} unreadable, not in the numbers above:")
         for item in metrics["unreadable"]:
             line = error_line(item["path"], item["error"])
-            console.print(f"  {line}", soft_wrap=True, highlight=False, markup=False)
+            console.print(f"  {shown(line)}", soft_wrap=True, highlight=False, markup=False)
     pictures = ", confusion.png" if labelled else ""
     console.print(
-        f"report.html, metrics.json, predictions.csv, per_class.csv, scores.npz{pictures} in {folder.absolute()}",
+        f"report.html, metrics.json, predictions.csv, per_class.csv, scores.npz{pictures} in "
+        f"{shown(folder.absolute())}",
         soft_wrap=True,
         highlight=False,
+        markup=False,
     )
 
 

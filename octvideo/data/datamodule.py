@@ -25,6 +25,7 @@ from octvideo.data.transforms import EvalTransform, TrainTransform
 from octvideo.data.unreadable import Unreadable
 from octvideo.data.windows import Window, WindowDataset
 from octvideo.errors import InputError
+from octvideo.limits import check_numbers
 
 _STAGES = ("train", "val", "test", "predict")
 
@@ -119,24 +120,15 @@ class KineticsDataModule(LightningDataModule):
             raise InputError(f"decode_device is {decode_device!r}, allowed are cpu, cuda and cuda:N")
         if missing not in MISSING:
             raise InputError(f"missing is {missing!r}, allowed are {', '.join(MISSING)}")
-        for name, value in (
-            ("batch_size", batch_size),
-            ("eval_batch_size", eval_batch_size),
-            ("num_clips", num_clips),
-        ):
-            if value < 1:
-                raise InputError(f"{name} is {value}, allowed is 1 or more")
-        if num_workers is not None and num_workers < 0:
-            raise InputError(f"num_workers is {num_workers}, allowed is 0 or more")
-        if seed < 0:
-            raise InputError(f"seed is {seed}, allowed is 0 or more")
-        for name, colours in (("mean", mean), ("std", std)):
-            if len(colours) != 3 or (name == "std" and min(colours) <= 0):
-                raise InputError(f"{name} is {colours}, allowed are three numbers, std above 0")
-        if seconds_a_video is not None and seconds_a_video <= 0:
-            raise InputError(f"seconds_a_video is {seconds_a_video}, allowed is more than 0, or None")
-        if not 0 <= max_unreadable <= 1:
-            raise InputError(f"max_unreadable is {max_unreadable}, allowed is a share, 0 to 1")
+        check_numbers(
+            {
+                "num_frames": num_frames, "frame_stride": frame_stride, "fps": fps,
+                "short_side": short_side, "crop": crop, "test_short_side": test_short_side, "test_crop": test_crop,
+                "num_clips": num_clips, "num_crops": num_crops, "mean": mean, "std": std,
+                "batch_size": batch_size, "eval_batch_size": eval_batch_size, "num_workers": num_workers,
+                "seed": seed, "seconds_a_video": seconds_a_video, "max_unreadable": max_unreadable,
+            }
+        )  # fmt: skip
         self.spec = ClipSpec(num_frames, frame_stride, fps)
         self.train_transform = TrainTransform((short_side[0], short_side[1]), crop, flip)
         self.augment = augment

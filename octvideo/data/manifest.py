@@ -23,6 +23,7 @@ from octvideo.errors import InputError
 _log = logging.getLogger(__name__)
 
 MISSING = ("error", "skip")
+_MOST_DIGITS = 18
 VIDEO_EXTENSIONS = (
     ".mp4",
     ".mkv",
@@ -219,11 +220,12 @@ def _label(text: str | None, where: str, labelled: bool, numbers: dict[str, int]
             if numbers
             else "a number (no class_list given)"
         )
-        raise ManifestError(f"{where}: label {text!r} is unknown, allowed is {known}")
-    label = int(text)
+        raise ManifestError(f"{where}: label {text[:80]!r} is unknown, allowed is {known}")
+    # More digits than any number of classes has; Python itself refuses thousands of them.
+    label = int(text) if len(text) <= _MOST_DIGITS else -1
     if label < 0 or (limit is not None and label >= limit):
         allowed = f"0 to {limit - 1}" if limit is not None else "0 or more"
-        raise ManifestError(f"{where}: label {label} is out of range, allowed is {allowed}")
+        raise ManifestError(f"{where}: label {text[:80]} is out of range, allowed is {allowed}")
     return label
 
 

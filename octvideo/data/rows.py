@@ -13,6 +13,8 @@ from typing import NamedTuple
 
 from octvideo.errors import InputError
 
+_LONGEST_LINE = 100_000
+
 
 class ManifestError(InputError):
     """A manifest or class list that can't be used: absolute file, line number, what is wrong, what is allowed."""
@@ -24,18 +26,29 @@ class Row(NamedTuple):
     label: str | None
 
 
-def read_text(path: Path) -> str:
+def read_text(path: Path, *, names_of_files: bool = False) -> str:
+    """A text file's content; bytes that are no UTF-8, which only names of files may have, as Python names files.
+
+    Raises:
+        ManifestError: it cannot be read, is no text, or has a line of more than 100,000 characters.
+    """
     try:
-        return path.read_bytes().decode("utf-8-sig")
+        text = path.read_bytes().decode("utf-8-sig", "surrogateescape" if names_of_files else "strict")
     except OSError as error:
         raise ManifestError(f"{path}: {error.strerror or error}") from None
     except UnicodeDecodeError as error:
         line = error.object[: error.start].count(b"\n") + 1
         raise ManifestError(f"{path}:{line}: is not UTF-8 text") from None
+    for number, line_text in enumerate(text.split("\n"), 1):
+        if "\0" in line_text:
+            raise ManifestError(f"{path}:{number}: has a NUL character; is it a text file?")
+        if len(line_text) > _LONGEST_LINE:
+            raise ManifestError(f"{path}:{number}: {len(line_text)} characters, allowed are {_LONGEST_LINE}")
+    return text
 
 
 def rows(path: Path, labelled: bool, numbers: Mapping[str, int]) -> Iterator[Row]:
-    text = read_text(path).replace("\r\n", "\n")
+    text = read_text(path, names_of_files=True).replace("\r\n", "\n")
     lines = text.split("\n")  # not splitlines: a name may hold U+2028 or the like
     first = next((line for line in lines if line.strip()), "")
     header = [field.strip().strip('"').lower() for field in first.split(",")]
@@ -94,7 +107,7 @@ def _kinetics_rows(path: Path, text: str, labelled: bool) -> Iterator[Row]:
             )
         try:
             start, end = (int(float(fields[name])) for name in ("time_start", "time_end"))
-        except ValueError:
+        except (ValueError, OverflowError):
             raise ManifestError(f"{where}: time_start or time_end is no number of seconds") from None
         name = f"{fields['youtube_id'].strip()}_{start:06d}_{end:06d}.mp4"
         label = (fields.get("label") or "").strip()

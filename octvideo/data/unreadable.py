@@ -4,6 +4,8 @@ import logging
 from collections.abc import Sequence
 from pathlib import Path
 
+from octvideo.text import shown
+
 _log = logging.getLogger(__name__)
 
 
@@ -35,4 +37,4 @@ class Unreadable:
                 if file is not None:
                     file.parent.mkdir(parents=True, exist_ok=True)
                     with file.open("a", encoding="utf-8") as lines:
-                        lines.write(f"{error}\n")
+                        lines.write(f"{shown(error)}\n")

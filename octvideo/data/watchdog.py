@@ -63,7 +63,7 @@ class Watchdog:
     def __init__(self, seconds: float, file: Path | None = None) -> None:
         self.seconds = seconds
         self.file = file
-        listed = file.read_text(encoding="utf-8") if file and file.is_file() else ""
+        listed = file.read_text(encoding="utf-8", errors="surrogateescape") if file and file.is_file() else ""
         self.hung = frozenset(listed.splitlines())
         # A row a worker: process, video + 1 (0 is none), since when. A tensor, since those can be sent to workers.
         self.notes = torch.zeros(MAX_WORKERS, 3, dtype=torch.float64).share_memory_()
@@ -132,7 +132,7 @@ class Watchdog:
         text = f"{path}: not decoded within {self.seconds:g} seconds; its worker process {pid} is killed"
         if self.file:
             self.file.parent.mkdir(parents=True, exist_ok=True)
-            with self.file.open("a", encoding="utf-8") as lines:
+            with self.file.open("a", encoding="utf-8", errors="surrogateescape") as lines:
                 lines.write(f"{path}\n")
             text += f"; the next start passes it over ({self.file})"
         killed[pid] = text

@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 
 from octvideo.errors import InputError
+from octvideo.text import from_cell
 
 
 @dataclass(frozen=True)
@@ -56,9 +57,11 @@ def read_run(folder: str | Path) -> Run:
             raise InputError(f"{folder} holds no test results, there is no {file.name}")
     try:
         metrics = json.loads(files[0].read_text())
-        with files[1].open(newline="", encoding="utf-8") as stream:
+        with files[1].open(newline="", encoding="utf-8", errors="surrogateescape") as stream:
             rows = [row for row in csv.DictReader(stream) if row["label"]]
-            return Run(folder, metrics, {row["path"]: row["label"] == row["class_1"] for row in rows})
+            return Run(
+                folder, metrics, {from_cell(row["path"]): row["label"] == row["class_1"] for row in rows}
+            )
     except (json.JSONDecodeError, KeyError) as error:
         raise InputError(f"{folder} holds test results that cannot be read: {error!r}") from error
 

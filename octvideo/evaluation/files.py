@@ -29,6 +29,9 @@ def replacing(path: str | Path) -> Iterator[Path]:
 
 
 def replace_file(path: str | Path, write: Callable[[TextIO], object]) -> None:
-    """Replaces a text file by what `write` puts into the open one."""
-    with replacing(path) as temporary, temporary.open("w", newline="", encoding="utf-8") as file:
+    """Replaces a text file by what `write` puts into the open one; names keep their bytes, UTF-8 or not."""
+    with (
+        replacing(path) as temporary,
+        temporary.open("w", newline="", encoding="utf-8", errors="surrogateescape") as file,
+    ):
         write(file)

@@ -5,6 +5,7 @@ of the process is left out when it is read). The fingerprint says which test it 
 happens to their pixels. Scores are kept in double precision, so a continued test gives the very same numbers.
 """
 
+import errno
 import hashlib
 import json
 import os
@@ -57,12 +58,21 @@ class PartialScores:
                 yield int(row["video"]), int(row["label"]), row["probabilities"].copy(), int(row["views"])
 
     def append(self, video: int, label: int, probabilities: np.ndarray, views: int) -> None:
-        """Keeps one video's scores; they are on their way to the disk when this returns."""
+        """Keeps one video's scores; they are on their way to the disk when this returns.
+
+        Raises:
+            OSError: naming the file, where the disk is full.
+        """
         if self._file is None:
             self.folder.mkdir(parents=True, exist_ok=True)
             name = f"partial-{self.key}-{os.getpid()}-{time.time_ns()}.bin"
             self._file = (self.folder / name).open("ab", buffering=0)
-        self._file.write(np.array((video, label, views, probabilities), dtype=self._record).tobytes())
+        record = np.array((video, label, views, probabilities), dtype=self._record).tobytes()
+        try:
+            if self._file.write(record) < len(record):
+                raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+        except OSError as error:  # a full disk's names no file
+            raise OSError(error.errno, error.strerror, self._file.name) from error
 
     def close(self) -> None:
         if self._file is not None:

@@ -11,6 +11,7 @@ import numpy as np
 
 from octvideo.evaluation.files import replace_file
 from octvideo.evaluation.results import class_name, top_classes
+from octvideo.text import cell
 
 
 @dataclass
@@ -68,7 +69,7 @@ def write_predictions(
             for start, end, scores in spans:
                 for rank, index in enumerate(top_classes(scores), start=1):
                     name = class_name(class_names, index)
-                    writer.writerow([video.path, start, end, rank, name, f"{scores[index]:.6f}"])
+                    writer.writerow([cell(video.path), start, end, rank, cell(name), f"{scores[index]:.6f}"])
 
     replace_file(folder / "predict.json", lambda file: json.dump(content, file, indent=2))
     replace_file(folder / "predict.csv", table)

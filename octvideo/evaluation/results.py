@@ -17,6 +17,7 @@ from octvideo.evaluation.metrics import (
     mean_class_accuracy,
 )
 from octvideo.evaluation.scores import VideoScores, accuracy_at
+from octvideo.text import cell
 
 NUM_TOP = 5
 
@@ -85,8 +86,13 @@ def write_results(
             ["path", "label", *(f"{what}_{r}" for r in ranks for what in ("class", "probability"))]
         )
         for video, label, row in zip(scores.videos, scores.labels, scores.probabilities, strict=True):
-            top = [x for c in top_classes(row, count) for x in (class_name(class_names, c), f"{row[c]:.6f}")]
-            writer.writerow([paths[video], class_name(class_names, label) if label >= 0 else "", *top])
+            top = [
+                x
+                for c in top_classes(row, count)
+                for x in (cell(class_name(class_names, c)), f"{row[c]:.6f}")
+            ]
+            own = cell(class_name(class_names, label)) if label >= 0 else ""
+            writer.writerow([cell(paths[video]), own, *top])
 
     def per_class(file: TextIO) -> None:
         matrix = confusion_matrix(scores)
@@ -94,7 +100,7 @@ def write_results(
         writer.writerow(["class", "videos", "top1"])
         for index, accuracy in enumerate(class_accuracy(matrix)):
             shown = "" if math.isnan(accuracy) else f"{accuracy:.6f}"
-            writer.writerow([class_name(class_names, index), int(matrix[index].sum()), shown])
+            writer.writerow([cell(class_name(class_names, index)), int(matrix[index].sum()), shown])
 
     replace_file(folder / "metrics.json", lambda file: json.dump(metrics, file, indent=2))
     replace_file(folder / "predictions.csv", predictions)

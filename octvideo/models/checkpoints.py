@@ -10,6 +10,7 @@ What is read into a network of `octvideo.models`, dense or octave (they have the
     plain state dicts          torch.save of one, or safetensors
 """
 
+import pickle
 import re
 from collections.abc import Mapping
 from dataclasses import dataclass, field
@@ -79,11 +80,15 @@ def read_checkpoint(path: str | Path) -> dict[str, Any]:
         return _read_safetensors(file)
     try:
         content = torch.load(file, map_location="cpu", weights_only=True)
-    except OSError:
-        raise
     except Exception as error:  # torch.load has no error of its own: pickle, zip, key and runtime errors
-        text = str(error)
-        if "Weights only load failed" in text and "Unsupported" in text:
+        if isinstance(error, OSError) and error.filename:
+            raise
+        if "TorchScript" in str(error):
+            raise CheckpointError(
+                f"{file}: refused, it holds a program (TorchScript), not weights"
+            ) from error
+        # Pickles and zip files; of any other text, the first letter is an instruction that it does not know.
+        if isinstance(error, pickle.UnpicklingError) and _start(file) in (b"\x80", b"PK\x03\x04"):
             raise CheckpointError(
                 f"{file}: refused, it holds pickled Python objects, which loading would have to execute"
             ) from error
@@ -91,6 +96,12 @@ def read_checkpoint(path: str | Path) -> dict[str, Any]:
     if not isinstance(content, dict):
         raise CheckpointError(f"{file}: holds a {type(content).__name__}, expected a dictionary of tensors")
     return content
+
+
+def _start(file: Path) -> bytes:
+    with file.open("rb") as opened:
+        start = opened.read(4)
+    return start[:1] if start[:1] == b"\x80" else start
 
 
 def _read_safetensors(file: Path) -> dict[str, Any]:

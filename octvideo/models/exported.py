@@ -10,6 +10,7 @@ What torch loads is not the file but a new one, written from what was checked: n
 import io
 import json
 import re
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -20,6 +21,7 @@ from torch.utils import _pytree as pytree
 
 from octvideo.errors import MissingPackageError
 from octvideo.models.archive import ArchiveError, pack, unpack
+from octvideo.models.card import check_card
 from octvideo.models.checkpoints import CheckpointError
 
 FORMATS = (".onnx", ".pt2")
@@ -63,10 +65,14 @@ def load_exported(path: str | Path) -> tuple[nn.Module, dict[str, Any]]:
         raise CheckpointError(f"{file}: not an exported network, whose name ends in {' or '.join(FORMATS)}")
     try:
         card = json.loads(network.card)
-    except ValueError:
+    except (ValueError, RecursionError):
         card = None
     if not isinstance(card, dict) or not {"name", "alpha", "num_classes"} <= card.keys():
         raise CheckpointError(f"{file}: has no model card, octvideo export did not write it")
+    card = check_card(card, file)
+    for key, value in zip(("num_frames", "test_crop", "num_classes"), network.sizes, strict=True):
+        if card.get(key, value) != value:
+            raise CheckpointError(f"{file}: its card has {key} {card[key]}, its network {value}")
     return network, card
 
 
@@ -89,6 +95,8 @@ class OnnxNetwork(nn.Module):
             self._session = onnxruntime.InferenceSession(
                 file.read_bytes(), options, providers=["CPUExecutionProvider"]
             )
+            clip, logits = self._session.get_inputs()[0], self._session.get_outputs()[0]
+            self.sizes = _sizes(clip.shape, logits.shape)
         except OSError:
             raise
         except Exception as error:  # onnxruntime's own classes have no common base but this
@@ -109,6 +117,10 @@ class TorchNetwork(nn.Module):
         extra = {CARD: ""}
         try:
             self._program = torch.export.load(content, extra_files=extra)
+            nodes = {node.name: node for node in self._program.graph.nodes}
+            signature = self._program.graph_signature
+            clip, logits = nodes[signature.user_inputs[0]], nodes[signature.user_outputs[0]]
+            self.sizes = _sizes(clip.meta["val"].shape, logits.meta["val"].shape)
         except Exception as error:  # of another version of torch, say
             raise CheckpointError(f"{file}: torch {torch.__version__} cannot load it") from error
         self.card = extra[CARD]
@@ -121,6 +133,12 @@ class TorchNetwork(nn.Module):
             self._program = move_to_device_pass(self._program, clip.device)
             self._module, self._device = [self._program.module()], clip.device
         return self._module[0](clip.float().contiguous())
+
+
+def _sizes(clip: Sequence[Any], logits: Sequence[Any]) -> tuple[int, int, int]:
+    """Frames and height of the clips that a graph takes, and how many logits it gives."""
+    (_, _, num_frames, height, _), (_, num_classes) = clip, logits
+    return int(num_frames), int(height), int(num_classes)
 
 
 class Reordered(nn.Module):

@@ -13,6 +13,7 @@ from torchvision.models import video
 
 from octvideo.errors import InputError
 from octvideo.layers.flat import flat_convs
+from octvideo.limits import check_numbers
 from octvideo.models.checkpoints import load_weights
 from octvideo.models.nonlocal_i3d import i3d_nl_r50
 from octvideo.models.octavize import octavize
@@ -134,7 +135,7 @@ def create_model(
     Args:
         name: a key of ``MODELS``.
         alpha: share of low-frequency channels, in [0, 1); 0 is the dense network.
-        num_classes: at least 1.
+        num_classes: 1 to 100,000.
         channel_multiple: what the numbers of low channels are rounded to, the nearest one; 1 is the paper's rule. CPU
             kernels compute 16 channels at a time: with 16, small alphas waste less of that, and split other numbers of
             channels, so that the network costs other FLOPs (``describe`` and ``octvideo bench model`` name them).
@@ -146,10 +147,7 @@ def create_model(
         FileNotFoundError: there is no such checkpoint.
         CheckpointError: the checkpoint cannot be read safely, or does not fit.
     """
-    if num_classes < 1:
-        raise InputError(f"num_classes is {num_classes}; it must be at least 1")
-    if channel_multiple < 1:
-        raise InputError(f"channel_multiple is {channel_multiple}; it must be at least 1")
+    check_numbers({"num_classes": num_classes, "channel_multiple": channel_multiple})
     model = get_spec(name).build(num_classes)
     try:
         model = octavize(model, alpha, channel_multiple=channel_multiple) if alpha else model

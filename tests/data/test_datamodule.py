@@ -326,12 +326,12 @@ def test_preprocessing_is_plain(videos):
 @pytest.mark.parametrize(
     ("arguments", "text"),
     [
-        ({"num_frames": 0}, "num_frames is 0, allowed is more than 0"),
-        ({"fps": -1.0}, "fps is -1.0, allowed is more than 0"),
+        ({"num_frames": 0}, "num_frames is 0, allowed is a whole number, 1 to 1024"),
+        ({"fps": -1.0}, "fps is -1.0, allowed is a number, 0.1 to 1000"),
         ({"crop": 300}, "short_side is \\(256, 320\\) with crop 300"),
         ({"flip": 2.0}, "flip is 2.0, allowed is a probability"),
         ({"test_crop": 300}, "test_crop is 300, allowed is 1 to test_short_side, 256"),
-        ({"num_clips": 0}, "num_clips is 0, allowed is 1 or more"),
+        ({"num_clips": 0}, "num_clips is 0, allowed is a whole number, 1 to 1000"),
         ({"batch_size": 0}, "batch_size is 0"),
         ({"num_workers": -1}, "num_workers is -1"),
         ({"seed": -1}, "seed is -1"),

@@ -69,7 +69,11 @@ def test_spellings(root, content, expected):
         ("sub 1\n", 1, "sub: not a file"),
         ("../x.mp4 0\n", 1, "is outside the root"),
         ("/etc/hostname 0\n", 1, "allowed with allow_outside_root=True"),
-        (b"a.mp4 0\n\xff\xfe 1\n", 2, "is not UTF-8 text"),
+        (b"a.mp4 0\n\xff\xfe 1\n", 2, "no such file"),
+        (b"a.mp4 0\nb\0.mp4 1\n", 2, "has a NUL character"),
+        ("a.mp4 0\n".encode("utf-16"), 1, "has a NUL character"),
+        (b"a.mp4 0\nb.mp4 " + b"9" * 5000, 2, "label " + "9" * 80 + " is out of range, allowed is 0 to 2"),
+        (b"a.mp4 0\n" + b"x" * 100_001, 2, "100001 characters, allowed are 100000"),
     ],
 )
 def test_mistakes_are_named_with_their_line(root, content, line, text):
@@ -229,3 +233,14 @@ def test_videos_to_predict(root):
             find_videos(root / source)
     with pytest.raises(ManifestError, match="predict_paths is empty"):
         find_videos([])
+
+
+def test_names_that_are_no_utf8(root):
+    """As Python has them elsewhere; a class list is text, and has to be UTF-8."""
+    name = os.fsdecode(b"caf\xe9.mp4")
+    (root / name).touch()
+    found = read_manifest(write(root, b"a.mp4 0\ncaf\xe9.mp4 1\n"), class_names=NAMES)
+    assert found.paths[1] == str(root / name)
+    assert os.path.exists(found.paths[1])
+    with pytest.raises(ManifestError, match=":1: is not UTF-8 text"):
+        read_class_list(write(root, b"caf\xe9\n"))

@@ -1,5 +1,6 @@
 """Checking and re-encoding small collections: what is found, what is written, what a second run does."""
 
+import contextlib
 import csv
 import json
 import os
@@ -231,4 +232,23 @@ def test_resize_refuses_to_overwrite(collection, capsys):
     assert resize.main([str(collection), str(collection)]) == 2
     assert "would be overwritten; allowed is another folder" in capsys.readouterr().err
     assert resize.main([str(collection), str(collection / "x"), "--short-side", "0"]) == 2
-    assert "short_side is 0, allowed is 2 or more" in capsys.readouterr().err
+    assert "short_side is 0, allowed is a whole number, 2 to 4096" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(
+    ("main", "options", "text"),
+    [
+        (check.main, ["--min-seconds", "nan"], "min_seconds is nan, allowed is a number, 0 or more"),
+        (check.main, ["--max-repeated", "7"], "max_repeated is 7.0, allowed is a number, 0 to 1"),
+        (check.main, ["--time-limit", "nan"], "time_limit is nan"),
+        (resize.main, ["--crf", "99"], "crf is 99, allowed is a whole number, 0 to 51"),
+        (resize.main, ["--fps", "nan"], "fps is nan, allowed is a number, 0.1 to 1000, or none"),
+        (resize.main, ["--preset", "foo"], "invalid choice: 'foo'"),
+    ],
+)
+def test_options_that_mean_nothing(collection, tmp_path, capsys, main, options, text):
+    where = ["--out", str(tmp_path)] if main is check.main else [str(tmp_path / "out")]
+    with contextlib.suppress(SystemExit):  # the parser's own
+        assert main([str(collection), *where, *options]) != 0
+    assert text in capsys.readouterr().err
+    assert not (tmp_path / "out").exists()

@@ -44,3 +44,15 @@ def test_fingerprint(tmp_path, change: str) -> None:
     other = {**settings, "num_clips": 1} if change == "settings" else dict(reversed(settings.items()))
     same = fingerprint(tmp_path / "a.ckpt", settings) == fingerprint(tmp_path / "b.ckpt", other)
     assert same == (change == "nothing")
+
+
+def test_a_full_disk_is_named(tmp_path) -> None:
+    scores = PartialScores(tmp_path, "key", 2)
+    scores.append(0, 0, np.zeros(2), 1)
+    (written,) = tmp_path.iterdir()
+    scores.close()
+    scores._file = open("/dev/full", "ab", buffering=0)  # noqa: SIM115  a disk without room
+    with pytest.raises(OSError, match="No space left on device: '/dev/full'"):
+        scores.append(1, 0, np.zeros(2), 1)
+    scores.close()
+    assert len(list(PartialScores(tmp_path, "key", 2).read())) == 1, written

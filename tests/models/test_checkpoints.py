@@ -1,6 +1,9 @@
 """Checkpoint files of other projects, against networks written from their layer names alone."""
 
+import os
+import pickle
 import re
+from pathlib import Path
 
 import pytest
 import torch
@@ -9,7 +12,7 @@ from safetensors.torch import save_file
 from torch import Tensor
 
 from octvideo.models import create_model
-from octvideo.models.checkpoints import CheckpointError, load_weights, pyslowfast_name
+from octvideo.models.checkpoints import CheckpointError, load_weights, pyslowfast_name, read_checkpoint
 
 
 def randomised(name: str, **arguments) -> torch.nn.Module:
@@ -244,3 +247,46 @@ def test_pyslowfast_files_give_pyslowfast_outputs(tmp_path, name: str, shape, op
 def test_names_without_a_counterpart() -> None:
     assert pyslowfast_name("blocks.7.something.weight", {0: 1}) is None
     assert pyslowfast_name("blocks.0.multipathway_fusion.other.weight", {0: 1}) is None
+
+
+class Evil:
+    def __reduce__(self):
+        return os.system, ("touch owned",)
+
+
+def pickled_zip(file: Path) -> None:
+    torch.save({"a": Evil()}, file)
+
+
+def pickled_legacy(file: Path) -> None:
+    torch.save({"a": Evil()}, file, _use_new_zipfile_serialization=False)
+
+
+def pickled_alone(file: Path) -> None:
+    file.write_bytes(pickle.dumps({"a": Evil()}))
+
+
+def pickled_module(file: Path) -> None:
+    torch.save(torch.nn.Linear(1, 1), file)
+
+
+@pytest.mark.parametrize("write", [pickled_zip, pickled_legacy, pickled_alone, pickled_module])
+def test_pickled_objects_are_called_so(tmp_path, monkeypatch, write) -> None:
+    """Not "truncated", which sends people to download the file again."""
+    monkeypatch.chdir(tmp_path)
+    write(tmp_path / "net.pth")
+    with pytest.raises(CheckpointError, match=r"net\.pth: refused, it holds pickled Python objects"):
+        read_checkpoint(tmp_path / "net.pth")
+    assert not (tmp_path / "owned").exists()
+
+
+def test_truncated_files_are_named(tmp_path) -> None:
+    file = tmp_path / "net.pth"
+    torch.save({"a": torch.zeros(1000)}, file)
+    whole = file.read_bytes()
+    for size in (0, 1, 100, len(whole) // 2, len(whole) - 500, len(whole) - 1):
+        file.write_bytes(whole[:size])
+        with pytest.raises(
+            CheckpointError, match=r"net\.pth: not a checkpoint that torch can read, or a trunc"
+        ):
+            read_checkpoint(file)

@@ -2,6 +2,7 @@
 
 import io
 import json
+import re
 import shutil
 import subprocess
 import sys
@@ -177,3 +178,27 @@ def test_truncated_and_foreign_files(pt2: Path, tmp_path) -> None:
     torch.export.save(program, tmp_path / "other.pt2")
     with pytest.raises(CheckpointError, match=r"other\.pt2"):
         load_exported(tmp_path / "other.pt2")
+
+
+@pytest.mark.parametrize(
+    ("old", "new", "text"),
+    [
+        (b'"num_classes": 3', b'"num_classes": 9', "its card has 3 class_names, num_classes is 9"),
+        (
+            b'"class_names": ["a", "\\u00e9", "c"]',
+            b'"num_frames": 5',
+            "its card has num_frames 5, its network 4",
+        ),
+        (b'"alpha": 0.25', b'"alpha": "x"', "in its card, alpha is 'x', allowed is a number, 0 to 1"),
+        (b"{", b"[" * 100_000, "has no model card"),
+    ],
+)
+def test_a_card_that_lies(pt2: Path, tmp_path, old: bytes, new: bytes, text: str) -> None:
+    def change(content: bytes) -> bytes:
+        assert old in content
+        return content.replace(old, new)
+
+    file = tmp_path / "lies.pt2"
+    file.write_bytes(doctored(pt2, change, "model_card.json"))
+    with pytest.raises(CheckpointError, match=re.escape(text)):
+        load_exported(file)

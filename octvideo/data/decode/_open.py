@@ -3,7 +3,7 @@
 import logging
 import os
 from collections import Counter
-from functools import partial
+from functools import cache, partial
 
 import torch
 
@@ -115,8 +115,17 @@ def _open(
     doubt = _decord.distrust(packets, device, same_colours=may_fall_back)
     if doubt is not None:
         raise VideoDecodeError(path, doubt)
+    if packets.bits > 8:
+        _tell_once(
+            f"decord gives videos of {packets.bits} bits a colour other colours than PyAV and torchcodec do"
+        )
     take_over = partial(_take_over, path, device) if may_fall_back else None
     return DecordReader(path, packets, device, take_over)
+
+
+@cache
+def _tell_once(text: str) -> None:
+    _log.warning("%s", text)
 
 
 def _take_over(path: str, device: torch.device, doubt: str) -> VideoReader:
