@@ -5,9 +5,11 @@ import torch
 import torch.nn.functional as F
 from torch import nn
 
-from octvideo.bench.model import Setting, _training_memory, measure, networks, write
+from octvideo.bench.calls import training_bytes
+from octvideo.bench.model import Setting, measure, networks
 from octvideo.bench.plain import PlainOctaveConv3d, plain
 from octvideo.bench.profile import KINDS, kinds_of_time
+from octvideo.bench.written import write
 from octvideo.layers import Octave, OctaveConv3d
 from octvideo.models import create_model
 from tests.models.networks import randomise_norms
@@ -111,5 +113,5 @@ def test_channel_multiple_is_in_the_name_and_in_the_flops(tmp_path):
 def test_memory_is_what_autograd_keeps_beside_the_weights():
     layer = nn.Linear(3, 5)
     x = torch.randn(7, 3)
-    kept = _training_memory(lambda: (layer(x) ** 2).sum().backward(), layer.parameters(), "cpu")
+    kept = training_bytes(lambda: (layer(x) ** 2).sum().backward(), layer.parameters(), "cpu", 0)
     assert kept == 4 * (7 * 3 + 7 * 5)  # the input for the weight's gradient, the output for the square's
