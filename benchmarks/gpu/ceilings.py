@@ -1,4 +1,4 @@
-"""What the card can do at best: a copy, a matrix product, and cuDNN's convolutions at the channels that alphas leave."""
+"""What the card can do at best: a copy, a matrix product, cuDNN's convolutions at the channels that alphas leave."""
 
 from collections.abc import Callable
 

@@ -7,7 +7,13 @@ from benchmarks.gpu.speed import compare, ours, parts
 
 # Mode and clips. A compiled network is compiled for one number of clips: minutes for each line but the recorded ones.
 WAYS = {
-    "inference": (("graphs", 1), ("graphs", 8), ("compiled", 32), ("compiled_graphs", 1), ("compiled_graphs", 8)),
+    "inference": (
+        ("graphs", 1),
+        ("graphs", 8),
+        ("compiled", 32),
+        ("compiled_graphs", 1),
+        ("compiled_graphs", 8),
+    ),
     "training": (("graphs", 8), ("compiled", 32)),
 }
 

@@ -10,7 +10,17 @@ import torch
 from benchmarks.gpu.lab import Lab
 from octvideo.data.doctor import report
 
-PACKAGES = ("torch", "torchvision", "triton", "lightning", "numpy", "av", "torchcodec", "pytorchvideo", "timm")
+PACKAGES = (
+    "torch",
+    "torchvision",
+    "triton",
+    "lightning",
+    "numpy",
+    "av",
+    "torchcodec",
+    "pytorchvideo",
+    "timm",
+)
 
 
 def machine(lab: Lab) -> None:

@@ -35,7 +35,7 @@ def unpack(kit: Path | None, out: Path) -> dict[str, str]:
         out: gets the earlier results.
 
     Raises:
-        KitError: there is no such folder, or its wheels do not install.
+        KitError: there is no such folder, or its wheels or caches cannot be unpacked.
     """
     environment = dict(os.environ)
     checkout = str(Path(__file__).parents[2])
@@ -96,8 +96,11 @@ def _join(pieces: list[Path], folder: Path) -> None:
             with piece.open("rb") as file:
                 shutil.copyfileobj(file, whole)
         whole.seek(0)
-        with tarfile.open(fileobj=whole, mode="r:gz") as archive:
-            archive.extractall(folder, filter="data")
+        try:
+            with tarfile.open(fileobj=whole, mode="r:gz") as archive:
+                archive.extractall(folder, filter="data")
+        except (tarfile.TarError, EOFError) as error:
+            raise KitError(f"{pieces[0]} and its other pieces do not unpack: {error}") from None
 
 
 def _prepend(environment: dict[str, str], name: str, *folders: str) -> dict[str, str]:

@@ -4,6 +4,7 @@ import argparse
 import importlib
 import os
 import sys
+import tempfile
 import time
 import traceback
 from collections.abc import Callable, Mapping
@@ -23,12 +24,12 @@ class Lab:
     """A step's sizes, device, and pen.
 
     Attributes:
-        argument: the step's, for a module that serves two.
+        out: the folder of all results.
         part: which part of the step is run.
     """
 
-    def __init__(self, step: str, out: Path, *, rehearse: bool, argument: str = "") -> None:
-        self.step, self.out, self.rehearse, self.argument, self.part = step, out, rehearse, argument, ""
+    def __init__(self, step: str, out: Path, *, rehearse: bool) -> None:
+        self.step, self.out, self.rehearse, self.part = step, out, rehearse, ""
         self.results = Results(out, rehearsal=rehearse, **stamp(rehearse))
 
     @property
@@ -50,8 +51,6 @@ class Lab:
     @cached_property
     def scratch(self) -> Path:
         """A folder for files that nobody needs afterwards."""
-        import tempfile
-
         return Path(tempfile.mkdtemp(prefix="octvideo-gpu-"))
 
 
@@ -108,8 +107,9 @@ def main() -> int:
     if options.rehearse:
         torch.set_num_threads(int(os.environ.get("OMP_NUM_THREADS", 2)))
     module = importlib.import_module(f"benchmarks.gpu.{step.module or step.name}")
-    lab = Lab(step.name, options.out, rehearse=options.rehearse, argument=step.argument)
-    return 0 if run_parts(lab, module.PARTS, again=options.again) else 1
+    parts = module.PARTS[step.argument] if step.argument else module.PARTS
+    lab = Lab(step.name, options.out, rehearse=options.rehearse)
+    return 0 if run_parts(lab, parts, again=options.again or step.name == "environment") else 1
 
 
 if __name__ == "__main__":

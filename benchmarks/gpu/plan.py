@@ -45,7 +45,7 @@ STEPS = (
     Step("compiled inference", 130, "compiled", "inference"),
     Step("compiled training", 130, "compiled", "training"),
     Step("decoding", 30),
-    Step("training", 50),
+    Step("fit", 50),
     Step("caches", 15),
 )
 

@@ -1,11 +1,10 @@
 """Networks side by side, for the steps `eager` and `compiled`: candidates, and what is written of each."""
 
 import copy
+import time
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from functools import cache
-
-import time
 
 import torch
 from torch import Tensor, nn
@@ -74,7 +73,9 @@ def call(candidate: Candidate, clips: Tensor, task: str, mode: str) -> Callable[
     return training_step(copy.deepcopy(candidate.network).train(), clips, torch.bfloat16, mode)
 
 
-def compare(lab: Lab, candidates: Iterable[Candidate], *, task: str, mode: str, clips: int, rounds: int) -> None:
+def compare(
+    lab: Lab, candidates: Iterable[Candidate], *, task: str, mode: str, clips: int, rounds: int
+) -> None:
     """Time the candidates, each alone as soon as it runs, then all in interleaved rounds, as ratios to the first.
 
     One that fails is written down and left out.
