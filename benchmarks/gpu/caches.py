@@ -43,7 +43,7 @@ def save(lab: Lab) -> None:
     pieces = Pieces(lab.out / CACHES)
     try:
         if folder.is_dir():
-            with tarfile.open(fileobj=pieces, mode="w|gz", compresslevel=6) as archive:
+            with tarfile.open(fileobj=pieces, mode="w|gz") as archive:
                 archive.add(folder, arcname=".")
     except OverflowError:
         _remove(lab)  # half an archive is of no use

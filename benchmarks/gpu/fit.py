@@ -83,8 +83,12 @@ class Watch(Callback):
     def _note(self, message: Any, *_: Any, **__: Any) -> None:
         if "synchroniz" not in str(message):
             return
-        frames = [frame for frame in traceback.extract_stack() if "/torch/" not in frame.filename]
-        frame = frames[-2] if len(frames) > 1 else frames[-1]  # the last is this one
+        passed_over = ("/torch/", "/warnings.py", __file__)
+        frame = next(
+            frame
+            for frame in reversed(traceback.extract_stack())
+            if not any(part in frame.filename for part in passed_over)
+        )
         self.waits[f"{'/'.join(Path(frame.filename).parts[-2:])}:{frame.lineno}"] += 1
 
 

@@ -124,4 +124,7 @@ def _call(command: list[str], seconds: float, log: Path, environment: Mapping[st
         finally:  # also where this process is told to end
             with contextlib.suppress(ProcessLookupError):
                 os.killpg(process.pid, signal.SIGKILL)
-            process.wait()
+            with contextlib.suppress(
+                subprocess.TimeoutExpired
+            ):  # one that the driver holds is not waited for
+                process.wait(timeout=2)

@@ -31,7 +31,8 @@ class Candidate:
 def twins(rehearse: bool) -> dict[float, nn.Module]:
     """I3D R50 and its octave twins, on the device; made once for all parts of a step."""
     name, frames, crop = ("i3d_tiny", 2, 32) if rehearse else ("i3d_r50", None, None)
-    return networks(Setting(name, ALPHAS, 1, frames, crop, "cpu" if rehearse else "cuda", 1))
+    alphas = ALPHAS[:1] if rehearse else ALPHAS
+    return networks(Setting(name, alphas, 1, frames, crop, "cpu" if rehearse else "cuda", 1))
 
 
 def ours(lab: Lab) -> list[Candidate]:

@@ -63,8 +63,8 @@ def test_training_is_the_cpus(device, csv, tmp_path, settings):
     there = train(csv, tmp_path / "there", accelerator(device), *SETTINGS[settings])
     here = train(csv, tmp_path / "here", "cpu", *SETTINGS[settings])
     assert len(there[0]) == 8
-    assert there[0] == pytest.approx(here[0], rel=1e-2)
-    assert distance(there[1], here[1]) < 2e-2
+    assert there[0] == pytest.approx(here[0], rel=2e-3)
+    assert distance(there[1], here[1]) < 5e-2
     assert distance(there[2], here[2]) < 1e-3
 
 
@@ -72,7 +72,7 @@ def test_training_in_bfloat16(device, csv, tmp_path):
     of_model = {**SHORT, "alpha": 0.25}
     found, _, _ = train(csv, tmp_path / "short", accelerator(device), of_model, {}, precision="bf16-mixed")
     expected, _, _ = train(csv, tmp_path / "whole", "cpu", of_model, {})
-    assert found == pytest.approx(expected, rel=5e-2)
+    assert found == pytest.approx(expected, rel=2e-2)
 
 
 def test_resumed_is_uninterrupted(device, csv, tmp_path):
