@@ -5,7 +5,7 @@ BIN := .venv/bin
 # One stamp a set of packages: reinstalled only when what is asked for has changed.
 STAMP = .venv/.installed-$(1)
 
-.PHONY: demo test lint docs gpu-check clean
+.PHONY: demo test lint docs gpu-check gpu-wheels clean
 
 demo: $(call STAMP,prep)
 	$(BIN)/python -m benchmarks.demo
@@ -23,15 +23,15 @@ docs: $(call STAMP,docs)
 	NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs build --strict --quiet
 	@echo $(CURDIR)/site/index.html
 
-# On a machine with a CUDA GPU and these packages; needs no network. Uses .venv where there is one.
+# On a machine with a CUDA GPU and these packages; needs no network. Uses .venv where there is one. Nine and a half
+# minutes: the GPU tests, and everything that benchmarks/README.md has a GPU's figures of, into runs/gpu.
 HAVE = $(or $(wildcard $(BIN)/python),$(PYTHON))
-# CLIPS: videos to compare the decoders on, such as `make gpu-check CLIPS="a.mp4 b.mp4"`.
-CLIPS ?= $(wildcard ../shared/clips/arm_wrestling.mp4)
 gpu-check:
-	OCTVIDEO_REQUIRE_GPU=1 $(HAVE) -m pytest -q -m gpu
-	$(HAVE) -m octvideo bench model i3d_r50 --device cuda --batch_size 32 \
-	    --precision bf16 --mode compiled --task inference training --rounds 15 --out benchmarks/results
-	$(if $(CLIPS),$(HAVE) -m octvideo bench decode $(CLIPS) --device cpu cuda)
+	$(HAVE) -m benchmarks.gpu $(if $(wildcard .gpu),--kit .gpu)
+
+# For a machine with a GPU and torch, but neither these packages nor a network: what it lacks, into .gpu.
+gpu-wheels: $(call STAMP,prep)
+	$(BIN)/python -m benchmarks.gpu.wheels
 
 .venv/bin/python:
 	$(PYTHON) -c 'import sys; sys.exit("octvideo needs Python 3.11 or newer, this is " + sys.version.split()[0]) if sys.version_info < (3, 11) else None'

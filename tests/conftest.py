@@ -1,7 +1,7 @@
 """Shared fixtures: small videos written with PyAV, the real clips, and the rule for GPU tests."""
 
 import os
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Generator, Sequence
 from fractions import Fraction
 from pathlib import Path
 
@@ -10,7 +10,8 @@ import numpy as np
 import pytest
 import torch
 
-_CLIPS = Path(__file__).parents[2] / "shared" / "clips"
+# Real clips, which are not the project's to give away.
+_CLIPS = Path(os.environ.get("OCTVIDEO_CLIPS") or Path(__file__).parents[2] / "shared" / "clips")
 
 MakeVideo = Callable[..., Path]
 
@@ -19,9 +20,14 @@ def _gpu_is_required() -> bool:
     return os.environ.get("OCTVIDEO_REQUIRE_GPU") == "1"
 
 
+def _is_rehearsal() -> bool:
+    """Whether tests marked gpu run on the CPU: theirs is the code that nobody can mend on a machine had for minutes."""
+    return os.environ.get("OCTVIDEO_REHEARSE_GPU") == "1"
+
+
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     """Tests marked gpu skip without CUDA, and fail instead where the run promised a GPU."""
-    if torch.cuda.is_available() or _gpu_is_required():
+    if torch.cuda.is_available() or _gpu_is_required() or _is_rehearsal():
         return
     for item in items:
         if item.get_closest_marker("gpu"):
@@ -30,8 +36,26 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
 
 @pytest.hookimpl(tryfirst=True)
 def pytest_runtest_setup(item: pytest.Item) -> None:
-    if item.get_closest_marker("gpu") and _gpu_is_required() and not torch.cuda.is_available():
+    if not item.get_closest_marker("gpu") or not _gpu_is_required() or _is_rehearsal():
+        return
+    if not torch.cuda.is_available():
         pytest.fail("OCTVIDEO_REQUIRE_GPU=1 and torch finds no CUDA GPU", pytrace=False)
+
+
+@pytest.hookimpl(wrapper=True)
+def pytest_runtest_makereport(item: pytest.Item) -> Generator[None, pytest.TestReport, pytest.TestReport]:
+    """A test marked gpu that skips has shown nothing: a failure, where the run promised a GPU."""
+    report = yield
+    if report.skipped and item.get_closest_marker("gpu") and _gpu_is_required():
+        reason = report.longrepr[-1] if isinstance(report.longrepr, tuple) else report.longrepr
+        report.outcome, report.longrepr = "failed", f"OCTVIDEO_REQUIRE_GPU=1, but the test skips: {reason}"
+    return report
+
+
+@pytest.fixture(scope="session")
+def device() -> str:
+    """Where a test marked gpu computes: "cuda"; "cpu" in a rehearsal (OCTVIDEO_REHEARSE_GPU=1)."""
+    return "cpu" if _is_rehearsal() else "cuda"
 
 
 @pytest.fixture(scope="session")

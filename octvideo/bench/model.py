@@ -1,30 +1,23 @@
 """`octvideo bench model`: a network and its octave twins side by side."""
 
 import copy
-import json
 import logging
-import platform
 import time
 import warnings
-from collections.abc import Callable, Iterable, Sequence
-from dataclasses import asdict, dataclass
-from datetime import UTC, datetime
-from pathlib import Path
-from typing import Any, cast
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
 
 import torch
-from torch import Tensor, nn
+from torch import nn
 
-import octvideo
+from octvideo.bench.calls import PRECISIONS, inference, resident_bytes, training_bytes, training_step
 from octvideo.bench.plain import plain
 from octvideo.bench.profile import kinds_of_time
 from octvideo.bench.timing import Ratio, interleave, ratio
-from octvideo.models import count_macs, create_model, get_spec, optimize
-from octvideo.models.optimize import Frozen
+from octvideo.models import count_macs, create_model, get_spec
 
-PRECISIONS = {"fp32": torch.float32, "bf16": torch.bfloat16}
-TASKS = ("inference", "training")
-MODES = ("eager", "compiled")
+# Compiling a network takes a GPU minutes: two of them beside the dense one.
+ALPHAS = {"cpu": (0.125, 0.25, 0.5), "cuda": (0.25, 0.5)}
 
 
 @dataclass(frozen=True)
@@ -144,17 +137,17 @@ def measure(
     memory: dict[str, float] = {}
     for (layer, alpha), model in candidates.items():
         name = f"{layer} {alpha}"
+        start, resident = time.perf_counter(), resident_bytes(setting.device)
         if task == "inference":
-            run = _inference(model, x.to(dtype), mode == "compiled", layer == "fast")
+            run = inference(model, x.to(dtype), mode, optimized=layer == "fast")
         else:
             student = copy.deepcopy(model).train()
-            run = _training(student, x, dtype, mode == "compiled", setting.device)
+            run = training_step(student, x, dtype, mode)
         runs[name] = run
-        start = time.perf_counter()
         run()
         first[name] = time.perf_counter() - start
-        if task == "training":
-            memory[name] = _training_memory(run, student.parameters(), setting.device)
+        if task == "training" and not mode.endswith("graphs"):  # whose memory the allocator does not count
+            memory[name] = training_bytes(run, student.parameters(), setting.device, resident)
         if advance is not None:
             advance()
     timings = interleave(runs, rounds=setting.rounds, warmup=1, device=setting.device, advance=advance)
@@ -181,119 +174,6 @@ def measure(
             )
         )
     return rows
-
-
-def _inference(model: nn.Module, x: Tensor, compiled: bool, optimized: bool) -> Callable[[], object]:
-    if optimized:
-        network = optimize(model, compile=compiled).to(x.dtype)
-    else:
-        network = copy.deepcopy(model).to(x.dtype)
-        network = Frozen(network) if compiled else network
-
-    @torch.no_grad()
-    def run() -> object:
-        return network(x)
-
-    return run
-
-
-def _training(
-    model: nn.Module, x: Tensor, dtype: torch.dtype, compiled: bool, device: str
-) -> Callable[[], object]:
-    """One step: forward, backward and SGD, in autocast for bfloat16."""
-    optimizer = torch.optim.SGD(model.parameters(), lr=0.0, momentum=0.9)
-    labels = torch.zeros(len(x), dtype=torch.long, device=x.device)
-    forward = cast(nn.Module, torch.compile(model, dynamic=False)) if compiled else model
-
-    def run() -> object:
-        optimizer.zero_grad(set_to_none=True)
-        with torch.autocast(device, dtype=dtype, enabled=dtype != torch.float32):
-            loss = nn.functional.cross_entropy(forward(x), labels)
-        loss.backward()
-        optimizer.step()
-        return loss
-
-    return run
-
-
-def _training_memory(run: Callable[[], object], parameters: Iterable[Tensor], device: str) -> float:
-    """Bytes of a training step: the GPU allocator's peak, or what autograd saves beside the weights on the CPU."""
-    run()  # compile, and let the optimiser make its state
-    if device == "cuda":
-        torch.cuda.reset_peak_memory_stats()
-        run()
-        return float(torch.cuda.max_memory_allocated())
-    saved: dict[int, int] = {}
-
-    def pack(tensor: Tensor) -> Tensor:
-        storage = tensor.untyped_storage()
-        saved[storage.data_ptr()] = storage.nbytes()
-        return tensor
-
-    with torch.autograd.graph.saved_tensors_hooks(pack, lambda tensor: tensor):
-        run()
-    for parameter in parameters:
-        saved.pop(parameter.untyped_storage().data_ptr(), None)
-    return float(sum(saved.values()))
-
-
-def report(setting: Setting, rows: Sequence[Row]) -> dict[str, Any]:
-    """Everything measured, with the machine and the versions, as plain values for JSON."""
-    gpu = torch.cuda.get_device_name() if setting.device == "cuda" else None
-    return {
-        "date": datetime.now(UTC).date().isoformat(),
-        "device": gpu or f"{platform.processor() or platform.machine()}, {torch.get_num_threads()} threads",
-        "versions": {
-            "octvideo": octvideo.__version__,
-            "torch": torch.__version__,
-            "python": platform.python_version(),
-        },
-        "model": setting.name,
-        "input": list(setting.shape),
-        "channel_multiple": setting.channel_multiple,
-        "rounds": setting.rounds,
-        "rows": [asdict(row) for row in rows],
-    }
-
-
-def write(folder: Path, setting: Setting, rows: Sequence[Row]) -> list[Path]:
-    """Write ``NAME_DEVICE_TASKS_MODES….json`` and ``.png`` (time ratio against FLOP ratio) into ``folder``."""
-    folder.mkdir(parents=True, exist_ok=True)
-    kinds = dict.fromkeys([*(row.task for row in rows), *(row.mode for row in rows)])
-    batch = [f"batch{setting.batch_size}"] if setting.batch_size > 1 else []
-    multiple = [f"multiple{setting.channel_multiple}"] if setting.channel_multiple > 1 else []
-    data = folder / f"{'_'.join([setting.name, setting.device, *kinds, *batch, *multiple])}.json"
-    data.write_text(json.dumps(report(setting, rows), indent=1) + "\n")
-    picture = data.with_suffix(".png")
-    plot(rows, f"{setting.name}, {'x'.join(map(str, setting.shape))}, {setting.device}").savefig(
-        picture, dpi=120
-    )
-    return [data, picture]
-
-
-def plot(rows: Sequence[Row], title: str) -> Any:
-    """A matplotlib figure: time ratio against FLOP ratio, and the line where they are equal."""
-    from matplotlib.figure import Figure
-
-    figure = Figure(figsize=(6, 5), layout="constrained")
-    axes = figure.add_subplot()
-    settings = sorted({(row.task, row.mode, row.precision, row.layer) for row in rows})
-    for key in settings:
-        own = sorted(
-            (r for r in rows if (r.task, r.mode, r.precision, r.layer) == key), key=lambda r: r.flop_ratio
-        )
-        middle = [r.time_ratio.median for r in own]
-        spread = [
-            [m - r.time_ratio.low for m, r in zip(middle, own, strict=True)],
-            [r.time_ratio.high - m for m, r in zip(middle, own, strict=True)],
-        ]
-        axes.errorbar(
-            [r.flop_ratio for r in own], middle, spread, marker="o", capsize=3, label=", ".join(key)
-        )
-    axes.axline((1, 1), slope=1, color="grey", linestyle="--", label="time follows FLOPs")
-    axes.set(xlabel="FLOPs / dense FLOPs", ylabel="time / dense time", title=title)
-    axes.legend()
-    return figure
 
 
 def hush_torch() -> None:

@@ -137,8 +137,10 @@ def _data(args: list[str]) -> int:
 
 
 def _model(args: list[str]) -> int:
-    from octvideo.bench.model import MODES, PRECISIONS, TASKS, Setting, hush_torch, measure, networks, write
+    from octvideo.bench.calls import MODES, PRECISIONS, TASKS
+    from octvideo.bench.model import ALPHAS, Setting, hush_torch, measure, networks
     from octvideo.bench.profile import name_compiled_kernels
+    from octvideo.bench.written import write
     from octvideo.heap import keep_freed_memory
 
     parser = argparse.ArgumentParser(
@@ -147,13 +149,20 @@ def _model(args: list[str]) -> int:
         exit_on_error=False,
     )
     parser.add_argument("name", nargs="?", default="i3d_r50", help="a model of `octvideo models`")
-    parser.add_argument("--alpha", type=float, nargs="+", default=[0.125, 0.25, 0.5])
+    parser.add_argument(
+        "--alpha",
+        type=float,
+        nargs="+",
+        help="; ".join(f"on {device} {' '.join(map(str, few))} by default" for device, few in ALPHAS.items()),
+    )
     parser.add_argument("--batch_size", type=int, default=1, help="clips")
     parser.add_argument("--num_frames", type=int, help="of a clip; the model's own by default")
     parser.add_argument("--crop", type=int, help="pixels; the model's own by default")
     parser.add_argument("--device", choices=("cpu", "cuda"), default="cpu")
     parser.add_argument("--task", choices=TASKS, nargs="+", default=["inference"])
-    parser.add_argument("--mode", choices=MODES, nargs="+", default=["eager"])
+    parser.add_argument(
+        "--mode", choices=MODES, nargs="+", default=["eager"], help="graphs are CUDA's, on a GPU alone"
+    )
     parser.add_argument("--precision", choices=sorted(PRECISIONS), nargs="+", default=["fp32"])
     parser.add_argument("--rounds", type=int, default=7, help="timed runs of each network")
     parser.add_argument(
@@ -178,19 +187,26 @@ def _model(args: list[str]) -> int:
     if options.device == "cuda" and not torch.cuda.is_available():
         raise UsageError("--device is cuda, but torch sees no GPU here; allowed: cpu")
     _check_numbers(options)
+    graphs = [mode for mode in options.mode if mode.endswith("graphs")]
+    if graphs and options.device == "cpu":
+        raise UsageError(
+            f"--mode is {graphs[0]} with --device cpu, where there are no CUDA graphs; allowed: cuda"
+        )
     setting = Setting(
-        options.name, options.alpha, options.batch_size, options.num_frames, options.crop, options.device,
-        options.rounds, options.channel_multiple,
+        options.name, options.alpha or ALPHAS[options.device], options.batch_size, options.num_frames, options.crop,
+        options.device, options.rounds, options.channel_multiple,
     )  # fmt: skip
     hush_torch()
     if options.device == "cpu":
         keep_freed_memory()
+    else:
+        torch.backends.cudnn.benchmark = True  # one shape all the time: let it look for its best kernels
     if options.profile:
         name_compiled_kernels()
     console = Console() if Console().is_terminal else Console(width=110)
     models = networks(setting)
     kinds = [(t, m, p) for t in options.task for m in options.mode for p in options.precision]
-    rows = []
+    rows, written = [], []
     columns = (TextColumn("{task.description}"), BarColumn(), TimeElapsedColumn())
     with Progress(*columns, console=Console(stderr=True)) as progress:
         bar = progress.add_task(
@@ -202,6 +218,8 @@ def _model(args: list[str]) -> int:
                 setting, task=task, mode=mode, precision=precision, models=models,
                 with_plain=options.plain, with_profile=options.profile, advance=lambda: progress.advance(bar),
             )  # fmt: skip
+            if options.out:  # after each: a run that is cut keeps what it has measured
+                written = write(options.out, setting, rows, [*options.task, *options.mode])
     shape = "x".join(map(str, setting.shape))
     title = f"{setting.name}, {shape}, {options.device}, {options.rounds} rounds"
     if options.channel_multiple > 1:
@@ -230,9 +248,8 @@ def _model(args: list[str]) -> int:
             own = [row for row in rows if (row.task, row.mode, row.precision, row.layer) == (*kind, layer)]
             if own:
                 console.print(_profile_table(own))
-    if options.out:
-        for path in write(options.out, setting, rows):
-            console.print(f"wrote {path.resolve()}", soft_wrap=True, highlight=False)
+    for path in written:
+        console.print(f"wrote {path.resolve()}", soft_wrap=True, highlight=False)
     return 0
 
 

@@ -5,9 +5,13 @@ import torch
 import torch.nn.functional as F
 from torch import nn
 
-from octvideo.bench.model import Setting, _training_memory, measure, networks, write
+from octvideo.bench.calls import resident_bytes, training_bytes
+from octvideo.bench.model import Setting, measure, networks
 from octvideo.bench.plain import PlainOctaveConv3d, plain
 from octvideo.bench.profile import KINDS, kinds_of_time
+from octvideo.bench.written import write
+from octvideo.cli.bench import bench_command
+from octvideo.cli.errors import UsageError
 from octvideo.layers import Octave, OctaveConv3d
 from octvideo.models import create_model
 from tests.models.networks import randomise_norms
@@ -111,5 +115,44 @@ def test_channel_multiple_is_in_the_name_and_in_the_flops(tmp_path):
 def test_memory_is_what_autograd_keeps_beside_the_weights():
     layer = nn.Linear(3, 5)
     x = torch.randn(7, 3)
-    kept = _training_memory(lambda: (layer(x) ** 2).sum().backward(), layer.parameters(), "cpu")
+    kept = training_bytes(lambda: (layer(x) ** 2).sum().backward(), layer.parameters(), "cpu", 0)
     assert kept == 4 * (7 * 3 + 7 * 5)  # the input for the weight's gradient, the output for the square's
+
+
+def test_peak_memory_leaves_out_what_other_networks_hold(monkeypatch):
+    """Networks are measured one after another, and all of them stay on the GPU."""
+    held = {"now": 700, "peak": 0}
+    monkeypatch.setattr(torch.cuda, "memory_allocated", lambda: held["now"])
+    monkeypatch.setattr(torch.cuda, "reset_peak_memory_stats", lambda: held.update(peak=held["now"]))
+    monkeypatch.setattr(torch.cuda, "max_memory_allocated", lambda: held["peak"])
+    monkeypatch.setattr(torch.cuda, "synchronize", lambda: None)
+    resident = resident_bytes("cuda")
+    held["now"] += 100  # this network
+    step = lambda: held.update(peak=held["now"] + 50)  # noqa: E731
+    assert training_bytes(step, [], "cuda", resident) == 150
+
+
+def test_what_is_measured_is_written_after_each_setting(tmp_path, monkeypatch):
+    """A run that is cut while it compiles for minutes keeps what it had measured before."""
+    from octvideo.bench import model
+
+    measured = model.measure
+
+    def cut(*args, task, **others):
+        if task == "training":
+            raise KeyboardInterrupt
+        return measured(*args, task=task, **others)
+
+    monkeypatch.setattr(model, "measure", cut)
+    small = ["--num_frames", "2", "--crop", "32", "--alpha", "0.5", "--rounds", "1", "--out", str(tmp_path)]
+    with pytest.raises(KeyboardInterrupt):
+        bench_command(["model", "i3d_tiny", "--task", "inference", "training", *small])
+    rows = json.loads((tmp_path / "i3d_tiny_cpu_inference_training_eager.json").read_text())["rows"]
+    assert [(row["task"], row["alpha"]) for row in rows] == [("inference", 0.0), ("inference", 0.5)]
+
+
+def test_graphs_are_a_gpus():
+    with pytest.raises(
+        UsageError, match="--mode is graphs with --device cpu, where there are no CUDA graphs"
+    ):
+        bench_command(["model", "i3d_tiny", "--mode", "graphs"])

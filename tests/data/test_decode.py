@@ -3,7 +3,6 @@
 import logging
 import os
 import pickle
-import shutil
 import sys
 from types import SimpleNamespace
 
@@ -12,7 +11,7 @@ import numpy as np
 import pytest
 import torch
 
-from octvideo.data.decode import VideoDecodeError, _open, cpu_failure, cuda_failure, fallbacks, open_video
+from octvideo.data.decode import VideoDecodeError, _open, cpu_failure, fallbacks, open_video
 
 needs_torchcodec = pytest.mark.skipif(
     cpu_failure("torchcodec") is not None, reason="torchcodec does not work here"
@@ -442,50 +441,6 @@ def test_torchcodec_applies_rotation(clips, angle):
     path = clips / f"video_{angle}.mov"
     with open_video(path, decoder="torchcodec") as video, open_video(path, decoder="pyav") as exact:
         assert torch.equal(video.frames_at([2, 0]), exact.frames_at([2, 0]))
-
-
-@pytest.mark.gpu
-@pytest.mark.parametrize("decoder", ["decord", "torchcodec"])
-@pytest.mark.parametrize(
-    "name", ["arm_wrestling.mp4", "h265_video.mp4", "video_90.mov", "bt709_full_range.mp4"]
-)
-def test_gpu_frames_are_those_of_the_cpu(clips, name, decoder):
-    failure = cuda_failure(decoder)
-    if failure is not None:
-        pytest.skip(f"{decoder}: {failure}")
-    indices = [0, 2, 1]
-    with open_video(clips / name, decoder="pyav") as video:
-        expected = video.frames_at(indices).float()
-    try:
-        with open_video(clips / name, decoder=decoder, device="cuda") as video:
-            frames = video.frames_at(indices)
-    except VideoDecodeError as error:
-        pytest.skip(error.reason)
-    assert frames.is_cuda
-    assert frames.shape == expected.shape
-    # Chroma is upsampled and rounded otherwise. decord has one colour matrix for all files.
-    allowed = 20 if decoder == "decord" and "bt709" in name else 4
-    assert (frames.cpu().float() - expected).abs().mean() < allowed
-
-
-@pytest.mark.gpu
-@pytest.mark.slow
-def test_gpu_memory_is_flat_over_500_files(clips, tmp_path):
-    failures = {decoder: cuda_failure(decoder) for decoder in ("decord", "torchcodec")}
-    if all(failures.values()):
-        pytest.skip(str(failures))
-
-    files = [shutil.copyfile(clips / "arm_wrestling.mp4", tmp_path / f"{i}.mp4") for i in range(570)]
-
-    def free_after(some):
-        for file in some:
-            with open_video(file, device="cuda") as video:
-                video.frames_at([0, 64, 128])
-        return torch.cuda.mem_get_info()[0]
-
-    free_after(files[:20])
-    before = free_after(files[20:70])
-    assert before - free_after(files[70:]) < 64 * 2**20
 
 
 def test_names_of_any_kind(make_video, tmp_path):

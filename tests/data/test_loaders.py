@@ -6,7 +6,6 @@ import pytest
 import torch
 from torch.utils.data import DataLoader, Dataset, SequentialSampler
 
-from octvideo.data import KineticsDataModule
 from octvideo.data.dataset import ClipSampler, ClipSpec, TrainDataset, collate_train
 from octvideo.data.loaders import ThreadedLoader
 from octvideo.data.manifest import Manifest
@@ -76,23 +75,3 @@ def test_decoding_in_threads_gives_the_clips_of_worker_processes(make_video, tmp
     expected = clips(lambda sampler: DataLoader(dataset, sampler=sampler, **options))
     assert len(threaded) == len(expected) == 2
     assert all(torch.equal(here, there) for here, there in zip(threaded, expected, strict=True))
-
-
-@pytest.mark.gpu
-@pytest.mark.parametrize("stage", ["train", "test"])
-def test_frames_stay_on_the_gpu(clips, tmp_path, stage):
-    (tmp_path / "list.csv").write_text("arm_wrestling.mp4 0\nflipping_a_pancake.mkv 1\n")
-    csv = {f"{stage}_csv": str(tmp_path / "list.csv")}
-    data = KineticsDataModule(**csv, root=str(clips), decode_device="cuda", num_workers=2, num_clips=2)
-    try:
-        batch = next(iter(getattr(data, f"{stage}_dataloader")()))
-    except ValueError as error:
-        pytest.skip(str(error))
-    if stage == "test":
-        views = batch["views"][0]
-        assert views.frames.is_cuda
-        there = views._replace(frames=views.frames.cpu())
-        torch.testing.assert_close(views.cut().cpu(), there.cut())
-    else:
-        assert batch["clip"].is_cuda
-        assert data.on_after_batch_transfer(batch, 0)["clip"].is_cuda

@@ -1,5 +1,6 @@
 """Short trainings on small videos, for tests: what each step's loss was, and which videos it saw."""
 
+import os
 from pathlib import Path
 from typing import Any
 
@@ -64,7 +65,7 @@ def small_model(*, dropout: float = 0.5, **settings: Any) -> VideoClassifier:
 
 def small_trainer(folder: Path, callbacks: list[Callback], **settings: Any) -> Trainer:
     defaults = {
-        "accelerator": "cpu",
+        "accelerator": os.environ.get("OCTVIDEO_TEST_ACCELERATOR", "cpu"),
         "devices": 1,
         "logger": False,
         "enable_progress_bar": False,

@@ -31,7 +31,7 @@ def main(out: str, csv: str, batch_size: str, checkpoint: str | None = None) -> 
         Path(out),
         [record, RunCheckpoint(every_n_steps=1, keep_newest=9)],
         devices=processes,
-        strategy="ddp" if processes > 1 else "auto",
+        strategy="ddp" if "LOCAL_WORLD_SIZE" in os.environ else "auto",
         max_epochs=3,
     )
     data = small_data(Path(csv), batch_size=int(batch_size))
