@@ -9,7 +9,7 @@ import pytest
 from octvideo.engines.native import build
 
 PROGRAM = Path(__file__).with_name("neon.cpp")
-FLAGS = ["-std=c++17", "-O2", "-ffp-contract=fast", "-Wno-psabi"]
+FLAGS = ["-std=c++17", "-O1", "-ffp-contract=fast", "-Wno-psabi"]
 
 pytestmark = pytest.mark.slow
 
