@@ -6,12 +6,15 @@ way, and ours over oneDNN's.
 """
 
 from collections.abc import Callable
-from unittest.mock import patch
 
 import torch
-from octvideo.layers.fused import FusedConv
 
 from octvideo.bench.timing import interleave, ratio
+from octvideo.engines import onednn
+from octvideo.engines.geometry import Geometry
+from octvideo.engines.native import engine as native
+from octvideo.engines.native.build import missing
+from octvideo.heap import keep_freed_memory
 
 # Kernel, and channels into and out of the path from high to high: dense, alpha 0.125, 0.25 and 0.5.
 CASES = {
@@ -27,17 +30,19 @@ def call(
     """A convolution over 8 frames."""
     weight = torch.randn(channels[1], channels[0], *kernel, dtype=dtype)
     padding = tuple(k // 2 for k in kernel)
-    conv = FusedConv(weight, None, (1, 1, 1), padding, (1, 1, 1), 1)
+    geometry = Geometry((1, 1, 1), padding, (1, 1, 1), 1)
+    conv = (native if own else onednn).Sum([weight], None, [geometry])
     clip = torch.randn(1, channels[0], 8, 56, 56).to(dtype, memory_format=torch.channels_last_3d)
-    if not own:
-        with patch("octvideo.engines.native.convolve.missing", lambda dtype: "oneDNN is asked for"):
-            conv(clip)  # the layer keeps what it chose
-    return lambda: conv(clip)
+    return lambda: conv([clip])
 
 
 def main() -> None:
+    keep_freed_memory()
     print("| | FLOPs | octvideo | oneDNN | octvideo / oneDNN |\n|---|---|---|---|---|")
     for name, dtype in (("fp32", torch.float32), ("bf16", torch.bfloat16)):
+        if (reason := missing(dtype)) is not None:
+            print(f"| {name} | {reason} |")
+            continue
         for label, (kernel, cases) in CASES.items():
             runs = {f"{c} {own}": call(kernel, c, dtype, own) for c in cases for own in (True, False)}
             with torch.no_grad():

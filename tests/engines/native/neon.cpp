@@ -1,6 +1,6 @@
 // The kernels of aarch64 beside loops over every number: exits with 1 where one differs.
 
-#include "../../octvideo/engines/native/kernels.cpp"
+#include "../../../octvideo/engines/native/kernels.cpp"
 
 #include <cmath>
 #include <cstdio>
