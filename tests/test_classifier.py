@@ -206,7 +206,7 @@ def test_a_loss_that_is_no_number_names_its_videos(tmp_path) -> None:
         ({"ema_decay": 1.0}, "ema_decay is 1.0"),
         ({"compile": True, "checkpoint_activations": True}, "compile is True, allowed: false with"),
         ({"checkpoint": "a", "image_checkpoint": "b"}, "image_checkpoint is b, allowed: none with"),
-        ({"view_batch_size": 0}, "view_batch_size is 0, allowed: 1 or more"),
+        ({"view_batch_size": 0}, "view_batch_size is 0, allowed is a whole number, 1 to 100000"),
         ({"alpha": 1.5}, "alpha is 1.5"),
         ({"channel_multiple": 0}, "channel_multiple is 0"),
         ({"num_classes": 0}, "num_classes is 0"),

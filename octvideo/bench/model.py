@@ -5,6 +5,7 @@ import logging
 import time
 import warnings
 from collections.abc import Callable, Sequence
+from contextlib import nullcontext
 from dataclasses import dataclass
 
 import torch
@@ -14,6 +15,7 @@ from octvideo.bench.calls import PRECISIONS, inference, resident_bytes, training
 from octvideo.bench.plain import plain
 from octvideo.bench.profile import kinds_of_time
 from octvideo.bench.timing import Ratio, interleave, ratio
+from octvideo.engines import engine
 from octvideo.models import count_macs, create_model, get_spec
 
 # Compiling a network takes a GPU minutes: two of them beside the dense one.
@@ -25,9 +27,9 @@ class Row:
     """One alpha in one setting, beside the dense network in the same setting and the same rounds.
 
     Args:
-        layer: ``fast``, or ``plain`` for the layer as it is usually written.
+        layer: ``fast``, or the engine that was asked for, or ``plain`` for the layer as it is usually written.
         first_seconds: of the first call, which compiles and lays out weights; no part of the other times.
-        time_ratio, memory_ratio: to the fast dense network.
+        time_ratio, memory_ratio: to the fast dense network, of several engines by the first.
         profile: seconds by kind of operation, where asked for.
     """
 
@@ -118,17 +120,20 @@ def measure(
     mode: str,
     precision: str,
     models: dict[float, nn.Module],
+    engines: Sequence[str] = (),
     with_plain: bool = False,
     with_profile: bool = False,
     advance: Callable[[], object] | None = None,
 ) -> list[Row]:
     """Time the dense network and its twins, all run the same way, round by round.
 
-    ``advance`` is called once for each candidate's first call, and once a run.
+    ``engines`` are run side by side; without any the layers choose, as always. ``advance`` is called once for each
+    candidate's first call, and once a run.
     """
     dtype = PRECISIONS[precision]
     x = torch.randn(setting.shape, device=setting.device).to(memory_format=torch.channels_last_3d)
-    candidates = {("fast", alpha): model for alpha, model in models.items()}
+    layers = engines or ("fast",)
+    candidates = {(layer, alpha): model for layer in layers for alpha, model in models.items()}
     # CPUs have no bfloat16 kernel for 3D average pooling, which the plain layer needs.
     if with_plain and not (precision == "bf16" and setting.device == "cpu"):
         candidates |= {("plain", alpha): plain(model) for alpha, model in models.items()}
@@ -138,13 +143,15 @@ def measure(
     for (layer, alpha), model in candidates.items():
         name = f"{layer} {alpha}"
         start, resident = time.perf_counter(), resident_bytes(setting.device)
-        if task == "inference":
-            run = inference(model, x.to(dtype), mode, optimized=layer == "fast")
-        else:
-            student = copy.deepcopy(model).train()
-            run = training_step(student, x, dtype, mode)
-        runs[name] = run
-        run()
+        with engine(layer) if layer in engines else nullcontext():
+            if task == "inference":
+                run = inference(model, x.to(dtype), mode, optimized=layer != "plain")
+            else:
+                student = copy.deepcopy(model).train()
+                run = training_step(student, x, dtype, mode)
+            run = _by(layer, run) if layer in engines else run
+            runs[name] = run
+            run()
         first[name] = time.perf_counter() - start
         if task == "training" and not mode.endswith("graphs"):  # whose memory the allocator does not count
             memory[name] = training_bytes(run, student.parameters(), setting.device, resident)
@@ -152,7 +159,8 @@ def measure(
             advance()
     timings = interleave(runs, rounds=setting.rounds, warmup=1, device=setting.device, advance=advance)
     macs = {alpha: count_macs(model, setting.shape) for alpha, model in models.items()}
-    reference = timings["fast 0.0"]
+    first_layer = layers[0]
+    reference = timings[f"{first_layer} 0.0"]
     rows = []
     for layer, alpha in candidates:
         name = f"{layer} {alpha}"
@@ -169,11 +177,21 @@ def measure(
                 first_seconds=first[name],
                 time_ratio=ratio(timing, reference),
                 flop_ratio=macs[alpha] / macs[0.0],
-                memory_ratio=memory[name] / memory["fast 0.0"] if memory else None,
+                memory_ratio=memory[name] / memory[f"{first_layer} 0.0"] if memory else None,
                 profile=kinds_of_time(runs[name], setting.device) if with_profile else None,
             )
         )
     return rows
+
+
+def _by(name: str, run: Callable[[], object]) -> Callable[[], object]:
+    """The run, computed by an engine."""
+
+    def by_engine() -> object:
+        with engine(name):
+            return run()
+
+    return by_engine
 
 
 def hush_torch() -> None:

@@ -45,7 +45,8 @@ def write(
     kinds = kinds or list(dict.fromkeys([*(row.task for row in rows), *(row.mode for row in rows)]))
     batch = [f"batch{setting.batch_size}"] if setting.batch_size > 1 else []
     multiple = [f"multiple{setting.channel_multiple}"] if setting.channel_multiple > 1 else []
-    data = folder / f"{'_'.join([setting.name, setting.device, *kinds, *batch, *multiple])}.json"
+    engines = [name for name in dict.fromkeys(row.layer for row in rows) if name not in ("fast", "plain")]
+    data = folder / f"{'_'.join([setting.name, setting.device, *kinds, *engines, *batch, *multiple])}.json"
     data.write_text(json.dumps(report(setting, rows), indent=1) + "\n")
     picture = data.with_suffix(".png")
     plot(rows, f"{setting.name}, {'x'.join(map(str, setting.shape))}, {setting.device}").savefig(

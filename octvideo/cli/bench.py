@@ -179,6 +179,13 @@ def _model(args: list[str]) -> int:
         action="store_true",
         help="time the layer as it is usually written too (ungrouped networks)",
     )
+    parser.add_argument(
+        "--engine",
+        choices=("native", "onednn", "torch"),
+        nargs="+",
+        default=[],
+        help="compute by these, side by side (octvideo doctor says what runs here); without, layers choose",
+    )
     parser.add_argument("--out", type=Path, help="folder for the JSON and the PNG")
     options = parser.parse_args(args)
 
@@ -207,15 +214,14 @@ def _model(args: list[str]) -> int:
     models = networks(setting)
     kinds = [(t, m, p) for t in options.task for m in options.mode for p in options.precision]
     rows, written = [], []
+    layers = max(len(options.engine), 1) + options.plain
     columns = (TextColumn("{task.description}"), BarColumn(), TimeElapsedColumn())
     with Progress(*columns, console=Console(stderr=True)) as progress:
-        bar = progress.add_task(
-            "bench", total=len(kinds) * len(models) * (1 + options.plain) * (options.rounds + 2)
-        )
+        bar = progress.add_task("bench", total=len(kinds) * len(models) * layers * (options.rounds + 2))
         for task, mode, precision in kinds:
             progress.update(bar, description=f"{task}, {mode}, {precision}")
             rows += measure(
-                setting, task=task, mode=mode, precision=precision, models=models,
+                setting, task=task, mode=mode, precision=precision, models=models, engines=options.engine,
                 with_plain=options.plain, with_profile=options.profile, advance=lambda: progress.advance(bar),
             )  # fmt: skip
             if options.out:  # after each: a run that is cut keeps what it has measured
@@ -229,9 +235,7 @@ def _model(args: list[str]) -> int:
         table.add_column(column, justify="left" if not column else "right", no_wrap=True)
     for row in rows:
         table.add_row(
-            ", ".join(
-                (row.task, row.mode, row.precision, *(["plain layer"] if row.layer == "plain" else []))
-            ),
+            ", ".join((row.task, row.mode, row.precision, *_layer(row.layer))),
             f"{row.alpha:g}",
             f"{1000 * row.seconds:.0f}",
             str(row.time_ratio),
@@ -244,7 +248,7 @@ def _model(args: list[str]) -> int:
         "time, FLOPs and memory as ratios to the dense network (alpha 0), run the same way in the same rounds"
     )
     if options.profile:
-        for kind, layer in itertools.product(kinds, ("fast", "plain")):
+        for kind, layer in itertools.product(kinds, (*(options.engine or ["fast"]), "plain")):
             own = [row for row in rows if (row.task, row.mode, row.precision, row.layer) == (*kind, layer)]
             if own:
                 console.print(_profile_table(own))
@@ -253,11 +257,16 @@ def _model(args: list[str]) -> int:
     return 0
 
 
+def _layer(name: str) -> list[str]:
+    """How a row of results names its layers; nothing for those that choose by themselves."""
+    return {"fast": [], "plain": ["plain layer"]}.get(name, [f"engine {name}"])
+
+
 def _profile_table(rows: list[Any]) -> Table:
     """Milliseconds by kind of operation, a column a network."""
     setting = ", ".join((rows[0].task, rows[0].mode, rows[0].precision))
-    layer = ", plain layer" if rows[0].layer == "plain" else ""
-    table = Table(title=f"{setting}{layer}: ms under the profiler", box=SIMPLE_HEAD)
+    setting = ", ".join((setting, *_layer(rows[0].layer)))
+    table = Table(title=f"{setting}: ms under the profiler", box=SIMPLE_HEAD)
     table.add_column("", no_wrap=True)
     for row in rows:
         table.add_column(f"alpha {row.alpha:g}", justify="right", no_wrap=True)

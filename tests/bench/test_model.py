@@ -12,6 +12,7 @@ from octvideo.bench.profile import KINDS, kinds_of_time
 from octvideo.bench.written import write
 from octvideo.cli.bench import bench_command
 from octvideo.cli.errors import UsageError
+from octvideo.engines import choose, forced
 from octvideo.layers import Octave, OctaveConv3d
 from octvideo.models import create_model
 from tests.models.networks import randomise_norms
@@ -79,6 +80,24 @@ def test_measures_each_candidate_and_writes_it(tmp_path):
     assert [row["alpha"] for row in json.loads(data.read_text())["rows"]] == [0.0, 0.5, 0.0, 0.5]
     assert data.name == "i3d_tiny_cpu_training_eager.json"
     assert picture.read_bytes().startswith(b"\x89PNG")
+
+
+def test_engines_side_by_side(tmp_path, monkeypatch):
+    setting = Setting("i3d_tiny", [0.5], 1, 2, 32, "cpu", rounds=1)
+    used = []
+    monkeypatch.setattr(
+        "octvideo.layers.frozen.choose", lambda request: used.append(forced()) or choose(request)
+    )
+    rows = measure(
+        setting, task="inference", mode="eager", precision="fp32", models=networks(setting),
+        engines=["onednn", "torch"],
+    )  # fmt: skip
+    assert [(row.layer, row.alpha) for row in rows] == [
+        ("onednn", 0.0), ("onednn", 0.5), ("torch", 0.0), ("torch", 0.5),
+    ]  # fmt: skip
+    assert rows[0].time_ratio.median == 1
+    assert set(used) == {"onednn", "torch"}
+    assert write(tmp_path, setting, rows)[0].name == "i3d_tiny_cpu_inference_eager_onednn_torch.json"
 
 
 def test_profile_adds_up_and_names_the_work():
