@@ -133,6 +133,11 @@ class EngineCLI(LightningCLI):
         for name, kind, default, text in OPTIONS.get(self.COMMAND, ()):
             parser.add_argument(f"--{name}", type=kind, default=default, help=text)
         parser.add_lightning_class_args(RunCheckpoint, "checkpoint")
+        # 1 is one batch and 1.0 all of them. typing remembers a union in the order in which any library wrote it first,
+        # so that 1 could be read as 1.0; unions by | have the order in which they stand.
+        for action in parser._actions:
+            if getattr(action, "_typehint", None) == int | float | None:
+                action._typehint = int | float | None  # type: ignore[attr-defined]
 
     def parse_arguments(self, parser: LightningArgumentParser, args: Any) -> None:
         self.config = parser.parse_args(args)
