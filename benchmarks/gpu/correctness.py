@@ -106,7 +106,7 @@ def _last_line(report: pytest.TestReport) -> str:
 PARTS = {
     "layers": partial(tests, file="layers"),
     "layout": layout,
-    "networks": partial(tests, file="networks"),
     "data": partial(tests, file="data"),
+    "networks": partial(tests, file="networks"),
     "training": partial(tests, file="training"),
 }

@@ -15,6 +15,7 @@ from benchmarks.gpu.lab import Lab
 from benchmarks.gpu.plan import CHECKOUT
 from benchmarks.views import synthetic
 from octvideo.cli import main
+from octvideo.models import create_model
 
 WARM_STEPS = 10  # that do not count
 
@@ -115,7 +116,7 @@ def options(lab: Lab, decode: str) -> list[str]:
         "trainer.devices": 1,
         "trainer.precision": "bf16-mixed",
         "trainer.callbacks": "benchmarks.gpu.fit.Watch",
-        "trainer.default_root_dir": lab.scratch / "run",
+        "trainer.default_root_dir": lab.scratch / lab.part.replace(" ", "_"),
         "data.num_workers": lab.pick(16, 0),
         "data.decode_device": lab.pick(decode, "cpu"),
     }
@@ -168,9 +169,12 @@ def test(lab: Lab, *, decode: str) -> None:
         "--data.test_short_side",
         "34",
     ]
-    checkpoint = lab.scratch / "run" / "checkpoints" / "last.ckpt"
-    _run(["test", "--ckpt_path", str(checkpoint), "--data.test_csv", str(listed), *lab.pick([], tiny),
-          *options(lab, decode)])  # fmt: skip
+    name, weights = lab.pick("i3d_r50", "i3d_tiny"), lab.scratch / "weights.pt"
+    torch.save(create_model(name, num_classes=4).state_dict(), weights)
+    _run(
+        ["test", "--model.name", name, "--model.alpha", "0.25", "--model.num_classes", "4",
+         "--model.checkpoint", str(weights), "--data.test_csv", str(listed), *lab.pick([], tiny), *options(lab, decode)]
+    )  # fmt: skip
     watch = Watch.newest
     lab.note(
         "a test of 30 views",
