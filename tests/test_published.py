@@ -99,5 +99,6 @@ def test_logits_of_a_pytorchvideo_checkpoint(name: str, video: Path, tmp_path) -
         probabilities = classifier.view_probabilities(views)
     # PySlowFast's fully convolutional inference: the softmax, then the mean over positions; and over views.
     of_clips = expected.softmax(dim=1).mean((2, 3, 4))
-    torch.testing.assert_close(logits.log_softmax(dim=1), of_clips.log(), rtol=0, atol=1e-4)
+    # Of a logit and of their normaliser, 1e-4 each: float32's rounding by another engine than pytorchvideo's.
+    torch.testing.assert_close(logits.log_softmax(dim=1), of_clips.log(), rtol=0, atol=2e-4)
     torch.testing.assert_close(probabilities, of_clips.mean(dim=0).double(), rtol=1e-4, atol=1e-6)

@@ -13,9 +13,8 @@ _PROCESSORS = {"AVX512": 16, "AVX2": 8, "aarch64": 4}
 @pytest.fixture(
     params=[
         "own",
-        *(
-            pytest.param(name, marks=pytest.mark.slow) for name in _PROCESSORS
-        ),  # compiled anew: half a minute each
+        # Compiled anew, and for vectors of 16 numbers that takes minutes.
+        *(pytest.param(name, marks=[pytest.mark.slow, pytest.mark.soak]) for name in _PROCESSORS),
     ]
 )
 def processor(request, monkeypatch):
