@@ -141,6 +141,7 @@ def _model(args: list[str]) -> int:
     from octvideo.bench.model import ALPHAS, Setting, hush_torch, measure, networks
     from octvideo.bench.profile import name_compiled_kernels
     from octvideo.bench.written import write
+    from octvideo.engines import ENGINES
     from octvideo.heap import keep_freed_memory
 
     parser = argparse.ArgumentParser(
@@ -181,7 +182,7 @@ def _model(args: list[str]) -> int:
     )
     parser.add_argument(
         "--engine",
-        choices=("native", "onednn", "torch"),
+        choices=list(ENGINES),
         nargs="+",
         default=[],
         help="compute by these, side by side (octvideo doctor says what runs here); without, layers choose",

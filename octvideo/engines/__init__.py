@@ -44,7 +44,7 @@ def reasons(
     x = torch.zeros(1, 64, 1, 32, 32, dtype=dtype, device=device).to(memory_format=torch.channels_last_3d)
     weight = torch.zeros(64, 64, 1, 3, 3, dtype=dtype, device=device)
     geometry = Geometry((1, 1, 1), (0, 1, 1), (1, 1, 1))
-    request = Request(x, [weight], [geometry], trains)
+    request = Request(x, weight, [64], [geometry], trains)
     return {name: e.unavailable_reason(request) for name, e in ENGINES.items()}
 
 

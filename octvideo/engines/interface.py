@@ -15,51 +15,53 @@ from torch.utils._python_dispatch import _get_current_dispatch_mode_stack
 from octvideo.engines.geometry import Geometry
 
 
+class Convolutions(NamedTuple):
+    """Convolutions whose results are added up.
+
+    Args:
+        weights: ``(C_out, C_in / groups, kT, kH, kW)``, of one kernel; without kT for images.
+        bias: ``(C_out,)`` or None.
+        geometries: one for each weight.
+        transposed: whether the sum is the gradient of the input that the convolutions have in common, from those of
+            their outputs.
+    """
+
+    weights: Sequence[Tensor]
+    bias: Tensor | None
+    geometries: Sequence[Geometry]
+    transposed: bool = False
+
+
+class Epilogue(NamedTuple):
+    """What follows the convolutions in a sum.
+
+    Args:
+        residual: added; of the size of the sum.
+        up: added, every pixel four times; at half the size, rounded up.
+        relu: whether a ReLU is behind the additions.
+        overwrite: whether the memory of ``residual`` may become that of the sum.
+        pool: whether the averages of its 2x2 pixels are asked for, too; at an odd border, of the pixels that exist.
+    """
+
+    residual: Tensor | None = None
+    up: Tensor | None = None
+    relu: bool = False
+    overwrite: bool = False
+    pool: bool = False
+
+
 class Sum(Protocol):
     """``relu(conv(x0, w0) + conv(x1, w1) + … + bias + upsample(up) + residual)`` of given weights."""
 
     def __call__(
-        self,
-        inputs: Sequence[Tensor],
-        *,
-        residual: Tensor | None = None,
-        up: Tensor | None = None,
-        relu: bool = False,
-        overwrite: bool = False,
-        pool: bool = False,
-        size: Sequence[int] = (),
+        self, inputs: Sequence[Tensor], epilogue: Epilogue, size: Sequence[int]
     ) -> tuple[Tensor, Tensor | None]:
-        """The sum ``(B, C_out, T, H, W)``, and where ``pool`` asks for them the averages of its 2x2 pixels.
+        """The sum ``(B, C_out, T, H, W)``, and its averages where they are asked for.
 
         Args:
             inputs: one for each weight, of one size: ``(B, C_in, T, H, W)``, or without T for images.
-            residual: added; of the size of the sum.
-            up: added, every pixel four times; at half the size, rounded up.
-            relu: whether a ReLU is behind the additions.
-            overwrite: whether the memory of ``residual`` may become that of the sum.
-            pool: at an odd border, averages are of the pixels that exist.
+            epilogue: what follows.
             size: of the sum in T, H and W, where it is transposed.
-        """
-
-
-class MakeSum(Protocol):
-    """Prepares a sum: a layer whose weights are constant does it once."""
-
-    def __call__(
-        self,
-        weights: Sequence[Tensor],
-        bias: Tensor | None,
-        geometries: Sequence[Geometry],
-        *,
-        transposed: bool = False,
-    ) -> Sum:
-        """
-        Args:
-            weights: ``(C_out, C_in / groups, kT, kH, kW)``, of one kernel.
-            bias: ``(C_out,)`` or None.
-            geometries: one for each weight.
-            transposed: whether the sum is the gradient of the input that the convolutions have in common, from those
-                of their outputs.
         """
 
 
@@ -68,14 +70,16 @@ class Request(NamedTuple):
 
     Args:
         x: the input, or one of several.
-        weights: of the convolutions.
-        geometries: one for each weight.
+        weight: of the layer.
+        rows: how many output channels each convolution has.
+        geometries: one for each convolution.
         trains: whether weights change from call to call, and their gradient is asked for later.
         transposed: whether it is the gradient of an input.
     """
 
     x: Tensor
-    weights: Sequence[Tensor]
+    weight: Tensor
+    rows: Sequence[int]
     geometries: Sequence[Geometry]
     trains: bool
     transposed: bool = False
@@ -87,7 +91,7 @@ class Engine:
 
     Args:
         name: what ``octvideo.engine(name)`` calls it.
-        sum: makes a ``Sum``.
+        sum: prepares a ``Sum``: a layer whose weights are constant does it once.
         weight_gradient: ``(grad, x, out, geometry)``: writes a convolution's weight gradient into ``out``.
         unavailable_reason: why it cannot do what is asked for, or None.
         is_one_pass: whether a sum of several convolutions and all of its epilogue are one pass over memory; where they
@@ -95,13 +99,13 @@ class Engine:
     """
 
     name: str
-    sum: MakeSum
+    sum: Callable[[Convolutions], Sum]
     weight_gradient: Callable[[Tensor, Tensor, Tensor, Geometry], None]
     unavailable_reason: Callable[[Request], str | None]
     is_one_pass: bool = False
 
 
-def is_traced(x: Tensor) -> bool:
+def is_traced() -> bool:
     """Whether somebody writes the operations down, to run or to differentiate them later: they have to be torch's."""
     return (
         torch.compiler.is_compiling()
@@ -116,6 +120,6 @@ def is_plain(x: Tensor) -> bool:
     return (
         x.device.type == "cpu"
         and type(x) in (Tensor, torch.nn.Parameter)
-        and not is_traced(x)
+        and not is_traced()
         and not _get_current_dispatch_mode_stack()
     )

@@ -11,8 +11,8 @@ from torch import Tensor
 
 from octvideo.engines.geometry import Geometry
 from octvideo.engines.images import as_clip, as_images
-from octvideo.engines.interface import Engine, Request, is_plain
-from octvideo.engines.reference import epilogue, flat_kind, flat_sizes, weight_gradient
+from octvideo.engines.interface import Convolutions, Engine, Epilogue, Request, is_plain
+from octvideo.engines.reference import finish, flat_kind, flat_sizes, weight_gradient
 from octvideo.engines.resample import add_upsampled, add_upsampled_, downsample, needs_gradient, upsample
 
 _packed = torch.ops.mkldnn
@@ -21,30 +21,16 @@ _packed = torch.ops.mkldnn
 class Sum:
     """A sum of convolutions (``octvideo.engines.interface.Sum``): each convolution adds itself to what is there."""
 
-    def __init__(
-        self,
-        weights: Sequence[Tensor],
-        bias: Tensor | None,
-        geometries: Sequence[Geometry],
-        *,
-        transposed: bool = False,
-    ) -> None:
+    def __init__(self, convolutions: Convolutions) -> None:
+        weights, bias, geometries, transposed = convolutions
         assert not transposed
         biases = [bias, *(None for _ in weights[1:])]
         self.convs = [_Conv(*conv) for conv in zip(weights, biases, geometries, strict=True)]
 
     def __call__(
-        self,
-        inputs: Sequence[Tensor],
-        *,
-        residual: Tensor | None = None,
-        up: Tensor | None = None,
-        relu: bool = False,
-        overwrite: bool = False,
-        pool: bool = False,
-        size: Sequence[int] = (),
+        self, inputs: Sequence[Tensor], epilogue: Epilogue, size: Sequence[int]
     ) -> tuple[Tensor, Tensor | None]:
-        into, is_ours = residual, overwrite
+        into, up, relu, is_ours, pool = epilogue
         if up is not None:
             if into is None:
                 into, is_ours = upsample(up, self.convs[0].out_shape(inputs[0])[-2:]), True
@@ -83,7 +69,8 @@ class _Conv:
         if into is None:
             return _packed._convolution_pointwise(x, *sizes, "relu" if relu else "none", [], "")
         if self.geometry.groups > 1:  # oneDNN adds behind ungrouped convolutions only
-            return epilogue(_packed._convolution_pointwise(x, *sizes, "none", [], ""), None, into, relu)
+            y = _packed._convolution_pointwise(x, *sizes, "none", [], "")
+            return finish(y, Epilogue(residual=into, relu=relu))[0]
         behind: tuple[Any, ...] = ("add", 1.0, "relu" if relu else None, [], None)
         if overwrite:
             return _packed._convolution_pointwise_.binary(into, x, *sizes, *behind)

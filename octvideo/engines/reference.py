@@ -12,49 +12,39 @@ from torch import Tensor
 
 from octvideo.engines.geometry import Geometry
 from octvideo.engines.images import as_clip, as_images, is_channels_last
-from octvideo.engines.interface import Engine, Request, is_traced
+from octvideo.engines.interface import Convolutions, Engine, Epilogue, Request, is_traced
 from octvideo.engines.resample import add_upsampled, add_upsampled_, downsample, needs_gradient
 
 
 class Sum:
     """A sum of convolutions (``octvideo.engines.interface.Sum``) that autograd and tracers can follow."""
 
-    def __init__(
-        self,
-        weights: Sequence[Tensor],
-        bias: Tensor | None,
-        geometries: Sequence[Geometry],
-        *,
-        transposed: bool = False,
-    ) -> None:
-        self.weights, self.bias, self.geometries, self.transposed = weights, bias, geometries, transposed
+    def __init__(self, convolutions: Convolutions) -> None:
+        self.convolutions = convolutions
 
     def __call__(
-        self,
-        inputs: Sequence[Tensor],
-        *,
-        residual: Tensor | None = None,
-        up: Tensor | None = None,
-        relu: bool = False,
-        overwrite: bool = False,
-        pool: bool = False,
-        size: Sequence[int] = (),
+        self, inputs: Sequence[Tensor], epilogue: Epilogue, size: Sequence[int]
     ) -> tuple[Tensor, Tensor | None]:
+        weights, bias, geometries, transposed = self.convolutions
         y: Tensor | None = None
-        for x, weight, geometry in zip(inputs, self.weights, self.geometries, strict=True):
-            if self.transposed:
+        for x, weight, geometry in zip(inputs, weights, geometries, strict=True):
+            if transposed:
                 part = input_gradient(x, weight, size, geometry)
             else:
-                part = convolve(x, weight, self.bias if y is None else None, geometry)
-            y = part if y is None else epilogue(y, None, part, False)
+                part = convolve(x, weight, bias if y is None else None, geometry)
+            y = part if y is None else finish(y, Epilogue(residual=part))[0]
         assert y is not None
-        y = epilogue(y, up, residual, relu)
-        return y, downsample(y) if pool else None
+        return finish(y, epilogue)
 
 
-def epilogue(y: Tensor, up: Tensor | None, residual: Tensor | None, relu: bool) -> Tensor:
-    """``relu(y + upsample(up) + residual)``, what is None left out; ``y`` is given up where nobody reads it."""
-    if is_traced(y) or needs_gradient(y) or y.nbytes < y.untyped_storage().nbytes():
+def finish(y: Tensor, epilogue: Epilogue) -> tuple[Tensor, Tensor | None]:
+    """``relu(y + upsample(up) + residual)`` and its averages; ``y`` is given up where nobody reads it."""
+    y = _add(y, epilogue.up, epilogue.residual, epilogue.relu)
+    return y, downsample(y) if epilogue.pool else None
+
+
+def _add(y: Tensor, up: Tensor | None, residual: Tensor | None, relu: bool) -> Tensor:
+    if is_traced() or needs_gradient(y) or y.nbytes < y.untyped_storage().nbytes():
         # Part of a larger tensor: what comes behind wants one without gaps.
         y = y if up is None else add_upsampled(y, up)
         y = y if residual is None else y + residual

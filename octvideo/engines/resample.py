@@ -88,23 +88,22 @@ def upsample(x: Tensor, size: Sequence[int] | None = None, mode: str = "nearest"
     return y if size is None else crop(y, size)
 
 
-def add_upsampled(y: Tensor, z: Tensor, mode: str = "nearest") -> Tensor:
-    """``y + upsample(z)``, cropped to y, without writing the upsampled map where every pixel is just repeated.
+def add_upsampled(y: Tensor, z: Tensor) -> Tensor:
+    """``y + upsample(z)``, cropped to y, without writing the upsampled map where that is faster.
 
     Args:
         y: ``(B, C, T, H, W)`` or ``(B, C, H, W)``.
         z: the same at ``ceil(H / 2)``, ``ceil(W / 2)``.
-        mode: ``nearest`` or ``linear``.
     """
-    if not _adds_pairs(y, mode):
-        return y + upsample(z, (y.shape[-2], y.shape[-1]), mode)
+    if not _adds_pairs(y):
+        return y + upsample(z, y.shape[-2:])
     return _AddRepeated.apply(y, z) if needs_gradient(y) or needs_gradient(z) else _add_repeated(y, z)
 
 
-def add_upsampled_(y: Tensor, z: Tensor, mode: str = "nearest") -> Tensor:
+def add_upsampled_(y: Tensor, z: Tensor) -> Tensor:
     """``add_upsampled`` in the memory of ``y``, for inference."""
-    if not _adds_pairs(y, mode):
-        return y.add_(upsample(z, (y.shape[-2], y.shape[-1]), mode))
+    if not _adds_pairs(y):
+        return y.add_(upsample(z, y.shape[-2:]))
     _pairs(y).add_(_for_pairs(z))
     return y
 
@@ -122,10 +121,10 @@ def _add_repeated(y: Tensor, z: Tensor) -> Tensor:
     return (_pairs(y) + _for_pairs(z)).flatten(-3, -2).flatten(-4, -3).movedim(-1, 1)
 
 
-def _adds_pairs(y: Tensor, mode: str) -> bool:
+def _adds_pairs(y: Tensor) -> bool:
     """Whether pairs of pixels can be added to at once, and torch's kernel for that is vectorised."""
     is_slow = y.device.type == "cpu" and y.dtype != torch.float32 and not torch.compiler.is_compiling()
-    return mode == "nearest" and not (y.shape[-2] % 2 or y.shape[-1] % 2 or is_slow)
+    return not (y.shape[-2] % 2 or y.shape[-1] % 2 or is_slow)
 
 
 def _pairs(y: Tensor) -> Tensor:

@@ -6,14 +6,12 @@ belong to the four terms of ``octvideo.layers.plan``.
 B batch, C channels, T frames, H height, W width.
 """
 
-from typing import cast
-
 import torch
 from torch import Tensor, nn
 
-from octvideo.engines.geometry import Geometry
 from octvideo.engines.resample import DOWNSAMPLE, UPSAMPLE
 from octvideo.errors import InputError
+from octvideo.layers.flat import geometry_of
 from octvideo.layers.gradient import convolve
 from octvideo.layers.octave import ChannelSplit, Octave, check_alpha, split_channels
 from octvideo.layers.plan import Plan, octave_plan
@@ -93,7 +91,6 @@ class _OctaveConv(nn.modules.conv._ConvNd):
         self._register_order("_columns", None if self.groups > 1 else in_split)
 
     def _make_plan(self) -> Plan:
-        geometry = Geometry(self.stride, cast(tuple[int, ...], self.padding), self.dilation, self.groups)
         into, out = (
             {name: len(getattr(split, name)) for name in ("high", "low") if getattr(split, name)}
             for split in (self.in_split, self.out_split)
@@ -101,7 +98,7 @@ class _OctaveConv(nn.modules.conv._ConvNd):
         return octave_plan(
             into,
             out,
-            geometry,
+            geometry_of(self),
             pools=self.resample_down == "avg_pool",
             is_linear=self.resample_up == "linear",
             high_to_low=self.high_to_low,
@@ -115,11 +112,7 @@ class _OctaveConv(nn.modules.conv._ConvNd):
             self.in_split.low and self.out_split.low
         )
         all_low = not self.in_split.high and not self.out_split.high
-        padding = cast(tuple[int, ...], self.padding)
-        keeps_size = all(
-            2 * padding[axis] == self.dilation[axis] * (self.kernel_size[axis] - 1) for axis in (-2, -1)
-        )
-        if not keeps_size and not one_way and not all_low:
+        if not geometry_of(self).keeps_size(self.kernel_size) and not one_way and not all_low:
             raise InputError(
                 f"padding is {self.padding} with kernel_size {self.kernel_size} and dilation {self.dilation}; "
                 "spatially it must be dilation * (kernel_size - 1) / 2, or the two frequencies differ in size"

@@ -38,6 +38,6 @@ def is_zero_padded(conv: nn.Conv2d | nn.Conv3d) -> bool:
     return conv.padding_mode == "zeros" and not isinstance(conv.padding, str)
 
 
-def geometry_of(conv: nn.Conv2d | nn.Conv3d) -> Geometry:
+def geometry_of(conv: nn.modules.conv._ConvNd) -> Geometry:
     """Of a convolution that pads with zeros."""
     return Geometry(conv.stride, cast(tuple[int, ...], conv.padding), conv.dilation, conv.groups)

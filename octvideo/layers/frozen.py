@@ -10,12 +10,12 @@ import torch
 from torch import Tensor, nn
 
 from octvideo.engines import ONEDNN, TORCH, choose
-from octvideo.engines.interface import Engine, Request, is_traced
-from octvideo.engines.reference import epilogue
+from octvideo.engines.interface import Engine, Epilogue, is_traced
+from octvideo.engines.reference import finish
 from octvideo.engines.resample import downsample, needs_gradient
 from octvideo.layers.conv import OctaveConv2d, OctaveConv3d
 from octvideo.layers.flat import geometry_of
-from octvideo.layers.plan import Plan, dense_plan
+from octvideo.layers.plan import dense_plan
 from octvideo.layers.sums import Maps, PlannedSums
 
 
@@ -83,7 +83,7 @@ class FrozenConv(nn.Module):
             found = sums(maps, sizes, residuals, self.relu, self.overwrites, pool)
         else:  # a residual broadcasts
             found = {
-                name: epilogue(y, None, residuals[name], name in self.relu)
+                name: finish(y, Epilogue(residuals[name], relu=name in self.relu))[0]
                 for name, y in sums(maps, sizes).items()
             }
             if self.gives_pooled:
@@ -93,25 +93,17 @@ class FrozenConv(nn.Module):
 
     def engine(self, x: Tensor) -> Engine:
         """What computes for this high input."""
-        if is_traced(x) or needs_gradient(x):
+        if is_traced() or needs_gradient(x):
             return TORCH
-        return choose(self.request(x))
-
-    def request(self, x: Tensor) -> Request:
-        """What an engine is asked."""
-        terms = self.plan.terms
-        blocks = [term.block(self.weight) for term in terms]
-        return Request(x, blocks, [term.geometry for term in terms], trains=False)
+        return choose(self.plan.request(x, self.weight, trains=False))
 
     def _prepared(self, x: Tensor) -> PlannedSums:
         engine = self.engine(x)
         key = engine.name, self.weight.dtype, self.weight.device
         if key not in self._sums:
-            plan: Plan = self.plan
-            if engine is ONEDNN:
-                plan = plan.averaging_behind(self.weight.shape[2:])
+            plan = self.plan.averaging_behind(self.weight.shape[2:]) if engine is ONEDNN else self.plan
             sums = PlannedSums(plan, self.weight, self.bias, engine)
-            if is_traced(x):
+            if is_traced():
                 return sums
             self._sums = {key: sums}
         return self._sums[key]

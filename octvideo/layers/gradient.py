@@ -21,7 +21,7 @@ import torch
 from torch import Tensor
 
 from octvideo.engines import TORCH, choose
-from octvideo.engines.interface import Engine, Request, is_traced
+from octvideo.engines.interface import Engine, is_traced
 from octvideo.engines.resample import needs_gradient
 from octvideo.layers.plan import Plan
 from octvideo.layers.sums import Maps, PlannedSums
@@ -38,22 +38,15 @@ def convolve(
         weight: the dense weight ``(C_out, C_in / groups, kT, kH, kW)``, high rows and columns first.
         bias: ``(C_out,)``, high rows first, or None.
     """
-    x = next(iter(inputs.values()))
-    if is_traced(x):
+    if is_traced():
         return _forward(plan, TORCH, inputs, weight, bias)
-    engine = choose(request(plan, x, weight))
+    engine = choose(plan.request(next(iter(inputs.values())), weight, trains=True))
     if not any(needs_gradient(part) for part in (*inputs.values(), weight, bias) if part is not None):
         return _forward(plan, engine, inputs, weight, bias)
     if not _has_own_gradient(plan, inputs, engine):
         return _forward(plan, TORCH, inputs, weight, bias)
     outputs = _Convolution.apply(plan, engine, tuple(inputs), weight, bias, *inputs.values())
     return dict(zip(plan.channels, outputs, strict=True))
-
-
-def request(plan: Plan, x: Tensor, weight: Tensor) -> Request:
-    """What an engine is asked of a layer whose weights change."""
-    blocks = [term.block(weight) for term in plan.terms]
-    return Request(x, blocks, [term.geometry for term in plan.terms], trains=True)
 
 
 def _has_own_gradient(plan: Plan, inputs: Mapping[str, Tensor], engine: Engine) -> bool:
@@ -93,9 +86,7 @@ class _Convolution(torch.autograd.Function):
         plan, names = ctx.plan, ctx.names
         _, _, _, wants_weight, wants_bias, *wants_inputs = ctx.needs_input_grad
         bias_grad = _bias_gradient(grads).to(ctx.bias_dtype) if wants_bias else None
-        if (
-            torch.is_grad_enabled()
-        ):  # somebody wants this gradient's gradient: by operations that autograd knows
+        if torch.is_grad_enabled():  # for a gradient's gradient, operations that autograd knows
             wanted = [x for x in (weight, *inputs) if x.requires_grad]
             outputs = _forward(plan, TORCH, dict(zip(names, inputs, strict=True)), weight, None)
             found = torch.autograd.grad(tuple(outputs.values()), wanted, grads, create_graph=True)
@@ -119,7 +110,7 @@ def _input_gradients(
     backwards = plan.backwards(wanted)
     if not backwards.terms:
         return {}
-    asked = request(backwards, grads.at(backwards.terms[0].into, 1), weight)._replace(transposed=True)
+    asked = backwards.request(grads.at(backwards.terms[0].into, 1), weight, trains=True)
     able = engine if engine.unavailable_reason(asked) is None else TORCH
     sizes = {name: maps.at(name, 1).shape[2:] for name in wanted}
     return PlannedSums(backwards, weight, None, able)(grads, sizes)

@@ -24,6 +24,7 @@ from typing import NamedTuple
 from torch import Tensor
 
 from octvideo.engines.geometry import Geometry
+from octvideo.engines.interface import Request
 
 FREQUENCIES = ("high", "low")
 # How many pixels of a high map one of this frequency spans along a side.
@@ -74,6 +75,11 @@ class Plan:
     def is_strided(self) -> bool:
         """Whether a convolution's own stride shrinks maps."""
         return any(max(term.geometry.stride[-2:]) > 1 for term in self.terms)
+
+    def request(self, x: Tensor, weight: Tensor, *, trains: bool) -> Request:
+        """What an engine is asked, for one of the inputs."""
+        rows, geometries = [len(term.rows) for term in self.terms], [term.geometry for term in self.terms]
+        return Request(x, weight, rows, geometries, trains, self.is_backwards)
 
     def backwards(self, inputs: Iterable[str]) -> "Plan":
         """The plan of the gradients of these inputs from those of the outputs."""

@@ -8,8 +8,8 @@ from collections.abc import Mapping, Sequence
 import torch
 from torch import Tensor
 
-from octvideo.engines.interface import Engine, Sum
-from octvideo.engines.reference import epilogue
+from octvideo.engines.interface import Convolutions, Engine, Epilogue, Sum
+from octvideo.engines.reference import finish
 from octvideo.engines.resample import downsample, fold, num_averaged, upsample
 from octvideo.layers.plan import Plan, Term, cut
 
@@ -54,7 +54,7 @@ class PlannedSums:
     """
 
     def __init__(self, plan: Plan, weight: Tensor, bias: Tensor | None, engine: Engine) -> None:
-        self.plan, self.engine = plan, engine
+        self.plan = plan
         shared = [] if engine.is_one_pass else plan.shared()
         together = {term for _, terms in shared for term in terms}
         alone = [term for term in plan.terms if term not in together]
@@ -62,8 +62,8 @@ class PlannedSums:
         biases = self._biases(bias, together)
 
         def prepare(terms: Sequence[Term], bias: Tensor | None) -> Sum:
-            geometries = [term.geometry for term in terms]
-            return engine.sum([blocks[t] for t in terms], bias, geometries, transposed=plan.is_backwards)
+            weights, geometries = [blocks[term] for term in terms], [term.geometry for term in terms]
+            return engine.sum(Convolutions(weights, bias, geometries, plan.is_backwards))
 
         # One convolution into several outputs, and the terms that are its parts; sums by output and level.
         self._shared = [(prepare([union], _bias_of(terms, biases)), terms) for union, terms in shared]
@@ -91,7 +91,7 @@ class PlannedSums:
         maps: Maps,
         sizes: Mapping[str, Sequence[int]],
         residuals: Mapping[str, Tensor | None] | None = None,
-        relu: Sequence[str] = (),
+        relus: Sequence[str] = (),
         overwrite: Sequence[str] = (),
         pool: Sequence[str] = (),
     ) -> dict[str, Tensor]:
@@ -102,7 +102,7 @@ class PlannedSums:
             sizes: of the outputs in T, H and W, where they do not follow from the inputs': what was averaged or
                 repeated may have had an odd border.
             residuals: what is added to each output, of its shape.
-            relu, overwrite: outputs that end with a ReLU, and those that may take their residual's memory.
+            relus, overwrite: outputs that end with a ReLU, and those that may take their residual's memory.
         """
         parts = self._parts(maps, sizes)
         outputs: dict[str, Tensor] = {}
@@ -114,25 +114,22 @@ class PlannedSums:
                 part, up = parts.get((out, level)), None if y is None else self._behind(y, size)
                 residual = residuals.get(out) if residuals and level == 1 else None
                 is_ours = out in overwrite and residual is not None
-                ends = {"relu": level == 1 and out in relu, "pool": level == 1 and out in pool}
                 if up is not None and self.plan.is_linear:
                     residual, is_ours = _add(residual, upsample(up, size[-2:] or None, "linear"), is_ours)
                     up = None
+                relu, pools = level == 1 and out in relus, level == 1 and out in pool
+                pooled = None
                 if (out, level) in self._sums:
                     run, terms = self._sums[out, level]
                     residual, is_ours = _add(residual, part, is_ours)
-                    y, pooled = run(
-                        [maps.at(term.into, term.before) for term in terms],
-                        residual=residual, up=up, overwrite=is_ours, size=size, **ends,
-                    )  # fmt: skip
-                    if pooled is not None:
-                        outputs["pooled"] = pooled
+                    inputs = [maps.at(term.into, term.before) for term in terms]
+                    y, pooled = run(inputs, Epilogue(residual, up, relu, is_ours, pools), size)
                 elif part is not None:  # shared convolutions gave all of it
-                    y = epilogue(part, up, residual, ends["relu"])
-                    if ends["pool"]:
-                        outputs["pooled"] = downsample(y)
+                    y, pooled = finish(part, Epilogue(residual, up, relu, pool=pools))
                 else:  # it is repeated once more
                     y = residual if up is None else upsample(up, size[-2:] or None)
+                if pooled is not None:
+                    outputs["pooled"] = pooled
                 level /= 2
             assert y is not None
             outputs[out] = y
@@ -144,7 +141,7 @@ class PlannedSums:
         for run, terms in self._shared:
             first = terms[0]
             size = _at_level(sizes.get(first.out), first.after)
-            y, _ = run([maps.at(first.into, first.before)], size=size)
+            y, _ = run([maps.at(first.into, first.before)], Epilogue(), size)
             counts = [len(t.columns if self.plan.is_backwards else t.rows) for t in terms]
             for term, part in zip(terms, y.split(counts, 1), strict=True):
                 part, level = (downsample(part), 1.0) if term.after == 0.5 else (part, term.after)

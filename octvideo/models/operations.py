@@ -11,7 +11,7 @@ from torch import Tensor, fx, nn
 from torch.nn.modules.batchnorm import _BatchNorm
 
 from octvideo.layers.channelwise import Pair, PoolSizes, pool_sizes, sizes_of_pool
-from octvideo.layers.flat import is_zero_padded
+from octvideo.layers.flat import geometry_of, is_zero_padded
 from octvideo.models.trace import is_plain
 
 
@@ -235,10 +235,9 @@ def _argument(node: fx.Node, position: int, name: str) -> Any:
 
 def halves(conv: nn.Conv2d | nn.Conv3d) -> bool:
     """Whether a convolution halves height and width, rounded up."""
-    if conv.stride[-2:] != (2, 2) or not is_zero_padded(conv):
-        return False
-    sizes = zip(cast(Any, conv.padding)[-2:], conv.dilation[-2:], conv.kernel_size[-2:], strict=True)
-    return all(2 * p == d * (k - 1) for p, d, k in sizes)
+    return (
+        conv.stride[-2:] == (2, 2) and is_zero_padded(conv) and geometry_of(conv).keeps_size(conv.kernel_size)
+    )
 
 
 def _pools_alike(kernel: Pair, stride: Pair, padding: Pair) -> bool:

@@ -9,7 +9,6 @@ from torch import Tensor, fx, nn
 from torch.nn.modules.batchnorm import _BatchNorm
 from torch.nn.utils.fusion import fuse_conv_bn_weights
 
-from octvideo.engines import choose
 from octvideo.layers.conv import OctaveConv2d, OctaveConv3d
 from octvideo.layers.frozen import FrozenConv
 from octvideo.layers.norm import batch_norm
@@ -82,7 +81,7 @@ class Frozen(nn.Module):
 def _is_native(model: nn.Module) -> bool:
     """Whether the engine ``native`` has nine of ten convolutions: all but the first, as a rule."""
     layers = [module for module in model.modules() if isinstance(module, FrozenConv)]
-    names = [choose(layer.request(torch.empty(0, dtype=layer.weight.dtype))).name for layer in layers]
+    names = [layer.engine(torch.empty(0, dtype=layer.weight.dtype)).name for layer in layers]
     return names.count("native") >= 0.9 * len(names) > 0
 
 

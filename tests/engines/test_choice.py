@@ -15,7 +15,7 @@ from octvideo.layers.frozen import FrozenConv
 def request(x=None, trains=False):
     x = torch.zeros(1, 8, 2, 8, 8) if x is None else x
     return Request(
-        x, [torch.zeros(8, 8, 1, 1, 1, dtype=x.dtype)], [Geometry((1,) * 3, (0,) * 3, (1,) * 3)], trains
+        x, torch.zeros(8, 8, 1, 1, 1, dtype=x.dtype), [8], [Geometry((1,) * 3, (0,) * 3, (1,) * 3)], trains
     )
 
 

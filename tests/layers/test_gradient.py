@@ -11,7 +11,7 @@ from torch import nn
 import octvideo
 import octvideo.engines.native.weight_gradient as native_gradient
 from octvideo.engines import ENGINES
-from octvideo.layers import OctaveConv2d, OctaveConv3d, gradient
+from octvideo.layers import OctaveConv2d, OctaveConv3d
 from octvideo.layers.conv import octave_conv
 from octvideo.layers.flat import FlatConv3d, geometry_of
 from octvideo.layers.octave import ChannelSplit
@@ -152,7 +152,7 @@ def test_every_engine_gives_the_same(layer, engine, side, monkeypatch):
     ]
     plan = plan_of(layer)
     first = next(part for part in single if part is not None)
-    reason = ENGINES["native"].unavailable_reason(gradient.request(plan, first, layer.weight))
+    reason = ENGINES["native"].unavailable_reason(plan.request(first, layer.weight, trains=True))
     monkeypatch.setattr(native_gradient, "shown", lambda name: calls.append(name) or nullcontext())
     with octvideo.engine(engine):
         found = gradients(layer, own, single)
