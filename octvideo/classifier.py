@@ -20,10 +20,11 @@ from octvideo.evaluation.scores import (
     VideoScores,
     accuracy_at,
     check_finite,
+    mean_average_precision,
     mean_over_views,
 )
 from octvideo.limits import check_numbers
-from octvideo.models import create_model
+from octvideo.models import create_model, octavize
 from octvideo.models.card import (
     REORDERED,
     card_of,
@@ -34,18 +35,25 @@ from octvideo.models.card import (
 )
 from octvideo.models.checkpoints import CARD_KEY, CheckpointError, load_weights, read_checkpoint
 from octvideo.models.inflate import inflate_file
+from octvideo.models.pathways import MeanOverPositions
+from octvideo.training.loss import ClassLoss
 from octvideo.training.module import TrainedModule, check_range, check_settings
 from octvideo.training.optimizer import freeze_backbone, unset_zero_init
 
 
 class VideoClassifier(TrainedModule):
-    """Trains and scores one of the networks of `octvideo models`.
+    """Trains and scores one of the networks of `octvideo models`, or one of one's own.
 
     Args:
         name: a model of `octvideo models`.
         alpha: the octave ratio, 0 (dense) to 1; any value runs the same weights.
         num_classes: the number of classes.
         channel_multiple: what the numbers of low channels are rounded to, as in `create_model`.
+        network: instead of `name`, a network of one's own, `(B, 3, T, H, W)` to logits `(B, num_classes)`; with alpha
+            above 0 it is made octave here, as `octvideo.octavize` does. Its class's name becomes `name`. A checkpoint
+            holds its weights and not its code, so whoever loads one gives the network again.
+        multi_label: whether a video may be of several classes: its scores are sigmoids instead of a softmax, the loss
+            is the binary cross-entropy, and the number that counts is the mean average precision.
         optimizer: "sgd" or "adamw".
         lr: the learning rate at its peak, for the batch in use or, if `lr_batch_size` is given, for that one.
         lr_batch_size: clips of a step that `lr` belongs to; for another global batch (clips a process x processes x
@@ -63,6 +71,8 @@ class VideoClassifier(TrainedModule):
         warmup_epochs: length of the linear warm-up, which may be a fraction of an epoch.
         warmup_start_lr: the learning rate that the warm-up starts from.
         label_smoothing: of the cross-entropy, 0 to 1.
+        class_weights: what each class counts in the loss, `num_classes` numbers; or "balanced", in inverse proportion
+            to the classes' training videos.
         zero_init_norms: whether the last norm of each residual block of pytorchvideo's networks starts at 0, so that
             the block starts as the identity (arXiv 1706.02677), or at 1 as the others.
         freeze_norms: whether norm layers keep the statistics that they start with, for small batches.
@@ -91,6 +101,8 @@ class VideoClassifier(TrainedModule):
         num_classes: int = 400,
         *,
         channel_multiple: int = 1,
+        network: nn.Module | None = None,
+        multi_label: bool = False,
         optimizer: str = "sgd",
         lr: float = 0.1,
         lr_batch_size: int | None = None,
@@ -106,6 +118,7 @@ class VideoClassifier(TrainedModule):
         warmup_epochs: float = 0.0,
         warmup_start_lr: float = 0.01,
         label_smoothing: float = 0.0,
+        class_weights: list[float] | str | None = None,
         zero_init_norms: bool = True,
         freeze_norms: bool = False,
         precise_norm_batches: int = 0,
@@ -124,16 +137,23 @@ class VideoClassifier(TrainedModule):
             not (checkpoint and image_checkpoint),
             "none with checkpoint",
         )
+        if network is not None:
+            name = type(network).__name__
         # The weights to start from are in what is saved; their file may be gone by then.
-        self.save_hyperparameters(ignore=["checkpoint", "image_checkpoint"])
+        self.save_hyperparameters(ignore=["checkpoint", "image_checkpoint", "network"])
         check_settings(self.hparams)
         self.name = name
         self.alpha = alpha
         self.num_classes = num_classes
         self.channel_multiple = channel_multiple
         self.view_batch_size = view_batch_size
+        if network is None:
+            network = create_model(
+                name, alpha=alpha, num_classes=num_classes, channel_multiple=channel_multiple
+            )
+        elif alpha:
+            network = octavize(network, alpha, channel_multiple=channel_multiple)
         # Channels last is the layout of the fast 3D kernels, on the CPU as on the GPU.
-        network = create_model(name, alpha=alpha, num_classes=num_classes, channel_multiple=channel_multiple)
         self.network = network.to(memory_format=torch.channels_last_3d)  # type: ignore[call-overload]
         if not zero_init_norms:
             unset_zero_init(self.network)
@@ -144,7 +164,12 @@ class VideoClassifier(TrainedModule):
         if backbone_lr_factor == 0:
             freeze_backbone(self.network)
         self.train()
-        self.loss = nn.CrossEntropyLoss(label_smoothing=label_smoothing)
+        self.loss = ClassLoss(multi_label=multi_label, label_smoothing=label_smoothing)
+        if multi_label:
+            self.monitor = "val/mean_average_precision"
+            for module in self.network.modules():
+                if isinstance(module, MeanOverPositions):
+                    module.multi_label = True
         # Preprocessing and class names, once a checkpoint or a data module is met.
         self.card: dict[str, Any] = {}
         self.test_result: VideoScores | None = None
@@ -152,6 +177,7 @@ class VideoClassifier(TrainedModule):
         # Where a test keeps the scores it has, and takes those it had; `octvideo test` sets it.
         self.partial: PartialScores | None = None
         self._collector = ScoreCollector(num_classes)
+        self._num_unnumbered = 0  # videos of the evaluation that came without a number
         self._batch_end_seconds = 0.0
         self.test_data_seconds = 0.0  # of the last test, waiting for videos
 
@@ -159,16 +185,18 @@ class VideoClassifier(TrainedModule):
         """`(B, 3, T, H, W)` to logits `(B, C)`."""
         return self.network(clip.to(self.dtype, memory_format=torch.channels_last_3d))
 
-    # Evaluation: validation is a test with one view, in which all videos of a batch pass the network together
+    # Evaluation: validation is a test with one view, in which all videos of a batch pass the network together. Batches
+    # of a loader of one's own are clips, `(B, 3, T, H, W)`, or several of each video, `(B, V, 3, T, H, W)`.
 
     def view_probabilities(self, views: Views) -> Tensor:
         """Class probabilities of one video, `float64 (C,)`.
 
         `view_batch_size` views at a time are cut and scored; the result does not depend on how videos were batched.
         """
-        return mean_over_views(torch.cat([self(clip) for clip in views.batches(self.view_batch_size)]))
+        logits = torch.cat([self(clip) for clip in views.batches(self.view_batch_size)])
+        return mean_over_views(logits, multi_label=self.loss.multi_label)
 
-    def _collect(self, video: int, label: int, probabilities: Tensor, num_views: int) -> None:
+    def _collect(self, video: int, label: Any, probabilities: Tensor, num_views: int) -> None:
         """Keeps a video's scores, on the disk too where `partial` is; NonFiniteScoresError if they are no numbers."""
         path_of = getattr(getattr(self._trainer, "datamodule", None), "video_path", "video {}".format)
         check_finite(probabilities, path_of(video))
@@ -178,22 +206,37 @@ class VideoClassifier(TrainedModule):
 
     def on_validation_epoch_start(self) -> None:
         self._collector = ScoreCollector(self.num_classes)
+        self._num_unnumbered = 0
 
     def validation_step(self, batch: dict[str, Any], batch_idx: int) -> None:
         self._collector.add_errors(batch.get("errors", []))
-        if "views" not in batch:  # no video of this batch could be read
+        if "views" in batch:
+            num_views = batch["views"][0].num_views
+            clip = torch.cat([views.cut() for views in batch["views"]])
+        elif "clip" in batch:
+            clip, num_views = _by_view(batch["clip"])
+        else:  # no video of this batch could be read
             return
         label = batch["label"]
-        num_views = batch["views"][0].num_views
-        logits = self(torch.cat([views.cut() for views in batch["views"]])).float()
+        logits = self(clip).float()
+        multi_label = self.loss.multi_label
         if (label >= 0).all():
-            loss = nn.functional.cross_entropy(logits, label.repeat_interleave(num_views))
+            loss = ClassLoss(multi_label=multi_label)(logits, label.repeat_interleave(num_views, dim=0))
             self.log("val/loss", loss, batch_size=len(label), sync_dist=True)
-        probabilities = logits.softmax(dim=-1).unflatten(0, (-1, num_views)).mean(dim=1)
+        scores = logits.sigmoid() if multi_label else logits.softmax(dim=-1)
+        probabilities = scores.unflatten(0, (-1, num_views)).mean(dim=1)
         for video, one_label, one in zip(
-            batch["video"].tolist(), label.tolist(), probabilities.cpu(), strict=True
+            self._numbers(batch), label.tolist(), probabilities.cpu(), strict=True
         ):
             self._collect(video, one_label, one, num_views)
+
+    def _numbers(self, batch: dict[str, Any]) -> list[int]:
+        """Which videos a batch is of; those of a loader that does not say it are counted, over all processes."""
+        if "video" in batch:
+            return batch["video"].tolist()
+        first, self._num_unnumbered = self._num_unnumbered, self._num_unnumbered + len(batch["label"])
+        world_size, rank = self.trainer.world_size, self.trainer.global_rank
+        return [count * world_size + rank for count in range(first, self._num_unnumbered)]
 
     def on_validation_epoch_end(self) -> None:
         scores = self._collector.gather()
@@ -204,6 +247,8 @@ class VideoClassifier(TrainedModule):
                 f"{len(scores.errors)} of {scores.num_listed} validation videos are unreadable and in no number: "
                 + "; ".join(text for _, text in scores.errors)
             )
+        if scores.multi_label:
+            self.log("val/mean_average_precision", mean_average_precision(scores), prog_bar=True)
         self.log("val/top1", accuracy_at(scores, 1), prog_bar=True)
         self.log("val/top5", accuracy_at(scores, 5))
 
@@ -224,6 +269,7 @@ class VideoClassifier(TrainedModule):
     def _start_scoring(self) -> None:
         """A new collection, of what an interrupted run has scored."""
         self._collector = ScoreCollector(self.num_classes)
+        self._num_unnumbered = 0
         for video, label, scores, num_views in self.partial.read() if self.partial else ():
             self._collector.add(video, label, torch.from_numpy(scores), num_views)
 
@@ -233,6 +279,8 @@ class VideoClassifier(TrainedModule):
 
     def on_test_epoch_end(self) -> None:
         self.test_result = self._collector.gather()
+        if self.test_result.multi_label:
+            self.log("test/mean_average_precision", mean_average_precision(self.test_result))
         self.log("test/top1", accuracy_at(self.test_result, 1))
         self.log("test/top5", accuracy_at(self.test_result, 5))
 
@@ -256,14 +304,21 @@ class VideoClassifier(TrainedModule):
 
     def _score_batch(self, batch: dict[str, Any]) -> list[tuple[int, Tensor]]:
         """`(video, probabilities)` of every readable video, which are also collected and kept on the disk."""
-        if "views" not in batch:
+        if "views" in batch:
+            found = [(self.view_probabilities(views), views.num_views) for views in batch["views"]]
+        elif "clip" in batch:
+            clip, num_views = _by_view(batch["clip"])
+            of_videos = self(clip).unflatten(0, (-1, num_views))
+            found = [
+                (mean_over_views(one, multi_label=self.loss.multi_label), num_views) for one in of_videos
+            ]
+        else:
             return []
         scored = []
-        for views, label, video in zip(
-            batch["views"], batch["label"].tolist(), batch["video"].tolist(), strict=True
+        for (probabilities, num_views), label, video in zip(
+            found, batch["label"].tolist(), self._numbers(batch), strict=True
         ):
-            probabilities = self.view_probabilities(views)
-            self._collect(video, label, probabilities, views.num_views)
+            self._collect(video, label, probabilities, num_views)
             scored.append((video, probabilities))
         return scored
 
@@ -295,6 +350,11 @@ class VideoClassifier(TrainedModule):
         self.print(REORDERED)
         checkpoint["state_dict"] = reorder_classes(checkpoint["state_dict"], order)
         self.card = {**self.card, "class_names": list(names or [])}
+
+
+def _by_view(clip: Tensor) -> tuple[Tensor, int]:
+    """`(B, 3, T, H, W)` or `(B, V, 3, T, H, W)` to `(B * V, 3, T, H, W)` and V."""
+    return (clip.flatten(0, 1), clip.shape[1]) if clip.ndim == 6 else (clip, 1)
 
 
 def load_classifier(path: str | Path, **changes: Any) -> VideoClassifier:

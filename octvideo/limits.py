@@ -82,6 +82,7 @@ LIMITS: dict[str, Limits] = {
     "seed": Limits(0, 2**63 - 1, whole=True),
     "seconds_a_video": Limits(0, above=True, or_none=True),
     "max_unreadable": Limits(0, 1),
+    "balance": Limits(0, 1),
     # The options of `octvideo predict` and `octvideo bench`
     "window_s": Limits(0.1, or_none=True),
     "hop_s": Limits(0.1, or_none=True),

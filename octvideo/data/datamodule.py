@@ -4,6 +4,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import torch
 from lightning.pytorch import LightningDataModule
 from torch.utils.data import Dataset, DistributedSampler, Sampler, SequentialSampler
@@ -19,6 +20,7 @@ from octvideo.data.dataset import (
     collate_train,
 )
 from octvideo.data.decode import DECODERS, VideoDecodeError
+from octvideo.data.labels import class_counts, mirrored_classes
 from octvideo.data.loaders import Collate, Loader, make_loader
 from octvideo.data.manifest import MISSING, Manifest, find_videos, read_class_list, read_manifest
 from octvideo.data.transforms import EvalTransform, TrainTransform
@@ -45,14 +47,20 @@ class KineticsDataModule(LightningDataModule):
         root: folder that the manifests' paths are relative to; None is each manifest's own folder.
         class_list: file of the ordered class names, one a line.
         num_classes: labels must be below it; None is the length of the class list, or unchecked.
+        multi_label: whether videos may be of several classes, joined in the manifests by `|`.
         missing: "error", or "skip" to leave out listed videos that are not there.
         allow_outside_root: whether a manifest's path may lead out of its root.
         num_frames: frames a clip.
         frame_stride: frames at `fps` from one frame of a clip to the next.
         fps: frames a second that `frame_stride` counts in.
+        sampling: "clip", as above; or "segments", a frame of each of `num_frames` equal parts of the whole video, as
+            for Something-Something, whatever its length and `frame_stride`.
         short_side: training: least and most pixels of the short side.
         crop: training: side of the random crop, pixels.
-        flip: training: probability of a horizontal flip; 0 where left and right are different classes.
+        flip: training: probability of a horizontal flip. A flipped clip of a class that is named after a side gets the
+            class of the other side, and one without such a class is not flipped (`octvideo.data.labels`); 0 where left
+            and right are different classes by other names.
+        balance: training: how far rare classes are drawn more often, 0 (as listed) to 1 (all classes alike).
         augment: training: RandAugment, erasing, mixup and CutMix, on the device.
         test_short_side: elsewhere: pixels of the short side.
         test_crop: elsewhere: side of the crops, pixels.
@@ -88,14 +96,17 @@ class KineticsDataModule(LightningDataModule):
         root: str | None = None,
         class_list: str | None = None,
         num_classes: int | None = None,
+        multi_label: bool = False,
         missing: str = "error",
         allow_outside_root: bool = False,
         num_frames: int = 8,
         frame_stride: int = 8,
         fps: float = 30.0,
+        sampling: str = "clip",
         short_side: tuple[int, int] = (256, 320),
         crop: int = 224,
         flip: float = 0.5,
+        balance: float = 0.0,
         augment: Augmentation = Augmentation(),  # noqa: B008  immutable
         test_short_side: int = 256,
         test_crop: int = 256,
@@ -127,10 +138,12 @@ class KineticsDataModule(LightningDataModule):
                 "num_clips": num_clips, "num_crops": num_crops, "mean": mean, "std": std,
                 "batch_size": batch_size, "eval_batch_size": eval_batch_size, "num_workers": num_workers,
                 "seed": seed, "seconds_a_video": seconds_a_video, "max_unreadable": max_unreadable,
+                "balance": balance,
             }
         )  # fmt: skip
-        self.spec = ClipSpec(num_frames, frame_stride, fps)
+        self.spec = ClipSpec(num_frames, frame_stride, fps, sampling)
         self.train_transform = TrainTransform((short_side[0], short_side[1]), crop, flip)
+        self.balance = balance
         self.augment = augment
         self.mean = (mean[0], mean[1], mean[2])
         self.std = (std[0], std[1], std[2])
@@ -148,6 +161,9 @@ class KineticsDataModule(LightningDataModule):
                 f"num_classes is {num_classes}, allowed is the length of {class_list}, {len(self.class_names)}"
             )
         self.num_classes = len(self.class_names) if self.class_names else num_classes
+        self.multi_label = multi_label
+        if multi_label and self.num_classes is None:
+            raise InputError("num_classes is None, allowed with multi_label is a number, or a class_list")
         self.batch_size = batch_size
         self.eval_batch_size = eval_batch_size
         self.num_workers = num_workers
@@ -170,6 +186,7 @@ class KineticsDataModule(LightningDataModule):
             "num_frames": self.spec.num_frames,
             "frame_stride": self.spec.frame_stride,
             "fps": self.spec.fps,
+            "sampling": self.spec.sampling,
             "short_side": list(self.train_transform.short_side),
             "crop": self.train_transform.crop,
             "test_short_side": self.test_transform.short_side,
@@ -201,6 +218,7 @@ class KineticsDataModule(LightningDataModule):
                 self.predict_paths,
                 root=self.root,
                 class_names=self.class_names,
+                multi_label=self.multi_label,
                 missing=self.missing,
                 allow_outside_root=self.allow_outside_root,
             )
@@ -212,6 +230,7 @@ class KineticsDataModule(LightningDataModule):
             root=self.root,
             class_names=self.class_names,
             num_classes=self.num_classes,
+            multi_label=self.multi_label,
             missing=self.missing,
             allow_outside_root=self.allow_outside_root,
         )
@@ -231,6 +250,12 @@ class KineticsDataModule(LightningDataModule):
     def paths(self, name: str) -> tuple[str, ...]:
         """Absolute paths of the videos of "train", "val", "test" or "predict"; `video` numbers count them."""
         return self.manifest(name).paths
+
+    def class_counts(self) -> np.ndarray:
+        """`int64 (C,)`: how many training videos each class has."""
+        if self.num_classes is None:
+            raise InputError("num_classes is None, counting the classes' videos needs it")
+        return class_counts(self.manifest("train").labels, self.num_classes)
 
     def video_path(self, video: int) -> str:
         """Absolute path of the video of that number (to predict: of that window), in the stage that runs now."""
@@ -257,8 +282,18 @@ class KineticsDataModule(LightningDataModule):
     def train_dataloader(self) -> Loader:
         manifest = self.manifest("train")
         world_size, rank = self._world()
-        dataset = TrainDataset(manifest, self.spec, self.train_transform, seed=self.seed, **self._decoding())
-        sampler = ClipSampler(dataset, num_replicas=world_size, rank=rank, seed=self.seed)
+        dataset = TrainDataset(
+            manifest,
+            self.spec,
+            self.train_transform,
+            seed=self.seed,
+            mirrored_classes=mirrored_classes(self.class_names) if self.class_names else None,
+            num_classes=self.num_classes,
+            **self._decoding(),
+        )
+        sampler = ClipSampler(
+            dataset, num_replicas=world_size, rank=rank, seed=self.seed, balance=self.balance
+        )
         sampler.start, self._num_seen = self._num_seen, 0
         # A last batch of one clip would upset batch norm; a set smaller than a batch is one batch.
         drop_last = len(sampler) >= self.batch_size
@@ -281,6 +316,7 @@ class KineticsDataModule(LightningDataModule):
             self.spec,
             transform,
             num_clips=num_clips,
+            num_classes=self.num_classes,
             repeat_first_frame=self.repeat_first_frame,
             **self._decoding(),
         )
@@ -374,6 +410,7 @@ class KineticsDataModule(LightningDataModule):
             "batch_size": self.batch_size,
             "world_size": self.trainer.world_size,
             "seed": self.seed,
+            "balance": self.balance,
         }
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
@@ -385,11 +422,17 @@ class KineticsDataModule(LightningDataModule):
         batches = state.get("batches", 0)
         if not batches or self.trainer is None or self.trainer.state.fn != "fit":
             return
-        ours = {"batch_size": self.batch_size, "world_size": self.trainer.world_size, "seed": self.seed}
+        ours = {
+            "batch_size": self.batch_size,
+            "world_size": self.trainer.world_size,
+            "seed": self.seed,
+            "balance": self.balance,
+        }
+        theirs = {"balance": 0.0, **state}  # checkpoints from before there was one
         for name, value in ours.items():
-            if state[name] != value:
+            if theirs[name] != value:
                 raise InputError(
-                    f"{name} is {value}, allowed is {state[name]}: the checkpoint is in the middle of an epoch, "
+                    f"{name} is {value}, allowed is {theirs[name]}: the checkpoint is in the middle of an epoch, "
                     "whose other half would have other videos"
                 )
         self._num_seen = batches * self.batch_size

@@ -19,8 +19,18 @@ import torch
 from torch.utils.data import Dataset, DistributedSampler, Subset, default_collate
 
 from octvideo.data.decode import VideoDecodeError, VideoReader, open_video
+from octvideo.data.labels import Label, balanced_draws, many_hot, mirrored
 from octvideo.data.manifest import Manifest
-from octvideo.data.sampling import clip_seconds, frames_of_clip, random_start, uniform_starts, video_seconds
+from octvideo.data.sampling import (
+    SAMPLINGS,
+    clip_seconds,
+    frames_of_clip,
+    random_segments,
+    random_start,
+    segment_views,
+    uniform_starts,
+    video_seconds,
+)
 from octvideo.data.transforms import EvalTransform, TrainTransform
 from octvideo.data.views import Views
 from octvideo.data.watchdog import Watchdog
@@ -34,16 +44,37 @@ MAX_ATTEMPTS = 10
 
 @dataclass(frozen=True)
 class ClipSpec:
-    """What a clip is: `num_frames` moments, evenly over `num_frames * frame_stride / fps` seconds."""
+    """What a clip is.
+
+    `sampling` "clip": `num_frames` moments, evenly over `num_frames * frame_stride / fps` seconds. "segments": a frame
+    of each of the `num_frames` equal parts of the whole video.
+    """
 
     num_frames: int = 8
     frame_stride: int = 8
     fps: float = 30.0
+    sampling: str = "clip"
 
     def __post_init__(self) -> None:
         for name in ("num_frames", "frame_stride", "fps"):
             if not getattr(self, name) > 0:
                 raise InputError(f"{name} is {getattr(self, name)}, allowed is more than 0")
+
+        if self.sampling not in SAMPLINGS:
+            raise InputError(f"sampling is {self.sampling!r}, allowed are {', '.join(SAMPLINGS)}")
+
+    def random(self, pts_seconds: np.ndarray, rng: np.random.Generator) -> list[int]:
+        """Frame indices of a random clip of a video whose frames are shown at `pts_seconds`."""
+        if self.sampling == "segments":
+            return random_segments(len(pts_seconds), self.num_frames, rng)
+        return self.indices(pts_seconds, random_start(video_seconds(pts_seconds), self.seconds, rng))
+
+    def uniform(self, pts_seconds: np.ndarray, num_clips: int) -> list[list[int]]:
+        """Frame indices of `num_clips` clips, evenly over the video."""
+        if self.sampling == "segments":
+            return segment_views(len(pts_seconds), self.num_frames, num_clips)
+        starts = uniform_starts(video_seconds(pts_seconds), self.seconds, num_clips)
+        return [self.indices(pts_seconds, start) for start in starts]
 
     @property
     def seconds(self) -> float:
@@ -65,36 +96,63 @@ class ClipSpec:
 
 
 class ClipIndex(NamedTuple):
-    """A training item's key. The epoch travels with it, since persistent workers see no change elsewhere."""
+    """A training item's key. The epoch travels with it, since persistent workers see no change elsewhere.
+
+    `draw` counts the clips of a video that an epoch has several of.
+    """
 
     epoch: int
     video: int
+    draw: int = 0
 
 
 class ClipSampler(DistributedSampler):
     """Shuffles the videos of an epoch over the processes and yields `ClipIndex`.
 
     All processes get as many videos, none of them twice: those left over, fewer than there are processes, wait for
-    another epoch. Lightning calls `set_epoch` before each epoch, and leaves a DistributedSampler as it is.
+    another epoch. With `balance` above 0, a video comes as often as `balanced_draws` says, rounded up or down by
+    chance; an epoch is as long as before. Lightning calls `set_epoch` before each epoch, and leaves a
+    DistributedSampler as it is.
 
     Attributes:
         start: how many videos of the next epoch a resumed training has had already; they are passed over once.
     """
 
-    def __init__(self, dataset: Dataset, *, num_replicas: int, rank: int, seed: int) -> None:
+    def __init__(
+        self, dataset: "TrainDataset", *, num_replicas: int, rank: int, seed: int, balance: float = 0.0
+    ) -> None:
         super().__init__(
             dataset, num_replicas=num_replicas, rank=rank, shuffle=True, seed=seed, drop_last=True
         )
+        self._draws = balanced_draws(dataset.manifest.labels, balance) if balance else None
         if not len(self):
             raise InputError(
-                f"{len(dataset)} training videos for {num_replicas} processes, at least one each is needed"  # type: ignore[arg-type]
+                f"{len(dataset)} training videos for {num_replicas} processes, at least one each is needed"
             )
         self.start = 0
 
     def __iter__(self) -> Iterator[ClipIndex]:
         start, self.start = self.start, 0
-        for index in islice(super().__iter__(), start, None):
-            yield ClipIndex(self.epoch, index)
+        for index in islice(self._drawn() if self._draws is not None else super().__iter__(), start, None):
+            yield index if isinstance(index, ClipIndex) else ClipIndex(self.epoch, index)
+
+    def _drawn(self) -> Iterator[ClipIndex]:
+        """This process's share of an epoch in which classes are balanced."""
+        assert self._draws is not None
+        rng = np.random.default_rng((self.seed, self.epoch))
+        order = rng.permutation(len(self._draws))
+        # Every video its expected number of draws, rounded up or down so that the sum is kept (systematic sampling).
+        ends = np.floor(np.cumsum(self._draws[order]) + rng.random())
+        ends[-1] = len(order)
+        copies = np.diff(ends, prepend=0).astype(int)
+        drawn = [
+            ClipIndex(self.epoch, int(video), draw)
+            for video, count in zip(order, copies, strict=True)
+            for draw in range(count)
+        ]
+        yield from (
+            drawn[at] for at in rng.permutation(len(drawn))[self.rank : self.total_size : self.num_replicas]
+        )
 
 
 def _watchdog(seconds_a_video: float | None, hung_file: Path | None) -> Watchdog | None:
@@ -105,7 +163,7 @@ class TrainDataset(Dataset):
     """One random clip a video, the same for the same (seed, epoch, video) whatever the worker.
 
     An unreadable video is replaced by a random other one; the item's "replaced", if there is one, lists
-    (video, what was wrong).
+    (video, what was wrong). A flipped clip has its class's mirrored one, see `octvideo.data.labels`.
     """
 
     def __init__(
@@ -119,8 +177,12 @@ class TrainDataset(Dataset):
         device: str | torch.device = "cpu",
         seconds_a_video: float | None = None,
         hung_file: Path | None = None,
+        mirrored_classes: Sequence[int] | None = None,
+        num_classes: int | None = None,
     ) -> None:
         self.manifest = manifest
+        self.mirrored_classes = mirrored_classes
+        self.num_classes = num_classes
         self.spec = spec
         self.transform = transform
         self.seed = seed
@@ -137,12 +199,12 @@ class TrainDataset(Dataset):
         Raises:
             VideoDecodeError: neither this video nor any of `MAX_ATTEMPTS` others can be read.
         """
-        epoch, video = key if isinstance(key, tuple) else (0, key)
-        rng = np.random.default_rng((self.seed, epoch, video))
+        epoch, video, draw = key if isinstance(key, tuple) else (0, key, 0)
+        rng = np.random.default_rng((self.seed, epoch, video, draw) if draw else (self.seed, epoch, video))
         replaced: list[tuple[int, str]] = []
         while True:
             try:
-                clip = self._clip(video, rng)
+                clip, label = self._clip(video, rng)
             except VideoDecodeError as error:
                 replaced.append((video, str(error)))
                 if len(replaced) > MAX_ATTEMPTS:
@@ -152,20 +214,21 @@ class TrainDataset(Dataset):
                 video = int(rng.integers(len(self)))
             else:
                 break
-        item = {"clip": clip, "label": self.manifest.labels[video], "video": video}
+        item = {"clip": clip, "label": _label_of_item(label, self.num_classes), "video": video}
         return {**item, "replaced": replaced} if replaced else item
 
-    def _clip(self, video: int, rng: np.random.Generator) -> torch.Tensor:
-        path = self.manifest.paths[video]
+    def _clip(self, video: int, rng: np.random.Generator) -> tuple[torch.Tensor, Label]:
+        path, label = self.manifest.paths[video], self.manifest.labels[video]
+        twin = label if self.mirrored_classes is None else mirrored(label, self.mirrored_classes)
         with (
             self.watchdog.busy(video, path) if self.watchdog else nullcontext(),
             open_video(path, decoder=self.decoder, device=self.device) as reader,
         ):
-            start = random_start(video_seconds(reader.pts_seconds), self.spec.seconds, rng)
+            indices = self.spec.random(reader.pts_seconds, rng)
             # A copy, so that a video which fails after its first frames draws the next one as any other does.
-            cropping = self.transform.cropping(copy.deepcopy(rng))
-            crops = reader.frames_at(self.spec.frames(reader, start), cropping)
-        return crops.permute(3, 0, 1, 2)
+            cropping = self.transform.cropping(copy.deepcopy(rng), may_flip=twin is not None)
+            crops = reader.frames_at(indices, cropping)
+        return crops.permute(3, 0, 1, 2), twin if cropping.flipped and twin is not None else label
 
 
 class EvalDataset(Dataset):
@@ -187,11 +250,13 @@ class EvalDataset(Dataset):
         device: str | torch.device = "cpu",
         seconds_a_video: float | None = None,
         hung_file: Path | None = None,
+        num_classes: int | None = None,
         repeat_first_frame: bool = False,
     ) -> None:
         if num_clips < 1:
             raise InputError(f"num_clips is {num_clips}, allowed is 1 or more")
         self.manifest = manifest
+        self.num_classes = num_classes
         self.spec = spec
         self.transform = transform
         self.num_clips = num_clips
@@ -209,7 +274,8 @@ class EvalDataset(Dataset):
             views = self._views(index)
         except VideoDecodeError as error:
             return {"video": index, "error": str(error)}
-        return {"views": views, "label": self.manifest.labels[index], "video": index}
+        label = _label_of_item(self.manifest.labels[index], self.num_classes)
+        return {"views": views, "label": label, "video": index}
 
     def _times(self, reader: VideoReader, index: int) -> tuple[np.ndarray, int]:
         """Times of the frames that the views are taken from, and the number of the first of them."""
@@ -222,13 +288,21 @@ class EvalDataset(Dataset):
             open_video(path, decoder=self.decoder, device=self.device) as reader,
         ):
             pts, first = self._times(reader, video)
-            starts = uniform_starts(video_seconds(pts), self.spec.seconds, self.num_clips)
-            wanted = first + np.asarray([self.spec.indices(pts, start) for start in starts])  # (num_clips, T)
+            wanted = first + np.asarray(self.spec.uniform(pts, self.num_clips))  # (num_clips, T)
             if self.repeat_first_frame:
                 wanted = np.repeat(wanted[:, :1], self.spec.num_frames, axis=1)
             indices, place = np.unique(wanted, return_inverse=True)
             scaled = reader.frames_at(indices, self.transform.scale)
         return self.transform.views(scaled, place.reshape(wanted.shape))
+
+
+def _label_of_item(label: Label, num_classes: int | None) -> int | np.ndarray:
+    """A class number; of several, `float (C,)`."""
+    if not isinstance(label, tuple):
+        return label
+    if num_classes is None:
+        raise InputError("num_classes is None, videos of several classes (multi_label) need it")
+    return many_hot(label, num_classes)
 
 
 class EvalRows(Subset):

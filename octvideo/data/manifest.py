@@ -6,9 +6,12 @@ Read are, told apart by the first line:
                                                              last field, so paths may hold spaces
     path,label                                               quoted as in CSV where the path holds a comma
     label,youtube_id,time_start,time_end,split[,is_cc]       Kinetics' own annotations
+    [{"id": ..., "template": ...}, ...]                      Something-Something's, in JSON; its class list, too
 
-A label is a number, or a class name where the class list is known. A row of Kinetics' annotations stands for
-`{youtube_id}_{time_start:06d}_{time_end:06d}.mp4`, in the root or in the root's folder of the class's name.
+A label is a number, or a class name where the class list is known; several are joined by `|`, where videos may be of
+several classes. A row of Kinetics' annotations stands for
+`{youtube_id}_{time_start:06d}_{time_end:06d}.mp4`, in the root or in the root's folder of the class's name; one of
+Something-Something's for `{id}.webm`.
 """
 
 import logging
@@ -17,7 +20,8 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from octvideo.data.rows import Files, ManifestError, is_number, read_text, rows
+from octvideo.data.labels import Label
+from octvideo.data.rows import Files, ManifestError, is_number, json_classes, read_text, rows
 from octvideo.errors import InputError
 
 _log = logging.getLogger(__name__)
@@ -47,13 +51,13 @@ class Manifest:
     Attributes:
         source: absolute path of the file, or a short description.
         paths: absolute paths of the videos.
-        labels: class numbers, -1 for a video without one.
+        labels: class numbers, -1 for a video without one; tuples of them where a video may have several.
         num_missing: rows left out because their file is not there.
     """
 
     source: str
     paths: tuple[str, ...]
-    labels: tuple[int, ...]
+    labels: tuple[Label, ...]
     num_missing: int = 0
 
     def __len__(self) -> int:
@@ -61,7 +65,7 @@ class Manifest:
 
 
 def read_class_list(path: str | os.PathLike[str]) -> tuple[str, ...]:
-    """Class names in the order of their numbers, one a line.
+    """Class names in the order of their numbers, one a line; or Something-Something's, a JSON file of name to number.
 
     Args:
         path: of the text file, UTF-8.
@@ -70,6 +74,8 @@ def read_class_list(path: str | os.PathLike[str]) -> tuple[str, ...]:
         ManifestError: no such file, an empty line among the names, or a name twice.
     """
     path = Path(path).expanduser().absolute()
+    if path.suffix == ".json":
+        return json_classes(path)
     names = [line.strip() for line in read_text(path).rstrip().split("\n")]
     if not any(names):
         raise ManifestError(f"{path}: the class list is empty; allowed is one class name a line")
@@ -90,6 +96,7 @@ def read_manifest(
     class_names: Sequence[str] | None = None,
     num_classes: int | None = None,
     labelled: bool = True,
+    multi_label: bool = False,
     missing: str = "error",
     allow_outside_root: bool = False,
 ) -> Manifest:
@@ -101,6 +108,7 @@ def read_manifest(
         class_names: ordered class names; needed for labels that are names.
         num_classes: labels must be below it; None is the number of class names, if those are given.
         labelled: whether every row needs a label; without, rows may be bare paths and get label -1.
+        multi_label: whether a row may have several, `run|jump`; every label is a tuple then.
         missing: "error", or "skip" to leave out rows whose video is not there (usual for Kinetics, whose
             videos vanish from YouTube); how many is logged and kept in the result.
         allow_outside_root: whether a path may lead out of the root. Symbolic links in the root are followed
@@ -121,11 +129,16 @@ def read_manifest(
     files = Files()
     first_line: dict[str, int] = {}
     paths: list[str] = []
-    labels: list[int] = []
+    labels: list[Label] = []
     num_missing = 0
     for row in rows(path, labelled, numbers):
         where = f"{path}:{row.line}"
-        label = _label(row.label, where, labelled, numbers, limit)
+        label: Label = -1
+        if multi_label and row.label is not None:
+            parts = [_label(part.strip(), where, labelled, numbers, limit) for part in row.label.split("|")]
+            label = tuple(dict.fromkeys(parts))
+        else:
+            label = _label(row.label, where, labelled, numbers, limit)
         candidates = [_resolve(name, base, where, allow_outside_root) for name in row.names]
         found = next((candidate for candidate in candidates if files.has(candidate)), None)
         video = found or candidates[0]
@@ -146,7 +159,8 @@ def read_manifest(
     if not paths:
         what = f"all {num_missing} videos are missing" if num_missing else "lists no video"
         raise ManifestError(
-            f"{path}: {what}; allowed are lines 'path label', 'path,label' or Kinetics' columns"
+            f"{path}: {what}; allowed are lines 'path label', 'path,label' or Kinetics' columns, or "
+            "Something-Something's JSON"
         )
     return Manifest(str(path), tuple(paths), tuple(labels), num_missing)
 
@@ -156,10 +170,11 @@ def find_videos(
     *,
     root: str | os.PathLike[str] | None = None,
     class_names: Sequence[str] | None = None,
+    multi_label: bool = False,
     missing: str = "error",
     allow_outside_root: bool = False,
 ) -> Manifest:
-    """Videos to predict: files, folders (searched through, in order of name) and manifests (.csv, .txt).
+    """Videos to predict: files, folders (searched through, in order of name) and manifests (.csv, .txt, .json).
 
     Raises:
         ManifestError: a source that is not there, or a folder without videos.
@@ -167,7 +182,7 @@ def find_videos(
     if isinstance(sources, (str, os.PathLike)):
         sources = [sources]
     paths: list[str] = []
-    labels: list[int] = []
+    labels: list[Label] = []
     for source in sources:
         path = Path(source).expanduser().absolute()
         if path.is_dir():
@@ -178,17 +193,18 @@ def find_videos(
                 )
             paths += found
             labels += [-1] * len(found)
-        elif path.suffix.lower() in (".csv", ".txt"):
+        elif path.suffix.lower() in (".csv", ".txt", ".json"):
             listed = read_manifest(
                 path,
                 root=root,
                 class_names=class_names,
                 labelled=False,
+                multi_label=multi_label,
                 missing=missing,
                 allow_outside_root=allow_outside_root,
             )
             paths += listed.paths
-            labels += listed.labels
+            labels += [-1] * len(listed) if multi_label else listed.labels  # nobody asks for them
         elif path.exists():
             paths.append(str(path))
             labels.append(-1)

@@ -5,6 +5,7 @@
 
 import csv
 import io
+import json
 import os
 import re
 from collections.abc import Iterator, Mapping
@@ -48,6 +49,9 @@ def read_text(path: Path, *, names_of_files: bool = False) -> str:
 
 
 def rows(path: Path, labelled: bool, numbers: Mapping[str, int]) -> Iterator[Row]:
+    if path.suffix == ".json":
+        yield from _something_rows(path, labelled)
+        return
     text = read_text(path, names_of_files=True).replace("\r\n", "\n")
     lines = text.split("\n")  # not splitlines: a name may hold U+2028 or the like
     first = next((line for line in lines if line.strip()), "")
@@ -69,7 +73,7 @@ def _plain_row(where: str, number: int, line: str, labelled: bool, numbers: Mapp
     *before, last = line.rsplit(maxsplit=1)
     if len(fields) == 2 and (is_number(fields[1]) or fields[1] in numbers or not fields[1]):
         name, label = fields
-    elif before and is_number(last):
+    elif before and all(map(is_number, last.split("|"))):
         name, label = before[0].strip('"'), last
     elif len(fields) == 2:
         name, label = fields  # an unknown label, or a number that is none; `_label` says so
@@ -118,6 +122,48 @@ def _kinetics_rows(path: Path, text: str, labelled: bool) -> Iterator[Row]:
         yield Row(
             reader.line_num, tuple(dict.fromkeys(os.path.join(f, name) for f in folders)), label or None
         )
+
+
+def _something_rows(path: Path, labelled: bool) -> Iterator[Row]:
+    """Something-Something's annotations; a template's placeholders stand in brackets, which its class list has not."""
+    content = _read_json(path)
+    if not isinstance(content, list):
+        raise ManifestError(f"{path}: a {type(content).__name__}; allowed is a list of videos")
+    for number, video in enumerate(content, 1):
+        where = f"{path}: video {number}"
+        if not isinstance(video, dict) or not isinstance(video.get("id"), str) or not video["id"]:
+            raise ManifestError(f"{where} has no id, a text")
+        label = video.get("template")
+        if label is not None and not isinstance(label, str):
+            raise ManifestError(f"{where}: its template is {repr(label)[:80]}, allowed is a text")
+        if labelled and not label:
+            raise ManifestError(f"{where}: the template, which is its label, is missing")
+        yield Row(number, (f"{video['id']}.webm",), label and label.replace("[", "").replace("]", ""))
+
+
+def json_classes(path: Path) -> tuple[str, ...]:
+    """Class names of a JSON file of name to number, `{"Closing something": "0", ...}`, in the order of the numbers.
+
+    Raises:
+        ManifestError: it is no such file, or the numbers are not those from 0 on.
+    """
+    content = _read_json(path)
+    fits = isinstance(content, dict) and all(re.fullmatch("[0-9]{1,9}", str(n)) for n in content.values())
+    if not fits or not isinstance(content, dict) or not content:
+        raise ManifestError(f"{path}: no class list; allowed are class names with a number each")
+    numbers = {name: int(number) for name, number in content.items()}
+    if sorted(numbers.values()) != list(range(len(numbers))):
+        raise ManifestError(f"{path}: the {len(numbers)} classes need the numbers 0 to {len(numbers) - 1}")
+    return tuple(sorted(numbers, key=lambda name: numbers[name]))
+
+
+def _read_json(path: Path) -> object:
+    try:
+        return json.loads(path.read_bytes())
+    except OSError as error:
+        raise ManifestError(f"{path}: {error.strerror or error}") from None
+    except (ValueError, RecursionError) as error:
+        raise ManifestError(f"{path}: no JSON: {error}") from None
 
 
 def is_number(text: str) -> bool:

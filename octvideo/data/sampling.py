@@ -11,6 +11,10 @@ they hold for any frame rate, a variable one too:
 - in a video shorter than the clip, the clip starts with the video and the last frame stands in for all moments
   after its end. (pytorchvideo's own transforms would spread the frames; its published numbers are PySlowFast's.)
 
+Segments are the other way, of Something-Something (`SAMPLINGS`): the whole video in `num_frames` parts, a frame of
+each. In training it is any frame of the part, in evaluation its middle one (TSN, arXiv 1608.00859; PySlowFast's
+`datasets/ssv2.py`).
+
 torchvision's weights were measured by other rules; what differs stands beside their numbers (`models/table.py`).
 
 Worked example: 8 frames at stride 8 and 30 fps are 64/30 = 2.13 s of video. In a 30 fps file these are frames 0 to
@@ -19,10 +23,13 @@ Worked example: 8 frames at stride 8 and 30 fps are 64/30 = 2.13 s of video. In 
 
 import math
 from collections.abc import Sequence
+from itertools import pairwise
 
 import numpy as np
 
 from octvideo.errors import InputError
+
+SAMPLINGS = ("clip", "segments")
 
 # Containers round times to their tick, Matroska and FLV to 1 ms.
 _TICK_SECONDS = 1.1e-3
@@ -125,6 +132,32 @@ def frames_of_clip(
         moments = pts[begin] + np.linspace(0.0, max(length - one_frame, 0.0), num_frames)
         indices = np.searchsorted(pts, moments + _TICK_SECONDS, side="right") - 1
     return [int(index) for index in np.clip(indices, 0, len(pts) - 1)]
+
+
+def random_segments(num_video_frames: int, num_frames: int, rng: np.random.Generator) -> list[int]:
+    """A frame of each of the `num_frames` equal parts of a video, any of the part's."""
+    return [int(rng.integers(first, last + 1)) for first, last in _segments(num_video_frames, num_frames)]
+
+
+def segment_views(num_video_frames: int, num_frames: int, num_clips: int) -> list[list[int]]:
+    """`num_clips` times a frame of each of the `num_frames` equal parts of a video; of one clip, the middle ones.
+
+    >>> segment_views(40, 4, 1)
+    [[5, 15, 24, 34]]
+    >>> segment_views(40, 4, 2)
+    [[2, 12, 22, 31], [7, 17, 27, 36]]
+    """
+    parts = _segments(num_video_frames, num_frames)
+    return [
+        [first + (last - first) * (2 * clip + 1) // (2 * num_clips) for first, last in parts]
+        for clip in range(num_clips)
+    ]
+
+
+def _segments(num_video_frames: int, num_frames: int) -> list[tuple[int, int]]:
+    """The first and the last frame of each part; neighbours share one, as in PySlowFast."""
+    edges = [round((num_video_frames - 1) / num_frames * part) for part in range(num_frames + 1)]
+    return list(pairwise(edges))
 
 
 def scaled_size(height: int, width: int, short_side: int) -> tuple[int, int]:

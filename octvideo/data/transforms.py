@@ -5,9 +5,7 @@ The random numbers come from the caller's generator and not from torch's global 
 its seed alone.
 """
 
-from collections.abc import Callable
 from dataclasses import dataclass
-from functools import cache
 
 import numpy as np
 import torch
@@ -46,28 +44,46 @@ class TrainTransform:
         """`uint8 (T, H, W, 3)` to `uint8 (3, T, crop, crop)`."""
         return self.cropping(rng)(frames).permute(3, 0, 1, 2)
 
-    def cropping(self, rng: np.random.Generator) -> Callable[[torch.Tensor], torch.Tensor]:
-        """A function that cuts one crop out of all frames of a video: `uint8 (n, H, W, 3)` to `(n, crop, crop, 3)`.
+    def cropping(self, rng: np.random.Generator, *, may_flip: bool = True) -> "RandomCrop":
+        """What cuts one crop out of all frames of a video.
 
-        The crop is cut out of the decoded frames first and only then scaled, which costs a fraction of
-        scaling whole frames; the box is rounded to decoded pixels. What is random is drawn at the first call,
-        which tells the frames' size.
+        Args:
+            rng: of its place, size and flip.
+            may_flip: False for a video that a flip would make another class's.
         """
+        return RandomCrop(self, rng, self.flip if may_flip else 0.0)
 
-        @cache
-        def draw(height: int, width: int) -> tuple[tuple[int, int], tuple[int, int], bool]:
-            short_side = int(rng.integers(self.short_side[0], self.short_side[1] + 1))
-            high, wide = scaled_size(height, width, short_side)
-            top = int(rng.integers(0, high - self.crop + 1))
-            left = int(rng.integers(0, wide - self.crop + 1))
-            return (high, wide), (top, left), bool(rng.random() < self.flip)
 
-        def crop(frames: torch.Tensor) -> torch.Tensor:
-            scaled, corner, flip = draw(*frames.shape[1:3])
-            crops = _crop_scaled(frames.permute(0, 3, 1, 2), scaled, corner, self.crop)
-            return (tvf.horizontal_flip(crops) if flip else crops).permute(0, 2, 3, 1)
+class RandomCrop:
+    """One crop of all frames of a video, `uint8 (n, H, W, 3)` to `(n, crop, crop, 3)`.
 
-        return crop
+    The crop is cut out of the decoded frames first and only then scaled, which costs a fraction of scaling whole
+    frames; the box is rounded to decoded pixels. What is random is drawn at the first call, which tells the frames'
+    size.
+
+    Attributes:
+        flipped: whether left and right are exchanged, once frames have come.
+    """
+
+    def __init__(self, transform: TrainTransform, rng: np.random.Generator, flip: float) -> None:
+        self.flipped = False
+        self._transform, self._rng, self._flip = transform, rng, flip
+        self._size: tuple[int, ...] = ()
+        self._place = ((0, 0), (0, 0))  # the scaled size, and the corner of the crop in it
+
+    def _draw(self, height: int, width: int) -> None:
+        least, most = self._transform.short_side
+        high, wide = scaled_size(height, width, int(self._rng.integers(least, most + 1)))
+        top = int(self._rng.integers(0, high - self._transform.crop + 1))
+        left = int(self._rng.integers(0, wide - self._transform.crop + 1))
+        self.flipped = bool(self._rng.random() < self._flip)
+        self._size, self._place = (height, width), ((high, wide), (top, left))
+
+    def __call__(self, frames: torch.Tensor) -> torch.Tensor:
+        if tuple(frames.shape[1:3]) != self._size:
+            self._draw(*frames.shape[1:3])
+        crops = _crop_scaled(frames.permute(0, 3, 1, 2), *self._place, self._transform.crop)
+        return (tvf.horizontal_flip(crops) if self.flipped else crops).permute(0, 2, 3, 1)
 
 
 @dataclass(frozen=True)

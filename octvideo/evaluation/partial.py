@@ -37,27 +37,34 @@ class PartialScores:
         folder: the run folder.
         key: the fingerprint.
         num_classes: length of a video's probabilities.
+        multi_label: whether a video's label is a row of 0 and 1, as long as its probabilities.
     """
 
-    def __init__(self, folder: str | Path, key: str, num_classes: int) -> None:
+    def __init__(self, folder: str | Path, key: str, num_classes: int, *, multi_label: bool = False) -> None:
         self.folder, self.key = Path(folder), key
+        label_shape = (num_classes,) if multi_label else ()
         self._record = np.dtype(
-            [("video", "<i8"), ("label", "<i8"), ("views", "<i8"), ("probabilities", "<f8", (num_classes,))]
+            [
+                ("video", "<i8"),
+                ("label", "<i8", label_shape),
+                ("views", "<i8"),
+                ("probabilities", "<f8", (num_classes,)),
+            ]
         )
         self._file: Any = None
 
     def _files(self) -> list[Path]:
         return sorted(self.folder.glob(f"partial-{self.key}-*.bin"))
 
-    def read(self) -> Iterator[tuple[int, int, np.ndarray, int]]:
+    def read(self) -> Iterator[tuple[int, np.ndarray, np.ndarray, int]]:
         """`(video, label, probabilities, views)` of every video scored so far, by any process."""
         for file in self._files():
             content = file.read_bytes()
             whole = len(content) // self._record.itemsize * self._record.itemsize
             for row in np.frombuffer(content[:whole], dtype=self._record):
-                yield int(row["video"]), int(row["label"]), row["probabilities"].copy(), int(row["views"])
+                yield int(row["video"]), row["label"].copy(), row["probabilities"].copy(), int(row["views"])
 
-    def append(self, video: int, label: int, probabilities: np.ndarray, views: int) -> None:
+    def append(self, video: int, label: int | list[float], probabilities: np.ndarray, views: int) -> None:
         """Keeps one video's scores; they are on their way to the disk when this returns.
 
         Raises:

@@ -81,7 +81,8 @@ def write_report(
             leaves that strip out, with its message. None leaves all out.
     """
     file = Path(file)
-    matrix = confusion_matrix(scores)
+    # Videos of several classes are not taken for another: their numbers are the cards and per_class.csv.
+    matrix = np.zeros((0, 0)) if scores.multi_label else confusion_matrix(scores)
     title = f"{metrics.get('name', 'model')}, alpha {metrics.get('alpha', 0):g}"
     parts = [
         f"<h1>{escape(title)}</h1>",
@@ -115,8 +116,11 @@ def _headline(metrics: dict[str, Any]) -> str:
     cards = [
         ("top-1", percent("top1")),
         ("top-5", percent("top5")),
-        ("mean class accuracy", percent("mean_class_accuracy")),
-        ("calibration error", percent("calibration_error")),
+        *(
+            (name.replace("_", " "), percent(name))
+            for name in ("mean_average_precision", "mean_class_accuracy", "calibration_error")
+            if name in metrics
+        ),
         ("videos scored", f"{metrics['videos_scored']} of {metrics['videos_listed']}"),
         ("views a video", str(metrics["num_views"])),
     ]

@@ -16,7 +16,12 @@ from octvideo.evaluation.metrics import (
     confusion_matrix,
     mean_class_accuracy,
 )
-from octvideo.evaluation.scores import VideoScores, accuracy_at
+from octvideo.evaluation.scores import (
+    VideoScores,
+    accuracy_at,
+    average_precisions,
+    mean_average_precision,
+)
 from octvideo.text import cell
 
 NUM_TOP = 5
@@ -38,13 +43,12 @@ def top_classes(probabilities: np.ndarray, count: int = NUM_TOP) -> list[int]:
 
 def summary(scores: VideoScores, paths: Sequence[str]) -> dict[str, Any]:
     """The headline numbers, as they go into metrics.json; fractions from 0 to 1, null where undefined."""
-    matrix = confusion_matrix(scores)
-    numbers = {
-        "top1": accuracy_at(scores, 1),
-        "top5": accuracy_at(scores, 5),
-        "mean_class_accuracy": mean_class_accuracy(matrix),
-        "calibration_error": calibration_error(scores),
-    }
+    numbers = {"top1": accuracy_at(scores, 1), "top5": accuracy_at(scores, 5)}
+    if scores.multi_label:
+        numbers["mean_average_precision"] = mean_average_precision(scores)
+    else:
+        numbers["mean_class_accuracy"] = mean_class_accuracy(confusion_matrix(scores))
+        numbers["calibration_error"] = calibration_error(scores)
     return {
         **{name: None if math.isnan(value) else value for name, value in numbers.items()},
         "num_views": scores.num_views,
@@ -91,16 +95,25 @@ def write_results(
                 for c in top_classes(row, count)
                 for x in (cell(class_name(class_names, c)), f"{row[c]:.6f}")
             ]
-            own = cell(class_name(class_names, label)) if label >= 0 else ""
-            writer.writerow([cell(paths[video]), own, *top])
+            own = np.flatnonzero(label) if scores.multi_label else [label] if label >= 0 else []
+            names = "|".join(class_name(class_names, int(one)) for one in own)
+            writer.writerow([cell(paths[video]), cell(names), *top])
 
     def per_class(file: TextIO) -> None:
-        matrix = confusion_matrix(scores)
+        if scores.multi_label:
+            column, counts, values = (
+                "average_precision",
+                scores.labels.sum(axis=0),
+                average_precisions(scores),
+            )
+        else:
+            matrix = confusion_matrix(scores)
+            column, counts, values = "top1", matrix.sum(axis=1), class_accuracy(matrix)
         writer = csv.writer(file)
-        writer.writerow(["class", "videos", "top1"])
-        for index, accuracy in enumerate(class_accuracy(matrix)):
-            shown = "" if math.isnan(accuracy) else f"{accuracy:.6f}"
-            writer.writerow([cell(class_name(class_names, index)), int(matrix[index].sum()), shown])
+        writer.writerow(["class", "videos", column])
+        for index, (count, value) in enumerate(zip(counts, values, strict=True)):
+            shown = "" if math.isnan(value) else f"{value:.6f}"
+            writer.writerow([cell(class_name(class_names, index)), int(count), shown])
 
     replace_file(folder / "metrics.json", lambda file: json.dump(metrics, file, indent=2))
     replace_file(folder / "predictions.csv", predictions)

@@ -5,6 +5,7 @@ where they were computed, videos that a distributed sampler repeats are counted 
 done on arrays sorted by video.
 """
 
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 
 import numpy as np
@@ -40,18 +41,20 @@ def check_finite(scores: Tensor, path: str) -> None:
         )
 
 
-def mean_over_views(logits: Tensor) -> Tensor:
+def mean_over_views(logits: Tensor, *, multi_label: bool = False) -> Tensor:
     """Class probabilities of one video: softmax of every view, then the mean (not the mean of the logits).
 
     Args:
         logits: `(V, num_classes)`, any floating type.
+        multi_label: a video may be of several classes: sigmoid instead of softmax.
 
     Returns:
         `float64 (num_classes,)` on the CPU.
 
     The protocol of SlowFast (arXiv 1812.03982, section 4): "we average the softmax scores".
     """
-    return logits.float().cpu().double().softmax(dim=-1).mean(dim=0)
+    exact = logits.float().cpu().double()
+    return (exact.sigmoid() if multi_label else exact.softmax(dim=-1)).mean(dim=0)
 
 
 @dataclass(frozen=True)
@@ -60,7 +63,8 @@ class VideoScores:
 
     Attributes:
         videos: `int64 (N,)`, rows of the manifest.
-        labels: `int64 (N,)`, -1 where the video has none.
+        labels: `int64 (N,)`, -1 where the video has none; `int64 (N, num_classes)` of 0 and 1 where a video may be of
+            several classes.
         probabilities: `float64 (N, num_classes)`.
         errors: `(video, text)` of the videos that could not be scored.
         num_views: views averaged per video.
@@ -71,6 +75,11 @@ class VideoScores:
     probabilities: np.ndarray
     errors: list[tuple[int, str]] = field(default_factory=list)
     num_views: int = 0
+
+    @property
+    def multi_label(self) -> bool:
+        """Whether a video may be of several classes."""
+        return self.labels.ndim == 2
 
     @property
     def num_listed(self) -> int:
@@ -94,16 +103,23 @@ class ScoreCollector:
     def __init__(self, num_classes: int) -> None:
         self.num_classes = num_classes
         self.num_views = 0
-        self._scores: dict[int, tuple[int, np.ndarray]] = {}
+        self._scores: dict[int, tuple[np.ndarray, np.ndarray]] = {}
         self._errors: dict[int, str] = {}
 
     def __len__(self) -> int:
         return len(self._scores) + len(self._errors)
 
-    def add(self, video: int, label: int, probabilities: Tensor, num_views: int) -> None:
-        """Keeps a video's `(num_classes,)` probabilities; a repeated video counts once."""
+    def add(
+        self, video: int, label: int | Sequence[float] | np.ndarray, probabilities: Tensor, num_views: int
+    ) -> None:
+        """Keeps a video's `(num_classes,)` probabilities; a repeated video counts once.
+
+        Args:
+            label: a class number, or `(num_classes,)` of 0 and 1.
+        """
         self.num_views = num_views
-        self._scores.setdefault(int(video), (int(label), probabilities.double().cpu().numpy()))
+        scored = np.asarray(label, dtype=np.int64), probabilities.double().cpu().numpy()
+        self._scores.setdefault(int(video), scored)
 
     def add_errors(self, errors: list[tuple[int, str]]) -> None:
         for video, text in errors:
@@ -134,12 +150,18 @@ class ScoreCollector:
 def accuracy_at(scores: VideoScores, k: int) -> float:
     """Share of labelled videos whose label is among the k most probable classes; NaN without labelled videos.
 
+    Of a video of several classes, one of them has to be (hit@k, arXiv 1609.08675).
+
     Args:
         scores: of an evaluation.
         k: capped at the number of classes.
     """
     from torchmetrics.functional.classification import multiclass_accuracy
 
+    if scores.multi_label:
+        best = np.argsort(-scores.probabilities, axis=1, kind="stable")[:, :k]
+        hits = np.take_along_axis(scores.labels, best, axis=1).any(axis=1)
+        return float(hits.mean()) if len(hits) else float("nan")
     known = scores.labels >= 0
     if not known.any():
         return float("nan")
@@ -154,3 +176,25 @@ def accuracy_at(scores: VideoScores, k: int) -> float:
     ).item()
     # torchmetrics divides in single precision; the number of correct videos is a whole one.
     return round(share * known.sum()) / int(known.sum())
+
+
+def average_precisions(scores: VideoScores) -> np.ndarray:
+    """`float64 (num_classes,)`: of each class, how well its videos are ranked before all others; NaN without any.
+
+    Args:
+        scores: of videos that may be of several classes.
+    """
+    from torchmetrics.functional.classification import binary_average_precision
+
+    found = np.full(scores.probabilities.shape[1], np.nan)
+    for index in np.flatnonzero(scores.labels.any(axis=0)):
+        column = torch.from_numpy(scores.probabilities[:, index].copy())
+        target = torch.from_numpy(scores.labels[:, index].copy())
+        found[index] = binary_average_precision(column, target, validate_args=False).item()
+    return found
+
+
+def mean_average_precision(scores: VideoScores) -> float:
+    """The mean of the average precisions of the classes that have videos; NaN where none has."""
+    found = average_precisions(scores) if len(scores.labels) else np.full(1, np.nan)
+    return float(np.nanmean(found)) if np.isfinite(found).any() else float("nan")

@@ -2,11 +2,19 @@
 
 from octvideo.models.cost import count_macs, count_parameters
 from octvideo.models.describe import LayerCost, describe, layer_costs
+from octvideo.models.head import reset_classifier
 from octvideo.models.inflate import inflate
 from octvideo.models.octavize import octavize
 from octvideo.models.optimize import optimize
 from octvideo.models.recipe import ModelSpec, Published, kinetics400_names
-from octvideo.models.table import MODELS, create_model, get_spec, model_card
+from octvideo.models.table import (
+    MODELS,
+    create_model,
+    get_spec,
+    list_models,
+    model_card,
+    register_model,
+)
 
 __all__ = [
     "MODELS",
@@ -21,7 +29,10 @@ __all__ = [
     "inflate",
     "kinetics400_names",
     "layer_costs",
+    "list_models",
     "model_card",
     "octavize",
     "optimize",
+    "register_model",
+    "reset_classifier",
 ]

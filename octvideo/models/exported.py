@@ -31,9 +31,9 @@ CARD = "model_card.json"
 _OPERATOR = re.compile(
     r"torch\.ops\.aten\.(_assert_tensor_metadata|_to_copy|adaptive_avg_pool[23]d|add_?|alias|arange|avg_pool[23]d"
     r"|batch_norm|bmm|cat|chunk|clone|contiguous|conv[23]d|detach_?|div|dropout|einsum|expand|flatten|index"
-    r"|index_select|lift_fresh_copy|linear|linspace|log_softmax|logsumexp|matmul|max_pool[23]d|mean|movedim|mul|permute|relu_?"
-    r"|repeat_interleave|reshape|select|sigmoid|silu_?|slice|softmax|split|split_with_sizes|squeeze|sum|sym_size|to"
-    r"|transpose|unflatten|unsqueeze|upsample_bilinear2d|upsample_nearest2d|view)\.\w+"
+    r"|index_select|lift_fresh_copy|linear|linspace|log_sigmoid|log_softmax|logsumexp|matmul|max_pool[23]d|mean|movedim|mul|neg|permute"
+    r"|relu_?|repeat_interleave|reshape|select|sigmoid|silu_?|slice|softmax|split|split_with_sizes|squeeze|sub|sum|sym_size"
+    r"|to|transpose|unflatten|unsqueeze|upsample_bilinear2d|upsample_nearest2d|view)\.\w+"
 )
 _SIZE = re.compile(r"-?\d+|s\d+|Symbol\('s\d+', positive=True, integer=True\)")
 _PLAIN = re.compile(r"[\w.+-]*")

@@ -77,8 +77,13 @@ class MeanOverPositions(nn.Module):
     published results are so, of PySlowFast's own networks (its `ResNetBasicHead`) and of pytorchvideo's, which it
     measured (`ptv_model_builder.py`). In training it is the mean of the logits; of one position, these themselves.
 
+    Attributes:
+        multi_label: whether a clip may be of several classes, so that the sigmoids are averaged, and not the softmax.
+
     Shapes: ``(B, num_classes, T, H, W)`` to ``(B, num_classes, 1, 1, 1)``.
     """
+
+    multi_label = False
 
     def forward(self, x: Tensor) -> Tensor:
         positions = x.shape[2] * x.shape[3] * x.shape[4]
@@ -86,6 +91,12 @@ class MeanOverPositions(nn.Module):
             return x
         if self.training:
             return x.mean((2, 3, 4), keepdim=True)
+        if self.multi_label:
+            yes, no = (
+                torch.logsumexp(nn.functional.logsigmoid(logits), (2, 3, 4), keepdim=True)
+                for logits in (x, -x)
+            )
+            return yes - no
         # In this order, since a probability that is too small for a number has a logarithm.
         return torch.logsumexp(x.log_softmax(1), (2, 3, 4), keepdim=True) + -math.log(positions)
 

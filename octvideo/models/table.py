@@ -1,5 +1,6 @@
 """The networks by name, each with the recipe that it was published with."""
 
+import fnmatch
 import warnings
 from collections.abc import Callable
 from dataclasses import asdict
@@ -109,6 +110,33 @@ MODELS: dict[str, ModelSpec] = {
 }
 
 
+def list_models(pattern: str = "*") -> list[str]:
+    """The names of the networks, those of a pattern as of file names: `"*i3d*"`."""
+    return fnmatch.filter(MODELS, pattern)
+
+
+def register_model(name: str, spec: ModelSpec) -> None:
+    """Adds a network of one's own under a name, for `create_model`, `VideoClassifier(name)` and `list_models`.
+
+    Args:
+        name: letters, digits and `_`; one that is not taken.
+        spec: how it is built, `build(num_classes)`, and the clip and views that belong to it.
+
+    Raises:
+        InputError: the name is taken, or none.
+
+    Example:
+        >>> register_model("my_net", ModelSpec(lambda num_classes: i3d_tiny(model_num_class=num_classes), 8, 8, 64))
+        >>> list_models("my_*")
+        ['my_net']
+    """
+    if not name.isidentifier():
+        raise InputError(f"name is {name!r}, allowed are letters, digits and _")
+    if name in MODELS:
+        raise InputError(f"name is {name!r}, which is a model already; taken are {', '.join(MODELS)}")
+    MODELS[name] = spec
+
+
 def get_spec(name: str) -> ModelSpec:
     """The spec of a name.
 
@@ -116,7 +144,10 @@ def get_spec(name: str) -> ModelSpec:
         ValueError: no such network.
     """
     if name not in MODELS:
-        raise InputError(f"model is {name!r}; it must be one of {', '.join(MODELS)}")
+        raise InputError(
+            f"model is {name!r}; it must be one of {', '.join(MODELS)}, or a network of one's own that is given "
+            "as network"
+        )
     return MODELS[name]
 
 

@@ -51,7 +51,8 @@ class AtomicCheckpointIO(TorchCheckpointIO):
 
 
 class RunCheckpoint(ModelCheckpoint):
-    """Keeps `best.ckpt`, by validation top-1, and `last.ckpt`, from which `--ckpt_path last` goes on.
+    """Keeps `best.ckpt`, by validation top-1 (mean average precision of several classes), and `last.ckpt`, from which
+    `--ckpt_path last` goes on.
 
     `last.ckpt` is written at the end of every epoch, in between every so often, and when the training is stopped by
     Ctrl-C, SIGTERM, SIGUSR1 or SIGHUP. A checkpoint lies between two optimiser steps.
@@ -107,6 +108,7 @@ class RunCheckpoint(ModelCheckpoint):
     def setup(self, trainer: Trainer, pl_module: LightningModule, stage: str) -> None:
         if self.dirpath is None:
             self.dirpath = os.path.abspath(os.path.join(trainer.default_root_dir, "checkpoints"))
+        self.monitor = getattr(pl_module, "monitor", self.monitor)
         super().setup(trainer, pl_module, stage)
 
     def on_train_start(self, trainer: Trainer, pl_module: LightningModule) -> None:

@@ -37,7 +37,7 @@ class StepClock(Callback):
             step_seconds = now - self._batch_end_seconds
             pl_module.log("train/data_seconds", self._data_seconds)
             pl_module.log("train/step_seconds", step_seconds)
-            pl_module.log("clips/s", len(batch["video"]) * trainer.world_size / step_seconds, prog_bar=True)
+            pl_module.log("clips/s", len(batch["label"]) * trainer.world_size / step_seconds, prog_bar=True)
             pl_module.log("train/data_share", self._data_seconds / step_seconds, prog_bar=True)
             self._warn_of_slow_data(self._data_seconds / step_seconds)
         self._batch_end_seconds = now

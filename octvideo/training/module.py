@@ -13,6 +13,7 @@ from torch import Tensor, nn
 
 from octvideo.errors import InputError, OctvideoError
 from octvideo.training.clock import StepClock
+from octvideo.training.loss import ClassLoss, balanced_weights, hits
 from octvideo.training.optimizer import OPTIMIZERS, build_optimizer, norms, parameter_groups
 from octvideo.training.precise_norms import PreciseNorms
 from octvideo.training.recompute import recompute_activations
@@ -49,6 +50,8 @@ def check_settings(of: Mapping[str, Any]) -> None:
         ("warmup_epochs", of["warmup_epochs"] >= 0, "0 or more"),
         ("warmup_start_lr", of["warmup_start_lr"] >= 0, "0 or more"),
         ("label_smoothing", 0 <= of["label_smoothing"] < 1, "from 0 to below 1"),
+        ("label_smoothing", not (of["label_smoothing"] and of["multi_label"]), "0 with multi_label"),
+        ("class_weights", _are_weights(of["class_weights"], of["num_classes"]), _WEIGHTS.format(**of)),
         ("precise_norm_batches", of["precise_norm_batches"] >= 0, "0 or more"),
         (
             "compile",
@@ -60,33 +63,49 @@ def check_settings(of: Mapping[str, Any]) -> None:
         check_range(name, of[name], fits, allowed)
 
 
+_WEIGHTS = "balanced, {num_classes} numbers of 0 or more, or none"
+
+
+def _are_weights(weights: Any, num_classes: int) -> bool:
+    if weights is None or weights == "balanced":
+        return True
+    return not isinstance(weights, str) and len(weights) == num_classes and min(weights) >= 0
+
+
 class TrainedModule(LightningModule):
     """What of VideoClassifier concerns training; its settings are those of `hparams`.
 
     Attributes:
         network: the network, made by the subclass.
         loss: of logits `(B, C)` and class numbers `(B,)` or shares `(B, C)`, made by the subclass.
+        monitor: the logged number by which a checkpoint is the best.
         schedule: the schedule in words, once the length of the training is known.
     """
 
     network: nn.Module
-    loss: nn.Module
+    loss: ClassLoss
+    monitor = "val/top1"
 
     def __init__(self) -> None:
         super().__init__()
         self.schedule = ""
         self._recomputed = False
-        self._last_loss: tuple[Tensor, Tensor, int] | None = None
+        self._last_loss: tuple[Tensor, Tensor | None, int] | None = None
+
+    def on_before_batch_transfer(self, batch: Any, dataloader_idx: int) -> dict[str, Any]:
+        """A batch by its parts' names: a loader of one's own may give `(clip, label)` or `(clip, label, video)`."""
+        return (
+            batch if isinstance(batch, dict) else dict(zip(("clip", "label", "video"), batch, strict=False))
+        )
 
     def training_step(self, batch: dict[str, Any], batch_idx: int) -> Tensor:
         logits = self(batch["clip"])
         loss = self.loss(logits, batch["label"])
         # Looked at a step later, when it has long been computed: nothing waits for it.
         self.check_finite()
-        self._last_loss = (loss.detach(), batch["video"], self.trainer.global_step)
+        self._last_loss = (loss.detach(), batch.get("video"), self.trainer.global_step)
         size = len(batch["label"])
-        label = batch["label"] if batch["label"].ndim == 1 else batch["label"].argmax(dim=1)  # mixed clips
-        top1 = (logits.detach().argmax(dim=1) == label).float().mean()
+        top1 = hits(logits, batch["label"], multi_label=self.loss.multi_label).float().mean()
         self.log("train/loss", loss, prog_bar=True, batch_size=size)
         self.log("train/top1", top1, on_step=False, on_epoch=True, batch_size=size)
         groups = self.optimizers().param_groups  # type: ignore[union-attr]
@@ -98,6 +117,8 @@ class TrainedModule(LightningModule):
         if self._last_loss is None or torch.isfinite(self._last_loss[0]):
             return
         loss, videos, step = self._last_loss
+        if videos is None:
+            raise NonFiniteLossError(f"the loss is {float(loss)} at step {step}")
         paths = getattr(getattr(self.trainer, "datamodule", None), "paths", None)
         listed = paths("train") if paths else None
         names = [listed[video] if listed else f"video {video}" for video in videos.tolist()]
@@ -109,7 +130,21 @@ class TrainedModule(LightningModule):
         self.check_finite()
         self._last_loss = None
 
+    def _weigh_classes(self) -> None:
+        """Gives the loss its class weights; balanced ones are counted in the training's manifest."""
+        weights = self.hparams["class_weights"]
+        if weights == "balanced":
+            counts = getattr(getattr(self.trainer, "datamodule", None), "class_counts", None)
+            if counts is None:
+                raise InputError(
+                    "class_weights is balanced, which needs a data module that counts its classes; allowed without are "
+                    + _WEIGHTS.format(**self.hparams)
+                )
+            weights = balanced_weights(counts())
+        self.loss.weight = None if weights is None else torch.as_tensor(weights, device=self.device)
+
     def on_train_start(self) -> None:
+        self._weigh_classes()
         self.print(self.schedule)
         # Not before, since the strategy may have put other norm layers into their places.
         if self.hparams["checkpoint_activations"] and not self._recomputed:

@@ -12,8 +12,8 @@ from octvideo.errors import InputError
 
 OPTIMIZERS = ("sgd", "adamw")
 
-# The layer that maps features to classes: pytorchvideo's, torchvision's ResNets', S3D's.
-_HEAD = re.compile(r"^(blocks\.\d+\.proj|fc|classifier\.\d+)\.(weight|bias)$")
+# The layer that maps features to classes: pytorchvideo's, torchvision's ResNets', S3D's, and by its usual names.
+_HEAD = re.compile(r"^(blocks\.\d+\.proj|proj|fc|head|classifier(\.\d+)?)\.(weight|bias)$")
 
 
 def is_head(name: str) -> bool:
@@ -22,7 +22,16 @@ def is_head(name: str) -> bool:
 
 
 def freeze_backbone(network: nn.Module) -> None:
-    """Leaves gradients to the classifying layer alone."""
+    """Leaves gradients to the classifying layer alone.
+
+    Raises:
+        InputError: the network, one of one's own, has none of the known names.
+    """
+    if not any(is_head(name) for name, _ in network.named_parameters()):
+        raise InputError(
+            f"backbone_lr_factor is 0, allowed for {type(network).__name__} is above 0: none of its layers is "
+            "named proj, fc, head or classifier"
+        )
     for name, parameter in network.named_parameters():
         parameter.requires_grad_(is_head(name))
 

@@ -15,6 +15,7 @@ from lightning.pytorch import Callback, LightningModule, Trainer
 from torch import Tensor, nn
 from torch.nn.modules.batchnorm import _NormBase
 
+from octvideo.errors import InputError
 from octvideo.layers.norm import Channels, watchers
 from octvideo.training.optimizer import norms
 
@@ -33,6 +34,10 @@ class PreciseNorms(Callback):
     def on_validation_epoch_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
         if trainer.sanity_checking or trainer.state.fn != "fit":
             return
+        if getattr(trainer, "datamodule", None) is None:
+            raise InputError(
+                f"precise_norm_batches is {self.num_batches}, allowed without a data module is 0"
+            )
         # A loader of its own, since the training's may be in the middle of an epoch.
         batches = trainer.datamodule.train_dataloader()  # type: ignore[attr-defined]
         clips = (

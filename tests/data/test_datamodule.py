@@ -310,6 +310,7 @@ def test_preprocessing_is_plain(videos):
         "num_frames": 4,
         "frame_stride": 5,
         "fps": 30.0,
+        "sampling": "clip",
         "short_side": [32, 40],
         "crop": 32,
         "test_short_side": 32,

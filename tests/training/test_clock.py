@@ -16,7 +16,7 @@ def test_share_of_waiting(monkeypatch, recwarn, wait_seconds: float) -> None:
     monkeypatch.setattr(clock.time, "perf_counter", lambda: now[0])
     logged: dict[str, list[float]] = {}
     module = SimpleNamespace(log=lambda name, value, **_: logged.setdefault(name, []).append(value))
-    trainer, batch = SimpleNamespace(world_size=2), {"video": torch.arange(3)}
+    trainer, batch = SimpleNamespace(world_size=2), {"label": torch.arange(3)}
     steps = StepClock()
     steps.on_train_epoch_start(trainer, module)
     for number in range(2 * NUM_WAITS):
