@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from octvideo.classifier import VideoClassifier
     from octvideo.engines import engine
+    from octvideo.inference import predict
     from octvideo.models import create_model, octavize, optimize
 
 try:
@@ -17,7 +18,7 @@ try:
 except PackageNotFoundError:  # a source tree that was never installed
     __version__ = "0+unknown"
 
-__all__ = ["VideoClassifier", "__version__", "create_model", "engine", "octavize", "optimize"]
+__all__ = ["VideoClassifier", "__version__", "create_model", "engine", "octavize", "optimize", "predict"]
 
 _HOME = {
     "VideoClassifier": "octvideo.classifier",
@@ -25,6 +26,7 @@ _HOME = {
     "engine": "octvideo.engines",
     "octavize": "octvideo.models",
     "optimize": "octvideo.models",
+    "predict": "octvideo.inference",
 }
 
 

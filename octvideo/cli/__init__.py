@@ -22,6 +22,8 @@ commands:
   predict    name the actions:       octvideo predict FILE.ckpt VIDEO FOLDER 'GLOB' ...
                                      octvideo predict --exported FILE.onnx VIDEO ...
   export     write ONNX or .pt2:     octvideo export FILE.ckpt OUT.onnx
+  features   what a layer gives, in a file: octvideo features FILE.ckpt VIDEOS --out features.npz
+  probe      a linear classifier of such features:  octvideo probe TRAIN.npz TEST.npz
   compare    several tests side by side: octvideo compare RUN_FOLDER RUN_FOLDER ...
   models     list the models, with parameters and GFLOPs
   bench      time a model and its octave twins here:  octvideo bench model i3d_r50
@@ -43,7 +45,7 @@ exit codes:
 """
 
 ENGINE_COMMANDS = ("fit", "validate", "test", "predict")
-COMMANDS = (*ENGINE_COMMANDS, "compare", "export", "models", "bench", "doctor")
+COMMANDS = (*ENGINE_COMMANDS, "features", "probe", "compare", "export", "models", "bench", "doctor")
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -96,6 +98,10 @@ def _run(args: list[str]) -> int:
         from octvideo.cli.export import export_command
 
         return export_command(args[1:])
+    if command in ("features", "probe"):
+        from octvideo.cli.features import features_command, probe_command
+
+        return features_command(args[1:]) if command == "features" else probe_command(args[1:])
     if command == "compare":
         from octvideo.cli.compare import compare_command
 

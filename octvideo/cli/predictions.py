@@ -10,7 +10,7 @@ from rich.progress import track
 from octvideo.data import VideoDecodeError, open_video
 from octvideo.data.windows import Window
 from octvideo.evaluation.labelled_video import write_labelled_video
-from octvideo.evaluation.predictions import VideoPrediction, write_predictions
+from octvideo.evaluation.predictions import VideoPrediction, join_windows, write_predictions
 from octvideo.evaluation.results import class_name, error_line, top_classes
 from octvideo.evaluation.scores import VideoScores
 from octvideo.evaluation.timeline import Timeline, plot_timeline
@@ -54,27 +54,6 @@ def after_predict(
     if not errors:
         return None
     return VideoDecodeError(f"{len(errors)} of {len(paths)} videos could not be read, first {errors[0]}")
-
-
-def join_windows(
-    scores: VideoScores, paths: Sequence[str], windows: Sequence[Window]
-) -> list[VideoPrediction]:
-    """The windows' scores, by video; a video's own are the mean of its windows'."""
-    found = dict(zip(scores.videos.tolist(), scores.probabilities, strict=True))
-    errors = dict(scores.errors)
-    videos = [VideoPrediction(path) for path in paths]
-    for number, window in enumerate(windows):
-        video = videos[window.video]
-        if number in errors:
-            video.error = video.error or errors[number]
-        elif number in found and window.end is None:
-            video.probabilities = found[number]
-        elif number in found:
-            video.windows.append((window.start, float(window.end or 0.0), found[number]))
-    for video in videos:
-        if video.windows:
-            video.probabilities = np.mean([probabilities for _, _, probabilities in video.windows], axis=0)
-    return videos
 
 
 def _print(video: VideoPrediction, names: Sequence[str] | None, console: Console) -> None:

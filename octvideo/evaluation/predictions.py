@@ -11,6 +11,7 @@ import numpy as np
 
 from octvideo.evaluation.files import replace_file
 from octvideo.evaluation.results import class_name, top_classes
+from octvideo.evaluation.scores import VideoScores
 from octvideo.text import cell
 
 
@@ -29,6 +30,33 @@ class VideoPrediction:
     probabilities: np.ndarray | None = None
     windows: list[tuple[float, float, np.ndarray]] = field(default_factory=list)
     error: str | None = None
+
+
+def join_windows(
+    scores: VideoScores, paths: Sequence[str], windows: Sequence[tuple[int, float, float | None]]
+) -> list[VideoPrediction]:
+    """The windows' scores, by video; a video's own are the mean of its windows'.
+
+    Args:
+        scores: of the windows, `video` being the window's number.
+        paths: the videos' files.
+        windows: `(video, start, end)`, seconds; `end` is None for a whole video.
+    """
+    found = dict(zip(scores.videos.tolist(), scores.probabilities, strict=True))
+    errors = dict(scores.errors)
+    videos = [VideoPrediction(path) for path in paths]
+    for number, (row, start, end) in enumerate(windows):
+        video = videos[row]
+        if number in errors:
+            video.error = video.error or errors[number]
+        elif number in found and end is None:
+            video.probabilities = found[number]
+        elif number in found:
+            video.windows.append((start, float(end or 0.0), found[number]))
+    for video in videos:
+        if video.windows:
+            video.probabilities = np.mean([probabilities for _, _, probabilities in video.windows], axis=0)
+    return videos
 
 
 def write_predictions(

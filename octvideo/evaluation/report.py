@@ -23,19 +23,21 @@ STRIP_HEIGHT = 90  # pixels
 ReadFrames = Callable[[str, int], np.ndarray]
 
 _STYLE = """
-:root { color-scheme: light dark; --line: #8884; --accent: #2b5c8a; }
+:root { color-scheme: light dark; --line: #8884; --accent: light-dark(#2b5c8a, #8dbde8); }
 body { font: 15px/1.5 system-ui, sans-serif; margin: 0 auto; max-width: 68rem; padding: 1.5rem; }
 h1 { font-size: 1.5rem; } h2 { font-size: 1.15rem; margin-top: 2.2rem; }
 table { border-collapse: collapse; } th, td { padding: .25rem .8rem; text-align: left; }
 td.n, th.n { text-align: right; font-variant-numeric: tabular-nums; }
 tr { border-bottom: 1px solid var(--line); }
 th button { all: unset; cursor: pointer; font-weight: 600; } th button:focus-visible { outline: 2px solid; }
+th button::after { content: " ↕"; opacity: .45; } th[aria-sort] button::after { opacity: 1; }
 th[aria-sort=ascending] button::after { content: " ▲"; } th[aria-sort=descending] button::after { content: " ▼"; }
 .cards { display: flex; flex-wrap: wrap; gap: .8rem; }
 .card { border: 1px solid var(--line); border-radius: .5rem; padding: .6rem 1rem; }
 .card b { display: block; font-size: 1.5rem; color: var(--accent); }
 .scroll { max-height: 30rem; overflow: auto; } thead { position: sticky; top: 0; background: Canvas; }
-img { max-width: 100%; } figure { margin: 1.2rem 0; } figcaption { overflow-wrap: anywhere; }
+input[type=search] { font: inherit; padding: .2rem .6rem; margin: 0 .6rem .6rem 0; min-width: 16rem; }
+img { max-width: 100%; background: #fff; } figure { margin: 1.2rem 0; } figcaption { overflow-wrap: anywhere; }
 figure img { display: block; border-radius: .3rem; } small { color: GrayText; overflow-wrap: anywhere; }
 """
 
@@ -55,6 +57,16 @@ for (const button of document.querySelectorAll("table.sortable th button")) {
       return falling ? -order : order;
     });
     body.append(...rows);
+  });
+}
+// Shows the rows of a table that hold the text in its search field, in any column.
+for (const field of document.querySelectorAll("input[data-filters]")) {
+  const rows = [...document.getElementById(field.dataset.filters).tBodies[0].rows];
+  const count = field.nextElementSibling;
+  field.addEventListener("input", () => {
+    const wanted = field.value.trim().toLowerCase();
+    for (const row of rows) row.hidden = !row.textContent.toLowerCase().includes(wanted);
+    count.textContent = `${rows.filter(row => !row.hidden).length} of ${rows.length}`;
   });
 }
 """
@@ -184,7 +196,9 @@ def _classes(matrix: np.ndarray, names: Sequence[str] | None) -> str:
     columns = (("class", ""), ("videos", "n"), ("top-1", "n"), ("taken for", ""))
     head = "".join(f'<th class="{kind}"><button>{name}</button></th>' for name, kind in columns)
     return (
-        '<h2>Classes</h2><div class="scroll"><table class="sortable" id="classes">'
+        '<h2>Classes</h2><input type="search" placeholder="filter classes" aria-label="filter classes" '
+        f'data-filters="classes"><small>{len(matrix)} of {len(matrix)}</small>'
+        '<div class="scroll"><table class="sortable" id="classes">'
         f"<thead><tr>{head}</tr></thead><tbody>{''.join(rows)}</tbody></table></div>"
     )
 

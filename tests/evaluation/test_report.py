@@ -106,3 +106,29 @@ def test_page_without_labels(tmp_path) -> None:
     text = (tmp_path / "report.html").read_text()
     assert "quick, not the published protocol" in text
     assert "Most confused" not in text
+
+
+@pytest.mark.skipif(BROWSER is None, reason="needs a Chromium browser")
+def test_classes_are_filtered_and_show_that_they_sort(page: Path) -> None:
+    script = """
+      const field = document.querySelector("input[data-filters=classes]");
+      const rows = [...document.querySelectorAll("#classes tbody tr")];
+      const shown = () => rows.filter(r => !r.hidden).map(r => r.cells[0].textContent);
+      const sign = getComputedStyle(document.querySelector("#classes th button"), "::after").content;
+      field.value = "ZOOM"; field.dispatchEvent(new Event("input"));
+      const some = shown(), count = field.nextElementSibling.textContent;
+      field.value = ""; field.dispatchEvent(new Event("input"));
+      const result = {sign, some, count, all: shown().length};
+    """
+    found = in_browser(page, script)
+    assert "↕" in found["sign"]
+    assert NAMES[0] in found["some"]
+    assert len(found["some"]) < 4 == found["all"]
+    assert found["count"] == f"{len(found['some'])} of 4"
+
+
+def test_pictures_are_readable_on_a_dark_page(page: Path) -> None:
+    """Figures are black on transparent or white: they get a white ground; the accent has a lighter shade."""
+    text = page.read_text()
+    assert "background: #fff" in text
+    assert "light-dark(#2b5c8a" in text

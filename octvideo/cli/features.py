@@ -1,0 +1,91 @@
+"""`octvideo features` and `octvideo probe`: features of videos in a file, and a linear classifier of such."""
+
+import argparse
+from pathlib import Path
+
+import numpy as np
+
+from octvideo.text import shown
+
+
+def features_command(args: list[str]) -> int:
+    """Writes the features of videos."""
+    parser = argparse.ArgumentParser(
+        prog="octvideo features",
+        exit_on_error=False,
+        description="Writes what a layer gives for videos, averaged over time and space: an .npz file of "
+        "features (N, D), views (N, V, D), labels, paths and layer.",
+    )
+    parser.add_argument("checkpoint", metavar="CKPT", help="of octvideo fit, or another project's weights")
+    parser.add_argument(
+        "videos", metavar="VIDEO", nargs="+", help="files, folders, and manifests, whose labels are kept"
+    )
+    parser.add_argument("--out", required=True, help="the file to write, .npz")
+    parser.add_argument("--layer", help="path of a layer; what the classifying layer is given by default")
+    parser.add_argument("--model.name", dest="name", help="the network, where the checkpoint does not say it")
+    parser.add_argument(
+        "--model.alpha", dest="alpha", type=float, help="octave ratio, the checkpoint's by default"
+    )
+    parser.add_argument("--class_list", help="the classes that the manifests' labels are names of")
+    parser.add_argument("--root", help="folder that the manifests' paths are relative to")
+    parser.add_argument("--num_clips", type=int, help="clips a video, the checkpoint's by default")
+    parser.add_argument("--num_crops", type=int, help="crops a clip, the checkpoint's by default")
+    parser.add_argument("--num_workers", type=int, help="decoding processes, one a CPU core by default")
+    parser.add_argument("--device", help="cpu, cuda or cuda:N")
+    options = parser.parse_args(args)
+
+    from octvideo.classifier import load_classifier
+    from octvideo.inference import features
+    from octvideo.inference.videos import classifier_of
+
+    changes = {key: getattr(options, key) for key in ("name", "alpha") if getattr(options, key) is not None}
+    names = ("class_list", "root", "num_clips", "num_crops", "num_workers")
+    settings = {key: getattr(options, key) for key in names if getattr(options, key) is not None}
+    classifier = load_classifier(options.checkpoint, **changes) if changes else options.checkpoint
+    found = features(
+        options.videos, classifier_of(classifier, options.device), layer=options.layer, **settings
+    )
+    file = Path(options.out).expanduser().absolute()
+    found.save(file)
+    num_videos, num_views, size = found.views.shape
+    print(shown(f"{file}: {num_videos} videos, {num_views} views each, {size} features of {found.layer}"))
+    for error in found.errors:
+        print(shown(f"unreadable, left out: {error}"))
+    return 0
+
+
+def probe_command(args: list[str]) -> int:
+    """Fits a linear classifier to features and scores it on others."""
+    parser = argparse.ArgumentParser(
+        prog="octvideo probe",
+        exit_on_error=False,
+        description="Fits a linear classifier to the features of TRAIN and scores it on those of TEST, files of "
+        "octvideo features on manifests with labels.",
+    )
+    parser.add_argument("train", metavar="TRAIN")
+    parser.add_argument("test", metavar="TEST")
+    parser.add_argument("--weight_decay", type=float, default=1e-3, help="of the classifier (%(default)s)")
+    options = parser.parse_args(args)
+
+    from octvideo.errors import InputError
+    from octvideo.evaluation.metrics import confusion_matrix, mean_class_accuracy
+    from octvideo.evaluation.scores import VideoScores, accuracy_at
+    from octvideo.inference import fit_probe, read_features
+
+    train, test = read_features(options.train), read_features(options.test)
+    if train.layer != test.layer or train.views.shape[2] != test.views.shape[2]:
+        raise InputError(
+            f"{options.test} is of the layer {test.layer}, allowed is {train.layer}, as in {options.train}"
+        )
+    probe = fit_probe(train.videos, train.labels, weight_decay=options.weight_decay)
+    if test.labels.max() >= len(probe.bias):
+        raise InputError(
+            f"{options.test} has class {test.labels.max()}, {options.train} has 0 to {len(probe.bias) - 1}"
+        )
+    scores = VideoScores(np.arange(len(test.paths)), test.labels, probe.probabilities(test.videos))
+    mean = mean_class_accuracy(confusion_matrix(scores))
+    print(
+        f"{len(train.paths)} videos to learn from, {len(test.paths)} to score: top-1 {accuracy_at(scores, 1):.2%}, "
+        f"top-5 {accuracy_at(scores, 5):.2%}, mean of the classes {mean:.2%}"
+    )
+    return 0
