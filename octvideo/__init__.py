@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from octvideo.classifier import VideoClassifier
     from octvideo.engines import engine
-    from octvideo.inference import predict
+    from octvideo.inference.predict import predict
     from octvideo.models import create_model, octavize, optimize
 
 try:

@@ -69,10 +69,10 @@ def views_of(model, path) -> torch.Tensor:
 def test_features_are_what_the_classifier_is_given(trained, checkpoint) -> None:
     model = load_classifier(checkpoint)
     found = features(trained / "videos" / "all.csv", model, **ON)
-    assert (found.layer, found.labels.tolist()) == ("blocks.6.proj", [0, 1, 0, 1])
-    assert found.views.shape == (4, 2, model.network.get_submodule("blocks.6.proj").in_features)
+    assert (found.layer, found.labels.tolist()) == ("blocks.5.proj", [0, 1, 0, 1])
+    assert found.views.shape == (4, 2, model.network.get_submodule("blocks.5.proj").in_features)
     # Logits of one position are the classifying layer of these features.
-    head = model.network.get_submodule("blocks.6.proj")
+    head = model.network.get_submodule("blocks.5.proj")
     with torch.no_grad():
         logits = model(views_of(model, trained / "videos" / "video_2.mp4"))
         np.testing.assert_allclose(head(torch.from_numpy(found.views[2])), logits, atol=1e-5)

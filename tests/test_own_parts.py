@@ -161,6 +161,12 @@ def test_balanced_classes_are_counted_by_the_data(tmp_path) -> None:
     assert model.loss.weight.tolist() == pytest.approx([10 / 18, 10 / 9, 10 / 3])
 
 
+def test_a_network_of_other_classes_is_named(tmp_path) -> None:
+    model = own(num_classes=4)
+    with pytest.raises(InputError, match=r"num_classes is 4, allowed is what the network gives: .* \(3, 3\)"):
+        quiet_trainer(tmp_path, max_epochs=1).fit(model, DataLoader(clips(), batch_size=3))
+
+
 @pytest.mark.parametrize(
     ("settings", "line"),
     [

@@ -18,11 +18,11 @@ import numpy as np
 import torch
 from torch.utils.data import Dataset, DistributedSampler, Subset, default_collate
 
+from octvideo.card import Card
 from octvideo.data.decode import VideoDecodeError, VideoReader, open_video
 from octvideo.data.labels import Label, balanced_draws, many_hot, mirrored
 from octvideo.data.manifest import Manifest
 from octvideo.data.sampling import (
-    SAMPLINGS,
     clip_seconds,
     frames_of_clip,
     random_segments,
@@ -44,34 +44,31 @@ MAX_ATTEMPTS = 10
 
 @dataclass(frozen=True)
 class ClipSpec:
-    """What a clip is.
-
-    `sampling` "clip": `num_frames` moments, evenly over `num_frames * frame_stride / fps` seconds. "segments": a frame
-    of each of the `num_frames` equal parts of the whole video.
-    """
+    """What a clip is: `num_frames` moments of `num_frames * frame_stride / fps` seconds, by a card's `frame_times`."""
 
     num_frames: int = 8
     frame_stride: int = 8
     fps: float = 30.0
-    sampling: str = "clip"
+    frame_times: str = "even"
+
+    @classmethod
+    def of(cls, card: Card) -> "ClipSpec":
+        return cls(card.num_frames, card.frame_stride, card.fps, card.frame_times)
 
     def __post_init__(self) -> None:
         for name in ("num_frames", "frame_stride", "fps"):
             if not getattr(self, name) > 0:
                 raise InputError(f"{name} is {getattr(self, name)}, allowed is more than 0")
 
-        if self.sampling not in SAMPLINGS:
-            raise InputError(f"sampling is {self.sampling!r}, allowed are {', '.join(SAMPLINGS)}")
-
     def random(self, pts_seconds: np.ndarray, rng: np.random.Generator) -> list[int]:
         """Frame indices of a random clip of a video whose frames are shown at `pts_seconds`."""
-        if self.sampling == "segments":
+        if self.frame_times == "segments":
             return random_segments(len(pts_seconds), self.num_frames, rng)
         return self.indices(pts_seconds, random_start(video_seconds(pts_seconds), self.seconds, rng))
 
     def uniform(self, pts_seconds: np.ndarray, num_clips: int) -> list[list[int]]:
         """Frame indices of `num_clips` clips, evenly over the video."""
-        if self.sampling == "segments":
+        if self.frame_times == "segments":
             return segment_views(len(pts_seconds), self.num_frames, num_clips)
         starts = uniform_starts(video_seconds(pts_seconds), self.seconds, num_clips)
         return [self.indices(pts_seconds, start) for start in starts]
@@ -92,6 +89,7 @@ class ClipSpec:
             num_frames=self.num_frames,
             frame_stride=self.frame_stride,
             fps=self.fps,
+            frame_times=self.frame_times,
         )
 
 

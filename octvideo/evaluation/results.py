@@ -9,7 +9,6 @@ from typing import Any, TextIO
 
 import numpy as np
 
-from octvideo.evaluation.files import replace_file, replacing
 from octvideo.evaluation.metrics import (
     calibration_error,
     class_accuracy,
@@ -22,6 +21,7 @@ from octvideo.evaluation.scores import (
     average_precisions,
     mean_average_precision,
 )
+from octvideo.files import replace_file, replacing
 from octvideo.text import cell
 
 NUM_TOP = 5

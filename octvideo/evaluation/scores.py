@@ -187,7 +187,7 @@ def average_precisions(scores: VideoScores) -> np.ndarray:
     from torchmetrics.functional.classification import binary_average_precision
 
     found = np.full(scores.probabilities.shape[1], np.nan)
-    for index in np.flatnonzero(scores.labels.any(axis=0)):
+    for index in np.flatnonzero(scores.labels.sum(axis=0)):
         column = torch.from_numpy(scores.probabilities[:, index].copy())
         target = torch.from_numpy(scores.labels[:, index].copy())
         found[index] = binary_average_precision(column, target, validate_args=False).item()
@@ -195,6 +195,10 @@ def average_precisions(scores: VideoScores) -> np.ndarray:
 
 
 def mean_average_precision(scores: VideoScores) -> float:
-    """The mean of the average precisions of the classes that have videos; NaN where none has."""
-    found = average_precisions(scores) if len(scores.labels) else np.full(1, np.nan)
+    """The mean of the average precisions of the classes that have videos; NaN where none has.
+
+    Args:
+        scores: of videos that may be of several classes.
+    """
+    found = average_precisions(scores) if len(scores.videos) else np.full(1, np.nan)
     return float(np.nanmean(found)) if np.isfinite(found).any() else float("nan")

@@ -45,8 +45,15 @@ class Features:
         return self.views.mean(axis=1)
 
     def save(self, file: str | PathLike[str]) -> None:
-        """Writes an .npz file of `features` (`videos` here), `views`, `labels`, `paths` and `layer`."""
-        with replacing(file) as temporary:
+        """Writes an .npz file of `features` (`videos` here), `views`, `labels`, `paths` and `layer`.
+
+        Raises:
+            InputError: the name ends in something else.
+            OSError: it cannot be written; an older one is left as it was.
+        """
+        if Path(file).suffix != ".npz":
+            raise InputError(f"{Path(file).absolute()}: the name must end in .npz")
+        with replacing(Path(file)) as temporary:
             np.savez_compressed(
                 temporary,
                 features=self.videos,

@@ -2,6 +2,7 @@
 
 from collections.abc import Iterator, Sequence
 from os import PathLike
+from pathlib import Path
 from typing import Any
 
 import torch
@@ -23,7 +24,7 @@ def classifier_of(checkpoint: str | PathLike[str] | VideoClassifier, device: str
     if isinstance(checkpoint, VideoClassifier):
         return checkpoint.eval() if device is None else checkpoint.eval().to(device)
     default = "cuda" if torch.cuda.is_available() else "cpu"
-    return load_classifier(checkpoint).to(default if device is None else device)
+    return load_classifier(Path(checkpoint)).to(default if device is None else device)
 
 
 def data_of(classifier: VideoClassifier, videos: Sources, **settings: Any) -> KineticsDataModule:

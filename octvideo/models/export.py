@@ -8,16 +8,17 @@ The file takes one normalised clip tensor `clip`, `float32 (B, 3, T, H, W)` with
 import copy
 import io
 import json
-import os
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
-from typing import Any
 
 import torch
 from torch import Tensor, nn
 from torch.export import Dim, ExportedProgram
 
+from octvideo.card import Card
 from octvideo.errors import InputError, MissingPackageError
+from octvideo.files import replacing
 from octvideo.models.exported import CARD, FORMATS, load_exported
 from octvideo.models.optimize import fold_norms
 
@@ -30,7 +31,7 @@ class ExportError(InputError):
 
 
 def export_network(
-    network: nn.Module, file: str | Path, *, input_shape: tuple[int, int, int], card: Mapping[str, Any]
+    network: nn.Module, file: str | Path, *, input_shape: tuple[int, int, int], card: Card
 ) -> float:
     """Writes a network, reads the file back and compares it with the network.
 
@@ -38,7 +39,7 @@ def export_network(
         network: of `octvideo.models`, dense or octave; it is not changed.
         file: ends in `.onnx` (needs the extra `export`) or `.pt2`.
         input_shape: `(T, H, W)` of the clips that the file will take.
-        card: plain values that travel with the file.
+        card: travels with the file, with the sizes of these clips in it.
 
     Returns:
         The largest difference between the file's logits and the network's, on random clips in batches of 1 and 3.
@@ -55,25 +56,21 @@ def export_network(
     plain = copy.deepcopy(network).cpu().float().eval().to(memory_format=torch.contiguous_format)  # type: ignore[call-overload]
     folded = fold_norms(plain)
     clip = torch.randn(2, 3, *input_shape, generator=torch.Generator().manual_seed(0))
-    file.parent.mkdir(parents=True, exist_ok=True)
-    temporary = file.with_name(f".{file.stem}.tmp{file.suffix}")
+    frames, height, _ = input_shape
+    text = json.dumps(replace(card, num_frames=frames, test_crop=height).to_dict())
     write: Callable[..., None] = _write_onnx if file.suffix == ".onnx" else _write_pt2
-    try:
-        write(folded, clip, temporary, json.dumps(dict(card)))
-        difference, largest = _compare(plain, load_exported(temporary)[0], input_shape)
+    with replacing(file) as temporary:
+        write(folded, clip, temporary, text)
+        difference, largest = largest_difference(plain, load_exported(temporary)[0], input_shape)
         if not difference <= TOLERANCE * max(largest, 1.0):
             raise ExportError(
                 f"{file}: not written, its logits differ from the network's by {difference:.2g}"
             )
-        os.replace(temporary, file)
-    except OSError as error:  # a full disk's names no file
-        raise OSError(error.errno, error.strerror or str(error), str(file)) from error
-    finally:
-        temporary.unlink(missing_ok=True)
     return difference
 
 
-def _program(network: nn.Module, clip: Tensor, file: Path) -> ExportedProgram:
+def traced(network: nn.Module, clip: Tensor, file: Path) -> ExportedProgram:
+    """The network as a graph, for clips like this one in batches of any size; ExportError where there is none."""
     try:
         with torch.no_grad():
             return torch.export.export(network, (clip,), dynamic_shapes=({0: Dim("batch")},))
@@ -83,7 +80,7 @@ def _program(network: nn.Module, clip: Tensor, file: Path) -> ExportedProgram:
 
 
 def _write_pt2(network: nn.Module, clip: Tensor, file: Path, card: str) -> None:
-    program = _program(network, clip, file)
+    program = traced(network, clip, file)
     # Stack traces name the files of this machine, and the example is a clip's worth of noise.
     for module in program.graph_module.modules():
         for node in module.graph.nodes if isinstance(module, torch.fx.GraphModule) else ():
@@ -105,7 +102,7 @@ def _write_onnx(network: nn.Module, clip: Tensor, file: Path, card: str) -> None
             f"writing ONNX needs {error.name}: pip install 'octvideo[export]'"
         ) from None
     program = torch.onnx.export(
-        _program(network, clip, file),
+        traced(network, clip, file),
         dynamo=True,
         input_names=["clip"],
         output_names=["logits"],
@@ -114,18 +111,23 @@ def _write_onnx(network: nn.Module, clip: Tensor, file: Path, card: str) -> None
     )
     assert program is not None  # it is with dynamo=True
     program.model.metadata_props[Path(CARD).stem] = card
+    for value in (*program.model.graph.inputs, *program.model.graph.outputs):
+        value.shape[0] = "batch"  # type: ignore[index]  # torch calls it s77, or another number
     program.save(file, external_data=False)
 
 
-def _compare(
-    network: nn.Module, exported: nn.Module, input_shape: tuple[int, int, int]
+def largest_difference(
+    network: nn.Module,
+    exported: Callable[[Tensor], Tensor],
+    input_shape: tuple[int, int, int],
+    device: str = "cpu",
 ) -> tuple[float, float]:
-    """The largest difference and the largest logit."""
+    """The largest difference of the logits of random clips, in batches of 1 and 3; and the largest logit."""
     generator = torch.Generator().manual_seed(1)
     difference = largest = 0.0
     with torch.no_grad():
         for size in (1, 3):
-            clip = torch.randn(size, 3, *input_shape, generator=generator)
+            clip = torch.randn(size, 3, *input_shape, generator=generator).to(device)
             expected = network(clip)
             difference = max(difference, float((exported(clip) - expected).abs().max()))
             largest = max(largest, float(expected.abs().max()))

@@ -10,19 +10,21 @@ What torch loads is not the file but a new one, written from what was checked: n
 import io
 import json
 import re
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import torch
 from torch import Tensor, nn
 from torch.export.passes import move_to_device_pass
 from torch.utils import _pytree as pytree
 
+from octvideo.card import Card
 from octvideo.errors import MissingPackageError
 from octvideo.models.archive import ArchiveError, pack, unpack
-from octvideo.models.card import check_card
 from octvideo.models.checkpoints import CheckpointError
+from octvideo.models.table import read_card
 
 FORMATS = (".onnx", ".pt2")
 CARD = "model_card.json"
@@ -46,8 +48,8 @@ _MEMBER = re.compile(
 )
 
 
-def load_exported(path: str | Path) -> tuple[nn.Module, dict[str, Any]]:
-    """A network that `octvideo export` wrote, as a module from clips to logits, and its model card.
+def load_exported(path: str | Path) -> tuple[nn.Module, Card]:
+    """A network that `octvideo export` wrote, as a module from clips to logits, and its card.
 
     Raises:
         FileNotFoundError: there is no such file.
@@ -55,68 +57,135 @@ def load_exported(path: str | Path) -> tuple[nn.Module, dict[str, Any]]:
         ImportError: onnxruntime is missing.
     """
     file = Path(path).expanduser().absolute()
-    if not file.is_file():
-        raise FileNotFoundError(f"no exported network {file}")
-    if file.suffix == ".onnx":
-        network: OnnxNetwork | TorchNetwork = OnnxNetwork(file)
-    elif file.suffix == ".pt2":
-        network = TorchNetwork(file)
-    else:
-        raise CheckpointError(f"{file}: not an exported network, whose name ends in {' or '.join(FORMATS)}")
-    try:
-        card = json.loads(network.card)
-    except (ValueError, RecursionError):
-        card = None
-    if not isinstance(card, dict) or not {"name", "alpha", "num_classes"} <= card.keys():
-        raise CheckpointError(f"{file}: has no model card, octvideo export did not write it")
-    card = check_card(card, file)
+    content = _content(file)
+    network = OnnxNetwork(content, file) if file.suffix == ".onnx" else TorchNetwork(content, file)
+    card = _card(network.card, file)
     for key, value in zip(("num_frames", "test_crop", "num_classes"), network.sizes, strict=True):
-        if card.get(key, value) != value:
-            raise CheckpointError(f"{file}: its card has {key} {card[key]}, its network {value}")
+        if getattr(card, key) != value:
+            raise CheckpointError(f"{file}: its card has {key} {getattr(card, key)}, its network {value}")
     return network, card
 
 
-class OnnxNetwork(nn.Module):
-    """`float (B, 3, T, H, W)` to logits `(B, num_classes)` by onnxruntime on the CPU, wherever the clip is."""
+def exported_card(path: str | Path) -> Card:
+    """The card alone, without the work of preparing the network to run; errors as `load_exported`'s."""
+    file = Path(path).expanduser().absolute()
+    content = _content(file)
+    if file.suffix == ".onnx":
+        return _card(_card_in(_session(content, file, optimise=False)), file)
+    try:
+        members = unpack(content)
+        _check_plain(members, file)
+        return _card(members[f"extra/{CARD}"].decode(), file)
+    except CheckpointError:
+        raise
+    except Exception as error:  # what zip and text raise has nothing in common
+        raise CheckpointError(f"{file}: not a .pt2 file of octvideo export, or a truncated one") from error
 
-    def __init__(self, file: Path) -> None:
+
+def _check_plain(members: Iterable[str], file: Path) -> None:
+    """Raises CheckpointError for an archive of machine code."""
+    if any("aotinductor" in name for name in members):
+        raise CheckpointError(
+            f"{file}: refused, it holds a compiled program, which loading would execute; if it is yours, "
+            "torch._inductor.aoti_load_package does"
+        )
+
+
+def _content(file: Path) -> bytes:
+    if file.suffix not in FORMATS:
+        raise CheckpointError(f"{file}: not an exported network, whose name ends in {' or '.join(FORMATS)}")
+    if not file.is_file():
+        raise FileNotFoundError(f"no exported network {file}")
+    return file.read_bytes()
+
+
+def _card(text: str, file: Path) -> Card:
+    try:
+        values = json.loads(text)
+    except (ValueError, RecursionError):
+        values = None
+    if not isinstance(values, dict) or "num_classes" not in values:
+        raise CheckpointError(f"{file}: has no model card, octvideo export did not write it")
+    return read_card(values, file)
+
+
+class OnnxNetwork(nn.Module):
+    """`float (B, 3, T, H, W)` to logits `(B, num_classes)` by onnxruntime, on the device that the clip is on.
+
+    That is the first GPU, where onnxruntime has its CUDA provider; of other devices, clips are taken to the CPU.
+    """
+
+    def __init__(self, content: bytes, file: Path) -> None:
         super().__init__()
+        self._session = _session(content, file)
         try:
-            import onnxruntime
-        except ImportError:
-            raise MissingPackageError(
-                f"{file}: running it needs onnxruntime: pip install 'octvideo[export]'"
-            ) from None
-        options = onnxruntime.SessionOptions()
-        options.intra_op_num_threads = torch.get_num_threads()
-        options.log_severity_level = 3
-        try:
-            # From memory: a file could name others beside it to read weights from.
-            self._session = onnxruntime.InferenceSession(
-                file.read_bytes(), options, providers=["CPUExecutionProvider"]
-            )
             clip, logits = self._session.get_inputs()[0], self._session.get_outputs()[0]
             self.sizes = _sizes(clip.shape, logits.shape)
-        except OSError:
-            raise
-        except Exception as error:  # onnxruntime's own classes have no common base but this
-            raise CheckpointError(f"{file}: not an ONNX file that onnxruntime can run") from error
-        self.card = self._session.get_modelmeta().custom_metadata_map.get(Path(CARD).stem, "")
+        except (ValueError, TypeError, IndexError) as error:
+            raise CheckpointError(f"{file}: its network takes or gives something else than ours") from error
+        self.card = _card_in(self._session)
+        self._names = clip.name, logits.name
+        self._on_gpu = _CUDA in self._session.get_providers()
 
     def forward(self, clip: Tensor) -> Tensor:
-        feed = {self._session.get_inputs()[0].name: clip.detach().float().cpu().contiguous().numpy()}
-        return torch.from_numpy(self._session.run(None, feed)[0]).to(clip.device)
+        here = clip.device.type == "cpu" or (self._on_gpu and clip.device == torch.device("cuda", 0))
+        x = clip.detach().float().to(clip.device if here else "cpu").contiguous()
+        logits = x.new_empty(len(x), self.sizes[2])
+        # Its own tensors are lent, so that nothing is copied, nor leaves a GPU.
+        binding = self._session.io_binding()
+        for bind, name, tensor in zip(
+            (binding.bind_input, binding.bind_output), self._names, (x, logits), strict=True
+        ):
+            bind(name, tensor.device.type, 0, np.float32, tuple(tensor.shape), tensor.data_ptr())
+        if x.is_cuda:  # onnxruntime has a stream of its own
+            torch.cuda.current_stream().synchronize()
+        self._session.run_with_iobinding(binding)
+        binding.synchronize_outputs()
+        return logits.to(clip.device)
+
+
+_CUDA = "CUDAExecutionProvider"
+
+
+def _providers(available: Sequence[str]) -> list[Any]:
+    """What a session computes with, the best first; 32 bits are 32 bits on a GPU, too."""
+    gpu = [(_CUDA, {"use_tf32": "0"})] if _CUDA in available and torch.cuda.is_available() else []
+    return [*gpu, "CPUExecutionProvider"]
+
+
+def _session(content: bytes, file: Path, *, optimise: bool = True) -> Any:
+    """onnxruntime's, from memory: a file could name others beside it to read weights from."""
+    try:
+        import onnxruntime
+    except ImportError:
+        raise MissingPackageError(
+            f"{file}: running it needs onnxruntime: pip install 'octvideo[export]'"
+        ) from None
+    options = onnxruntime.SessionOptions()
+    options.intra_op_num_threads = torch.get_num_threads()
+    options.log_severity_level = 3
+    if not optimise:
+        options.graph_optimization_level = onnxruntime.GraphOptimizationLevel.ORT_DISABLE_ALL
+    try:
+        providers = _providers(onnxruntime.get_available_providers())
+        return onnxruntime.InferenceSession(content, options, providers=providers)
+    except Exception as error:  # onnxruntime's own classes have no common base but this
+        raise CheckpointError(f"{file}: not an ONNX file that onnxruntime can run") from error
+
+
+def _card_in(session: Any) -> str:
+    return session.get_modelmeta().custom_metadata_map.get(Path(CARD).stem, "")
 
 
 class TorchNetwork(nn.Module):
     """`float (B, 3, T, H, W)` to logits `(B, num_classes)`, on the device that the clip is on."""
 
-    def __init__(self, file: Path) -> None:
+    def __init__(self, content: bytes, file: Path) -> None:
         super().__init__()
-        content = io.BytesIO(checked_pt2(file.read_bytes(), file))
+        checked = io.BytesIO(checked_pt2(content, file))
         extra = {CARD: ""}
         try:
-            self._program = torch.export.load(content, extra_files=extra)
+            self._program = torch.export.load(checked, extra_files=extra)
             nodes = {node.name: node for node in self._program.graph.nodes}
             signature = self._program.graph_signature
             clip, logits = nodes[signature.user_inputs[0]], nodes[signature.user_outputs[0]]
@@ -141,17 +210,6 @@ def _sizes(clip: Sequence[Any], logits: Sequence[Any]) -> tuple[int, int, int]:
     return int(num_frames), int(height), int(num_classes)
 
 
-class Reordered(nn.Module):
-    """A network whose class i is another's class `order[i]`."""
-
-    def __init__(self, network: nn.Module, order: list[int]) -> None:
-        super().__init__()
-        self.network, self.order = network, order
-
-    def forward(self, clip: Tensor) -> Tensor:
-        return self.network(clip)[:, self.order]
-
-
 def checked_pt2(content: bytes, file: Path) -> bytes:
     """A new archive of what is known to be harmless in a .pt2 file: raw tensors and a graph of known operators.
 
@@ -160,6 +218,7 @@ def checked_pt2(content: bytes, file: Path) -> bytes:
     """
     try:
         members = unpack(content)
+        _check_plain(members, file)
         strange = next((name for name in members if not _MEMBER.fullmatch(name)), None)
         if strange is not None:
             raise CheckpointError(f"{file}: refused, it holds {strange}")

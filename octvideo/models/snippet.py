@@ -9,10 +9,11 @@ from pathlib import Path
 
 from octvideo.card import Card
 from octvideo.errors import InputError
+from octvideo.files import replace_file
 
-_PLACE = "CARD = {}  # of the network\n"
+_PLACE = "CARD: dict = {}  # of the network\n"
 # What decides on frames, pixels and scores, and what they are called.
-_USED = (
+_USED: tuple[str, ...] = (
     "num_frames",
     "frame_stride",
     "fps",
@@ -23,6 +24,16 @@ _USED = (
     "num_crops",
 )
 _USED += ("mean", "std", "multi_label", "class_names")
+
+
+def check_snippet(file: str | Path) -> Path:
+    """The absolute path of a snippet that may be written; InputError for another name, or a file that is there."""
+    path = Path(file).expanduser().absolute()
+    if path.suffix != ".py":
+        raise InputError(f"{path}: the name must end in .py")
+    if path.exists():
+        raise InputError(f"{path}: is there already, and is not written over")
+    return path
 
 
 def write_snippet(file: str | Path, card: Card) -> None:
@@ -36,17 +47,10 @@ def write_snippet(file: str | Path, card: Card) -> None:
         InputError: another name, or a file that is there.
         OSError: it cannot be written.
     """
-    path = Path(file).expanduser().absolute()
-    if path.suffix != ".py":
-        raise InputError(f"{path}: the name must end in .py")
+    path = check_snippet(file)
     source = files("octvideo.models").joinpath("standalone.py").read_text(encoding="utf-8")
     before, after = source.split(_PLACE)
     values = {key: value for key, value in card.to_dict().items() if key in _USED}
     title = f"# {card.name}, alpha {card.alpha:g}; written by octvideo {card.version}\n"
     written = f"CARD = {pprint.pformat(values, width=110, sort_dicts=False)}\n"
-    path.parent.mkdir(parents=True, exist_ok=True)
-    try:
-        with path.open("x", encoding="utf-8") as out:
-            out.write(title + before + written + after)
-    except FileExistsError:
-        raise InputError(f"{path}: is there already, and is not written over") from None
+    replace_file(path, lambda out: out.write(title + before + written + after))

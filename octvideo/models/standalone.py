@@ -12,7 +12,7 @@ import sys
 import av
 import numpy as np
 
-CARD = {}  # of the network
+CARD: dict = {}  # of the network
 
 
 def views(path):
@@ -114,7 +114,8 @@ def frames_of_clip(times, start):
 
 def scaled(picture):
     """The short side made `test_short_side`, bilinear with antialias, uint8."""
-    height, width, side = *picture.shape[:2], CARD["test_short_side"]
+    height, width = picture.shape[:2]
+    side = CARD["test_short_side"]
     high, wide = (
         (side, max(side, math.floor(width / height * side)))
         if height <= width

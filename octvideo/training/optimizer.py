@@ -1,6 +1,5 @@
 """The optimiser of a network: which parameters are trained, how fast, and which of them decay."""
 
-import re
 from collections.abc import Iterable
 from typing import Any
 
@@ -12,28 +11,17 @@ from octvideo.errors import InputError
 
 OPTIMIZERS = ("sgd", "adamw")
 
-# The layer that maps features to classes: pytorchvideo's, torchvision's ResNets', S3D's, and by its usual names.
-_HEAD = re.compile(r"^(blocks\.\d+\.proj|proj|fc|head|classifier(\.\d+)?)\.(weight|bias)$")
 
-
-def is_head(name: str) -> bool:
-    """Whether a parameter of that name is of the classifying layer; all others are the backbone."""
-    return _HEAD.search(name) is not None
-
-
-def freeze_backbone(network: nn.Module) -> None:
-    """Leaves gradients to the classifying layer alone.
-
-    Raises:
-        InputError: the network, one of one's own, has none of the known names.
-    """
-    if not any(is_head(name) for name, _ in network.named_parameters()):
+def freeze_backbone(network: nn.Module, head: str) -> None:
+    """Leaves gradients to the classifying layer alone, whose path is `head`; InputError where it is not known."""
+    if not head:
         raise InputError(
-            f"backbone_lr_factor is 0, allowed for {type(network).__name__} is above 0: none of its layers is "
-            "named proj, fc, head or classifier"
+            f"backbone_lr_factor is 0, allowed for {type(network).__name__} is above 0: none of its layers is named "
+            f"proj, "
+            "fc, head or classifier"
         )
     for name, parameter in network.named_parameters():
-        parameter.requires_grad_(is_head(name))
+        parameter.requires_grad_(name.startswith(f"{head}."))
 
 
 def norms(network: nn.Module) -> Iterable[_NormBase]:
@@ -49,7 +37,13 @@ def unset_zero_init(network: nn.Module) -> None:
 
 
 def parameter_groups(
-    network: nn.Module, *, lr: float, backbone_lr_factor: float, weight_decay: float, decay_norms: bool
+    network: nn.Module,
+    head: str,
+    *,
+    lr: float,
+    backbone_lr_factor: float,
+    weight_decay: float,
+    decay_norms: bool,
 ) -> list[dict[str, Any]]:
     """Groups of trained parameters by learning rate and weight decay.
 
@@ -57,6 +51,7 @@ def parameter_groups(
     recipes); biases of other layers do.
 
     Args:
+        head: the path of the classifying layer; all others are the backbone.
         lr: of the classifying layer; the backbone's is `backbone_lr_factor` times that.
         weight_decay: of kernels and biases.
         decay_norms: whether norm layers decay too.
@@ -65,7 +60,7 @@ def parameter_groups(
     groups: dict[tuple[float, float], list[nn.Parameter]] = {}
     for name, parameter in network.named_parameters():
         if parameter.requires_grad:
-            rate = lr if is_head(name) else lr * backbone_lr_factor
+            rate = lr if name.startswith(f"{head}.") else lr * backbone_lr_factor
             decay = weight_decay if decay_norms or id(parameter) not in of_norms else 0.0
             groups.setdefault((rate, decay), []).append(parameter)
     return [

@@ -7,6 +7,7 @@ import numpy as np
 import pytest
 import torch
 
+from octvideo.card import Card
 from octvideo.data import KineticsDataModule, ManifestError, read_class_list, read_manifest
 from octvideo.data.dataset import ClipIndex, ClipSampler, ClipSpec, TrainDataset
 from octvideo.data.labels import balanced_draws, class_counts, mirrored, mirrored_classes
@@ -122,12 +123,10 @@ def test_segments_are_pyslowfasts() -> None:
 
 
 def test_clips_of_segments_span_the_video() -> None:
-    spec = ClipSpec(4, 8, 30.0, "segments")
+    spec = ClipSpec.of(Card(num_frames=4, frame_times="segments"))
     assert spec.uniform(np.arange(100) / 7, 1) == segment_views(100, 4, 1)
     first, *_, last = spec.random(np.arange(100) / 7, np.random.default_rng(0))
     assert first < 25 < 74 < last
-    with pytest.raises(InputError, match="sampling is 'all', allowed are clip, segments"):
-        ClipSpec(sampling="all")
 
 
 def imbalanced(balance: float, rank: int = 0, num_replicas: int = 1, epoch: int = 0) -> list[ClipIndex]:

@@ -2,8 +2,10 @@
 
 import argparse
 import importlib
+import os
 import re
 import subprocess
+import sys
 import tempfile
 from collections.abc import Callable
 from importlib.util import find_spec
@@ -48,12 +50,37 @@ def only_parse(run: Callable[[], int], monkeypatch: pytest.MonkeyPatch) -> None:
         run()
 
 
+# What a command needs beside the package, and the extra that brings it.
+NEEDED = {
+    "WandbLogger": ("wandb", "loggers"),
+    "MLFlowLogger": ("mlflow", "loggers"),
+    "docs/examples/sweep.py": ("optuna", "sweep"),
+}
+
+
+def skip_without(words: tuple[str, ...]) -> None:
+    for word in words:
+        package, extra = NEEDED.get(word, ("", ""))
+        if package and not find_spec(package):
+            pytest.skip(f"needs {package}: pip install 'octvideo[{extra}]'")
+
+
 def run_octvideo(words: list[str], stage: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     assert words[0] in (*COMMANDS, "--help", "--version")
     if words[0] == "bench":
         stand_ins = {"i3d_r50": "i3d_tiny", "VIDEOS_256/*.mp4": "my_video.mp4"}
         words = [*(stand_ins.get(word, word) for word in words), *SHORT[words[1]]]
+    if words[0] == "features":
+        words += ["--num_workers", "0"]
+    if words[0] == "probe":  # of files that the commands above it have written
+        for file in words[1:3]:
+            listed = f"runs/demo/data/{Path(file).stem}.csv"
+            run_octvideo(
+                ["features", "runs/demo/checkpoints/best.ckpt", listed, "--out", file], stage, monkeypatch
+            )
     if words[0] in ("fit", "validate", "test", "predict"):
+        if "--model.network.init_args.num_classes" in words:
+            words[words.index("--model.network.init_args.num_classes") + 1] = "2"
         words = ["i3d_tiny" if word == "i3d_r50" else word for word in words]
         if words[0] == "fit" and "--ckpt_path" not in words:  # the stage's folders hold trainings already
             words += [f"--trainer.default_root_dir={tempfile.mkdtemp(dir=stage)}"]
@@ -93,13 +120,23 @@ def run_sbatch(words: list[str], monkeypatch: pytest.MonkeyPatch, capsys) -> Non
     assert "num_classes:" in capsys.readouterr().out
 
 
+def run_sweep(words: list[str], stage: Path) -> None:
+    script, *options = (CHECKOUT / words[0], *("1" if word == "20" else word for word in words[1:]))
+    small = shrunk(["fit", "--trainer.default_root_dir", "--model.lr"], stage / "runs" / "demo" / "data")
+    environment = {**os.environ, "PYTHONPATH": str(CHECKOUT)}
+    subprocess.run([sys.executable, str(script), *options, *small], check=True, env=environment)
+
+
 @pytest.mark.slow
 @pytest.mark.parametrize("command", TYPED, ids=str)
 def test_a_typed_command_works(command: Command, stage: Path, monkeypatch, capsys) -> None:
     monkeypatch.chdir(stage)
+    skip_without(command.words)
     program, *words = command.words
     if program == "octvideo":
         run_octvideo(words, stage, monkeypatch)
+    elif (program, words[0]) == ("python", "docs/examples/sweep.py"):
+        run_sweep(words, stage)
     elif (program, words[0]) == ("python", "-m"):
         run_module(words[1:], monkeypatch)
     elif program == "make":

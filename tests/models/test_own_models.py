@@ -5,6 +5,7 @@ import torch
 from torch import nn
 
 from octvideo import VideoClassifier
+from octvideo.card import Card
 from octvideo.errors import InputError
 from octvideo.models import MODELS, ModelSpec, create_model, list_models, register_model, reset_classifier
 from octvideo.models.tiny import i3d_tiny
@@ -12,7 +13,10 @@ from octvideo.models.tiny import i3d_tiny
 
 @pytest.fixture
 def registered():
-    register_model("my_net", ModelSpec(lambda classes: i3d_tiny(model_num_class=classes), 4, 2, 32))
+    card = Card(num_frames=4, frame_stride=2, crop=32)
+    register_model(
+        "my_net", ModelSpec(lambda classes: i3d_tiny(model_num_class=classes), card, "blocks.5.proj")
+    )
     yield "my_net"
     del MODELS["my_net"]
 
@@ -41,7 +45,7 @@ def test_a_head_for_other_classes(alpha: float) -> None:
     assert network(torch.randn(2, 3, 4, 32, 32)).shape == (2, 7)
     after = network.state_dict()
     changed = {key for key in after if not torch.equal(after[key], before[key])}
-    assert changed == {"blocks.6.proj.weight", "blocks.6.proj.bias"}
+    assert changed == {"blocks.5.proj.weight", "blocks.5.proj.bias"}
 
 
 @pytest.mark.parametrize("name", ["mc3_18", "s3d", "x3d_s"])

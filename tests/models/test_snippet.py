@@ -8,8 +8,8 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
-from octvideo.card import Card
 
+from octvideo.card import Card
 from octvideo.data import KineticsDataModule
 from octvideo.data.sampling import constant_rate, crop_boxes, scaled_size
 from octvideo.errors import InputError
