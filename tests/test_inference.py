@@ -61,8 +61,8 @@ def test_several_videos_and_a_classifier(trained, checkpoint, tmp_path) -> None:
         octvideo.predict(tmp_path / "bad.mp4", model, **ON)
 
 
-def views_of(model, path) -> torch.Tensor:
-    (batch,) = data_of(model, str(path), num_workers=0).predict_dataloader()
+def views_of(model, path, **settings) -> torch.Tensor:
+    (batch,) = data_of(model, str(path), num_workers=0, **settings).predict_dataloader()
     return batch["views"][0].cut()
 
 
@@ -83,12 +83,11 @@ def test_any_layer_of_an_octave_network(trained, checkpoint) -> None:
     model = load_classifier(checkpoint)
     path = "blocks.2.res_blocks.0.branch2.conv_a"
     found = features(trained / "videos" / "video_0.mp4", model, layer=path, num_clips=1, **ON)
-    seen = []
-    with (
-        model.network.get_submodule(path).register_forward_hook(lambda module, x, y: seen.append(y)),
-        torch.no_grad(),
-    ):
-        model(views_of(model, trained / "videos" / "video_0.mp4")[:1])
+    seen = []  # copies, since what follows may work in place
+    watched = model.network.get_submodule(path)
+    hook = watched.register_forward_hook(lambda module, x, y: seen.append([part.clone() for part in y]))
+    with hook, torch.no_grad():
+        model(views_of(model, trained / "videos" / "video_0.mp4", num_clips=1))
     high, low = seen[0]
     expected = torch.cat([high.mean((2, 3, 4)), low.mean((2, 3, 4))], dim=1)
     np.testing.assert_allclose(found.views[0], expected, atol=1e-5)

@@ -31,6 +31,8 @@ _NOISE = (
     r"Grad strides do not match bucket view strides",
     # Frozen norm layers are asked for.
     r"Found \d+ module\(s\) in eval mode at the start of training",
+    # The module names the parts of a batch, the data module does what is left to do on the device.
+    r"You have overridden `on_before_batch_transfer` in `LightningModule`",
     # isinstance checks inside Lightning's own imports.
     r"`isinstance\(treespec, LeafSpec\)` is deprecated",
 )

@@ -160,8 +160,8 @@ def accuracy_at(scores: VideoScores, k: int) -> float:
 
     if scores.multi_label:
         best = np.argsort(-scores.probabilities, axis=1, kind="stable")[:, :k]
-        hits = np.take_along_axis(scores.labels, best, axis=1).any(axis=1)
-        return float(hits.mean()) if len(hits) else float("nan")
+        hit = np.take_along_axis(scores.labels, best, axis=1).max(axis=1, initial=0)
+        return float(hit.mean()) if len(scores.videos) else float("nan")
     known = scores.labels >= 0
     if not known.any():
         return float("nan")

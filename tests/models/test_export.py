@@ -209,3 +209,22 @@ def test_a_card_that_lies(pt2: Path, tmp_path, old: bytes, new: bytes, text: str
     file.write_bytes(doctored(pt2, change, "model_card.json"))
     with pytest.raises(CheckpointError, match=re.escape(text)):
         load_exported(file)
+
+
+def test_the_batch_axis_of_onnx_has_a_name(onnx_file) -> None:
+    import onnx
+
+    graph = onnx.load(onnx_file).graph
+    named = [value.type.tensor_type.shape.dim[0].dim_param for value in (*graph.input, *graph.output)]
+    assert named == ["batch", "batch"]
+
+
+def test_onnxruntime_computes_on_the_gpu_where_it_can(monkeypatch) -> None:
+    from octvideo.models.exported import _providers
+
+    here = ["TensorrtExecutionProvider", "CUDAExecutionProvider", "CPUExecutionProvider"]
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
+    assert _providers(here) == [("CUDAExecutionProvider", {"use_tf32": "0"}), "CPUExecutionProvider"]
+    assert _providers(here[2:]) == ["CPUExecutionProvider"]
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
+    assert _providers(here) == ["CPUExecutionProvider"]
