@@ -20,6 +20,8 @@ class FlatConv3d(nn.Conv3d):
         self.plan = dense_plan(self)
 
     def forward(self, x: Tensor) -> Tensor:
+        if self.plan.terms[0].geometry != geometry_of(self):  # the stride of a layer may be set anew
+            self.plan = dense_plan(self)
         return convolve(self.plan, {"high": x}, self.weight, self.bias)["high"]
 
 
