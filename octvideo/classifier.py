@@ -5,6 +5,7 @@ The network is a plain `nn.Module` from `octvideo.models.create_model`; it is `V
 """
 
 import time
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -13,6 +14,7 @@ from lightning.pytorch.utilities import rank_zero_warn
 from torch import Tensor, nn
 
 import octvideo
+from octvideo.card import RECIPE
 from octvideo.data.views import Views
 from octvideo.evaluation.partial import PartialScores
 from octvideo.evaluation.scores import (
@@ -23,17 +25,11 @@ from octvideo.evaluation.scores import (
     mean_over_views,
 )
 from octvideo.limits import check_numbers
-from octvideo.models import create_model
-from octvideo.models.card import (
-    REORDERED,
-    card_of,
-    check_checkpoint,
-    class_order,
-    reorder_classes,
-    settings_of,
-)
-from octvideo.models.checkpoints import CARD_KEY, CheckpointError, load_weights, read_checkpoint
+from octvideo.models import create_model, get_spec, open_weights
+from octvideo.models.checkpoints import CARD_KEY, CheckpointError, LoadReport, check_fit
+from octvideo.models.classes import REORDERED, class_order, reorder_classes, reordered
 from octvideo.models.inflate import inflate_file
+from octvideo.models.weights import card_of, network_card, read_weights
 from octvideo.training.module import TrainedModule, check_range, check_settings
 from octvideo.training.optimizer import freeze_backbone, unset_zero_init
 
@@ -74,8 +70,8 @@ class VideoClassifier(TrainedModule):
             third more time for memory.
         view_batch_size: views of one video that pass through the network together in test and predict; it bounds
             memory and changes no result.
-        checkpoint: a file of weights to start from: pytorchvideo's, PySlowFast's, a state dict, a Lightning
-            checkpoint, safetensors. A head for another number of classes starts anew.
+        checkpoint: a file of weights to start from, of any kind that `octvideo.models.open_weights` reads; an exported
+            network can be evaluated alone. A head for another number of classes starts anew.
         image_checkpoint: a file of weights of torchvision's image ResNet of the same depth, to start from: kernels
             are inflated along time (arXiv 1705.07750). Layers without a counterpart start at random.
 
@@ -132,21 +128,30 @@ class VideoClassifier(TrainedModule):
         self.num_classes = num_classes
         self.channel_multiple = channel_multiple
         self.view_batch_size = view_batch_size
-        # Channels last is the layout of the fast 3D kernels, on the CPU as on the GPU.
-        network = create_model(name, alpha=alpha, num_classes=num_classes, channel_multiple=channel_multiple)
-        self.network = network.to(memory_format=torch.channels_last_3d)  # type: ignore[call-overload]
-        if not zero_init_norms:
-            unset_zero_init(self.network)
-        self.load_report = load_weights(self.network, checkpoint) if checkpoint else None
-        self.start_report = str(self.load_report) if self.load_report else ""  # in words, for the screen
+        made_of: dict[str, Any] = {
+            "name": name,
+            "alpha": alpha,
+            "num_classes": num_classes,
+            "channel_multiple": channel_multiple,
+        }
+        self.load_report: LoadReport | None = None
+        if checkpoint:
+            network, self.card, self.load_report = open_weights(checkpoint, **made_of)
+        else:
+            network = create_model(**made_of)
+            self.card = replace(get_spec(name).card, published=None, **made_of)
+            if not zero_init_norms:
+                unset_zero_init(network)
+        self.start_report = str(self.load_report or "")  # in words, for the screen
         if image_checkpoint:
-            self.start_report = inflate_file(image_checkpoint, self.network)
+            self.start_report = inflate_file(image_checkpoint, network)
+        # Channels last is the layout of the fast 3D kernels, on the CPU as on the GPU.
+        self.network = network.to(memory_format=torch.channels_last_3d)  # type: ignore[call-overload]
+        self.head, self.blocks = get_spec(name).head, get_spec(name).blocks
         if backbone_lr_factor == 0:
-            freeze_backbone(self.network)
+            freeze_backbone(self.network, self.head)
         self.train()
         self.loss = nn.CrossEntropyLoss(label_smoothing=label_smoothing)
-        # Preprocessing and class names, once a checkpoint or a data module is met.
-        self.card: dict[str, Any] = {}
         self.test_result: VideoScores | None = None
         self.predict_result: VideoScores | None = None
         # Where a test keeps the scores it has, and takes those it had; `octvideo test` sets it.
@@ -267,24 +272,59 @@ class VideoClassifier(TrainedModule):
             scored.append((video, probabilities))
         return scored
 
-    # Checkpoints
+    # Weights and their classes
+
+    def setup(self, stage: str) -> None:
+        """Lets the network of weights that were loaded give the data's classes, matched by name.
+
+        Raises:
+            CheckpointError: the weights know other classes, or another number; or cannot be trained.
+        """
+        if self.load_report is None:
+            return
+        training, file = stage == "fit", self.load_report.file
+        if training and next(self.network.parameters(), None) is None:
+            raise CheckpointError(f"{file}: an exported network has no weights that could be trained")
+        if not training:
+            self.load_report.check_head(self.num_classes)
+        theirs, ours = self.card.class_names, self._of_data("class_names")
+        if not theirs or not ours:
+            return
+        if set(theirs) != set(ours) and (training or self.load_report.names_assumed):
+            if training:
+                self.print("the head's classes have other names: it starts as it is, and learns the new ones")
+        elif order := class_order(theirs, ours, file):
+            self.network = reordered(self.network, self.head, order)
+            self.print(REORDERED)
+        self.card = replace(self.card, class_names=tuple(ours))
+
+    def _of_data(self, name: str) -> Any:
+        """An attribute of the data module, if there is a trainer that has one."""
+        return getattr(getattr(self._trainer, "datamodule", None), name, None)
 
     def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
-        """Adds the model card: what the pixels went through, and the names of the classes."""
+        """Adds the card: what the pixels went through, and the names of the classes."""
         self.check_finite()  # weights that are no numbers never replace good ones
-        data = getattr(self._trainer, "datamodule", None) if self._trainer else None
-        self.card = dict(getattr(data, "preprocessing", None) or self.card)
-        checkpoint[CARD_KEY] = {"version": octvideo.__version__, "card": self.card}
+        data = self._of_data("card")
+        if data:
+            recipe = {key: getattr(data, key) for key in RECIPE}
+            self.card = replace(self.card, **recipe, class_names=data.class_names, published=None)
+        card = replace(self.card, version=octvideo.__version__)
+        checkpoint[CARD_KEY] = {"version": card.version, "card": card.to_dict()}
 
     def on_load_checkpoint(self, checkpoint: dict[str, Any]) -> None:
         """Raises CheckpointError, one line, if the checkpoint does not fit this module or its data."""
         path = self._trainer.ckpt_path if self._trainer else None
         file = str(Path(path).absolute()) if path else "checkpoint"
-        check_checkpoint(checkpoint, self, file, name=self.name, num_classes=self.num_classes)
-        self.card = card_of(checkpoint, file)
-        data = getattr(self._trainer, "datamodule", None) if self._trainer else None
-        names = getattr(data, "class_names", None)
-        order = class_order(self.card.get("class_names"), names, file)
+        card = card_of(checkpoint, file)
+        for key in ("name", "num_classes"):
+            theirs, ours = getattr(card, key, None), getattr(self, key)
+            if theirs not in (None, ours):
+                raise CheckpointError(f"{file} does not fit: its {key} is {theirs}, the model's is {ours}")
+        check_fit(checkpoint["state_dict"], self.state_dict(), file)
+        names = self._of_data("class_names")
+        self.card = card or self.card
+        order = class_order(self.card.class_names, names, file)
         if order is None:
             return
         if self._trainer and self._trainer.state.fn == "fit":
@@ -293,33 +333,33 @@ class VideoClassifier(TrainedModule):
                 "its own (model.checkpoint starts a new one from these weights)"
             )
         self.print(REORDERED)
-        checkpoint["state_dict"] = reorder_classes(checkpoint["state_dict"], order)
-        self.card = {**self.card, "class_names": list(names or [])}
+        head = f"network.{self.head}"
+        checkpoint["state_dict"] = reorder_classes(checkpoint["state_dict"], head, order)
+        self.card = replace(self.card, class_names=tuple(names))
 
 
-def load_classifier(path: str | Path, **changes: Any) -> VideoClassifier:
-    """The classifier of a checkpoint that `octvideo fit` wrote, with its card in `.card`.
+def load_classifier(source: str | Path, **changes: Any) -> VideoClassifier:
+    """The classifier of a file of weights, in evaluation mode, with its card in `.card`.
 
     Args:
-        path: the checkpoint.
-        changes: hyperparameters to change, `alpha=0.25` say; the weights must fit the result.
+        source: a file of any kind that `octvideo.models.open_weights` reads.
+        changes: hyperparameters to change, `alpha=0.25` say; the weights must fit the result. Where the file does not
+            say what it is of, `name` has to be here.
 
     Raises:
         FileNotFoundError: there is no such file.
-        CheckpointError: it is not such a checkpoint, or does not fit.
+        CheckpointError: it cannot be read safely, or does not fit.
     """
-    checkpoint = read_checkpoint(path)
-    file = Path(path).expanduser().absolute()
-    known, card = settings_of(checkpoint, file), card_of(checkpoint, file)
-    if not known or "state_dict" not in checkpoint:
-        raise CheckpointError(f"{file}: not a checkpoint of `octvideo fit`, it has no hyper_parameters")
+    weights = read_weights(source)
+    settings = {**weights.settings, **network_card(weights, changes).network}
     try:
-        classifier = VideoClassifier(**{**known, "checkpoint": None, "image_checkpoint": None, **changes})
+        classifier = VideoClassifier(
+            **{**settings, "image_checkpoint": None, **changes, "checkpoint": str(source)}
+        )
     except TypeError as error:
         raise CheckpointError(
-            f"{file}: its hyper_parameters are not a VideoClassifier's ({error})"
+            f"{weights.file}: its hyper_parameters are not a VideoClassifier's ({error})"
         ) from error
-    check_checkpoint(checkpoint, classifier, file)
-    classifier.load_state_dict(checkpoint["state_dict"])
-    classifier.card = card
+    assert classifier.load_report is not None
+    classifier.load_report.check_head(classifier.num_classes)
     return classifier.eval()

@@ -29,7 +29,7 @@ def write_checkpoint(
         "pytorch-lightning_version": lightning.__version__,
         "state_dict": classifier.state_dict(),
         "hyper_parameters": dict(classifier.hparams),
-        CARD_KEY: {"card": {**MODELS["i3d_tiny"].recipe, "class_names": list(class_names), **card}},
+        CARD_KEY: {"card": {**MODELS["i3d_tiny"].card.recipe, "class_names": list(class_names), **card}},
     }
     torch.save(content, file)
     return file

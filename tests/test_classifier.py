@@ -11,18 +11,19 @@ from torch import Tensor
 from torch.utils.data import DataLoader
 
 from octvideo import VideoClassifier
+from octvideo.card import Card
 from octvideo.classifier import load_classifier
 from octvideo.data.dataset import collate_eval
 from octvideo.data.views import Views
-from octvideo.models import create_model
-from octvideo.models.card import class_order, reorder_classes
-from octvideo.models.checkpoints import HEAD, CheckpointError, read_checkpoint
+from octvideo.models import create_model, get_spec
+from octvideo.models.checkpoints import CheckpointError, read_checkpoint
+from octvideo.models.classes import class_order, reorder_classes
 from octvideo.training.checkpoint import RunCheckpoint
 from octvideo.training.module import NonFiniteLossError
 
 NUM_CLASSES = 3
 MEAN, STD = (0.5, 0.4, 0.3), (0.2, 0.3, 0.4)
-CARD = {"num_frames": 4, "mean": [0.45, 0.45, 0.45], "class_names": ["a", "b", "c"]}
+CARD = Card(num_frames=4, mean=(0.5, 0.4, 0.3), class_names=("a", "b", "c"))
 
 
 class Clips(torch.utils.data.Dataset):
@@ -57,7 +58,7 @@ class Clips(torch.utils.data.Dataset):
 
 class ClipData(LightningDataModule):
     class_names = ("a", "b", "c")
-    preprocessing = CARD
+    card = CARD
 
     def __init__(self, num_videos: int = 8, num_views: int = 3, eval_batch_size: int = 1) -> None:
         super().__init__()
@@ -357,10 +358,12 @@ def checkpoint(tmp_path_factory) -> Path:
 
 def test_checkpoint_is_plain_and_carries_its_card(checkpoint: Path) -> None:
     content = torch.load(checkpoint, weights_only=True)
-    assert content["octvideo"]["card"] == CARD
+    card = content["octvideo"]["card"]
+    assert (card["num_frames"], card["mean"], card["class_names"]) == (4, [0.5, 0.4, 0.3], ["a", "b", "c"])
+    assert (card["name"], card["num_classes"], card["head_rule"]) == ("i3d_tiny", 3, "features")
     assert content["hyper_parameters"]["name"] == "i3d_tiny"
     module = load_classifier(checkpoint)
-    assert module.card["class_names"] == ["a", "b", "c"]
+    assert module.card == Card.from_dict(card)
     assert not module.training
 
 
@@ -393,7 +396,7 @@ def test_resume_and_test_read_it_safely(checkpoint: Path, tmp_path) -> None:
     quiet_trainer(tmp_path).test(
         module, datamodule=ClipData(), ckpt_path=checkpoint, weights_only=True, verbose=False
     )
-    assert module.card == CARD
+    assert (module.card.recipe, module.card.class_names) == (CARD.recipe, CARD.class_names)
 
 
 @pytest.mark.parametrize(
@@ -417,8 +420,8 @@ def test_checkpoint_with_other_tensors(checkpoint: Path, tmp_path) -> None:
     state = content["state_dict"]
     first = next(iter(state))
     for change, text in (
-        ({first: torch.zeros(1)}, rf"{first} is \(1,\), the model's is \("),
-        ({"more": torch.zeros(1)}, "it has more too"),
+        ({first: torch.zeros(1)}, rf"{first[len('network.') :]} is \(1,\), the network's is \("),
+        ({"network.more": torch.zeros(1)}, "it also has more"),
     ):
         torch.save({**content, "state_dict": {**state, **change}}, tmp_path / "changed.ckpt")
         with pytest.raises(CheckpointError, match=text):
@@ -426,7 +429,7 @@ def test_checkpoint_with_other_tensors(checkpoint: Path, tmp_path) -> None:
     torch.save(
         {**content, "state_dict": {k: v for k, v in state.items() if k != first}}, tmp_path / "changed.ckpt"
     )
-    with pytest.raises(CheckpointError, match=f"it lacks {first}"):
+    with pytest.raises(CheckpointError, match=f"it lacks {first[len('network.') :]}"):
         load_classifier(tmp_path / "changed.ckpt")
 
 
@@ -444,15 +447,15 @@ def test_class_lists_are_matched_by_name() -> None:
 
 @pytest.mark.parametrize("name", ["i3d_tiny", "x3d_s", "mc3_18"])
 def test_a_reordered_head_gives_the_same_scores_by_name(name) -> None:
-    model = create_model(name, num_classes=3).eval()
+    model, head = create_model(name, num_classes=3).eval(), get_spec(name).head
     for key, value in model.state_dict().items():
-        if HEAD.search(key):
+        if key.startswith(f"{head}."):
             value.normal_()  # biases start at zero
     state = {key: value.clone() for key, value in model.state_dict().items()}
     clip = torch.randn(1, 3, 8, 64, 64, generator=torch.Generator().manual_seed(0))
     with torch.no_grad():
         before = model(clip)
-        model.load_state_dict(reorder_classes(state, [2, 0, 1]))
+        model.load_state_dict(reorder_classes(state, head, [2, 0, 1]))
         torch.testing.assert_close(model(clip), before[:, [2, 0, 1]])
     changed = [key for key, value in model.state_dict().items() if not torch.equal(value, state[key])]
     assert len(changed) == 2  # weight and bias of the head

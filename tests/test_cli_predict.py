@@ -196,7 +196,7 @@ def test_weights_of_400_classes_have_kinetics_names(folder: Path, tmp_path, caps
     shown = capsys.readouterr().out
     assert "published by torchvision: 63.96 / 84.13 % on Kinetics-400 with 5 x 1 views" in shown
     assert "measured otherwise: pictures squashed to 128 x 171" in shown
-    assert "16 frames x 1 at 15 fps, short side 64, crop 64, 1 clips x 1 crops, RGB" in shown
+    assert "16 frames x 1 at 15 fps in steps, short side 64, crop 64, 1 clips x 1 crops, RGB" in shown
     assert "matched by name" in shown
     metrics = json.loads((tmp_path / "run" / "metrics.json").read_text())
     assert metrics["published"]["top1"] == 63.96

@@ -113,7 +113,7 @@ def test_kinetics400_is_the_published_recipe(file: Path) -> None:
         assert (trainer["max_epochs"], model["warmup_epochs"]) == ((300, 35) if x3d else (196, 34))
         assert (model["lr"], model["warmup_start_lr"]) == (0.1, 0.01)
     assert trainer["max_epochs"] % trainer["check_val_every_n_epoch"] == 0
-    recipe = MODELS[name].recipe  # of the published weights
+    recipe = MODELS[name].card.recipe  # of the published weights
     for key in ("num_frames", "frame_stride", "short_side", "crop", "test_short_side", "test_crop"):
         assert data[key] == recipe[key], key
     assert (data["num_clips"], data["num_crops"]) == (10, 3)

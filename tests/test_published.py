@@ -11,7 +11,6 @@ from pytorchvideo.models import hub
 from octvideo.classifier import VideoClassifier
 from octvideo.data import KineticsDataModule
 from octvideo.models import create_model, get_spec
-from octvideo.models.checkpoints import HEAD
 from tests.models.networks import randomise_norms
 
 pytestmark = pytest.mark.slow
@@ -68,7 +67,7 @@ def random_weights(name: str, clips: torch.Tensor) -> dict[str, torch.Tensor]:
         network.train()(clips)
         scale = LOGIT_STD / network.eval()(clips).std()
         for key, value in network.state_dict().items():
-            if HEAD.search(key):
+            if key.startswith(f"{get_spec(name).head}."):
                 value.mul_(scale)
     return network.state_dict()
 
@@ -83,7 +82,7 @@ def test_logits_of_a_pytorchvideo_checkpoint(name: str, video: Path, tmp_path) -
     assert (expected[0] - expected[1]).abs().max() > 0.1
 
     (tmp_path / "list.csv").write_text(f"{video} 0\n")
-    recipe = {**get_spec(name).recipe, "num_clips": 2, "num_crops": 1}
+    recipe = {**get_spec(name).card.recipe, "num_clips": 2, "num_crops": 1}
     data = KineticsDataModule(
         test_csv=str(tmp_path / "list.csv"),
         allow_outside_root=True,

@@ -72,9 +72,9 @@ class Setting:
 
     @property
     def shape(self) -> tuple[int, int, int, int, int]:
-        spec = get_spec(self.name)
-        side = self.crop or spec.crop
-        return self.batch_size, 3, self.num_frames or spec.num_frames, side, side
+        card = get_spec(self.name).card
+        side = self.crop or card.crop
+        return self.batch_size, 3, self.num_frames or card.num_frames, side, side
 
 
 def networks(setting: Setting) -> dict[float, nn.Module]:

@@ -17,43 +17,25 @@ from lightning.pytorch import Callback, LightningModule, Trainer
 from lightning.pytorch.cli import LightningArgumentParser, LightningCLI, SaveConfigCallback
 from lightning.pytorch.utilities import rank_zero_only
 from rich.console import Console
-from torch import nn
 
 from octvideo.classifier import VideoClassifier
 from octvideo.cli import predictions, results
 from octvideo.cli.claim import check_unused, claimed
 from octvideo.cli.errors import UsageError
 from octvideo.cli.options import check_config_files, check_trainer
+from octvideo.cli.resolve import resolve
 from octvideo.cli.run_folder import RunLogger, tensorboard
 from octvideo.data import KineticsDataModule, read_class_list
 from octvideo.data.windows import Window, plan_windows
-from octvideo.evaluation.files import replacing
 from octvideo.evaluation.partial import PartialScores, fingerprint
+from octvideo.files import replacing
 from octvideo.heap import keep_freed_memory
 from octvideo.limits import check_numbers
-from octvideo.models import MODELS, kinetics400_names, model_card
-from octvideo.models.card import MADE_OF, REORDERED, card_of, class_order, reorder_classes, settings_of
-from octvideo.models.checkpoints import CheckpointError, LoadReport, read_checkpoint
-from octvideo.models.exported import Reordered, load_exported
+from octvideo.models import MODELS
+from octvideo.models.weights import network_card, read_weights
 from octvideo.text import shown
 from octvideo.training.checkpoint import AtomicCheckpointIO, RunCheckpoint
 from octvideo.training.ranks import deaths_named
-
-# What a checkpoint's card fills in of the data's settings: everything that changes the pixels of an evaluation, and
-# those of the training, which a result states too.
-CARD_TO_DATA = (
-    "short_side",
-    "crop",
-    "num_frames",
-    "frame_stride",
-    "fps",
-    "test_short_side",
-    "test_crop",
-    "mean",
-    "std",
-    "num_clips",
-    "num_crops",
-)
 
 _EXPORTED = ("exported", str | None, None, "a network that octvideo export wrote, instead of a checkpoint")
 
@@ -100,11 +82,8 @@ class EngineCLI(LightningCLI):
 
     def __init__(self, args: list[str]) -> None:
         self.console = Console()
-        self.checkpoint_file: Path | None = None
-        self.checkpoint_card: dict[str, Any] = {}
+        self.checkpoint_file: Path | None = None  # that a training goes on from
         self.asked_for_last = False
-        self.exported: nn.Module | None = None
-        self.exported_file: Path | None = None
         quiet = {"exit_on_error": False}
         super().__init__(
             VideoClassifier,
@@ -148,107 +127,58 @@ class EngineCLI(LightningCLI):
     def _parse_ckpt_path(self) -> None:
         """Lightning calls this between parsing and building; its own version lets a checkpoint override options."""
         command = self.config.subcommand
-        section = self.config[command]
+        section, given = self.config[command], self.given.get(command, {})
         check_trainer(command, section.trainer)
         check_numbers({name: section.get(name) for name in ("window_s", "hop_s")}, prefix="--")
-        self._choose_run_folder(section)
-        if section.get("exported"):
-            self._find_exported(section)
-        else:
-            self._find_checkpoint(command, section)
-        self._choose_classes(section)
-        self._choose_recipe(section)
-        if section.trainer.get("default_root_dir") is None:
-            section.trainer.default_root_dir = str(Path("runs") / section.model.name)
+        source = self._weights(command, section)
+        weights = read_weights(source) if source else None
+        if weights and command == "fit":
+            self.checkpoint_file = weights.file
+            section.ckpt_path = str(weights.file)
+            section.model.checkpoint = section.model.image_checkpoint = (
+                None  # what that training started from
+            )
+        elif weights:
+            network_card(
+                weights, {"name": given.get("model", {}).get("name")}
+            )  # or it is not known what they are of
+            section.model.checkpoint, section.ckpt_path = str(source), None
+            section.model.image_checkpoint = None
+        listed = section.data.get("class_list")
+        settings = resolve(
+            _said(given),
+            section,
+            weights.card.to_dict() if weights and weights.card else None,
+            {name: spec.card.recipe for name, spec in MODELS.items()},
+            command=command,
+            weights=weights.file if weights else None,
+            exported=bool(weights and weights.exported),
+            num_listed=len(read_class_list(listed)) if listed else None,
+        )
+        for group in ("model", "data", "trainer"):
+            for key, value in getattr(settings, group).items():
+                section[group][key] = value
+        for note in settings.notes:
+            self._say(note)
 
-    def _is_given(self, key: str) -> bool:
-        return self.given.get(f"{self.config.subcommand}.{key}") is not None
-
-    def _choose_run_folder(self, section: Any) -> None:
-        folder = section.trainer.get("default_root_dir")
-        file = section.get("ckpt_path")
-        if folder is None and file and Path(file).parent.name == "checkpoints":
-            section.trainer.default_root_dir = str(Path(file).parent.parent)
-
-    def _find_checkpoint(self, command: str, section: Any) -> None:
+    def _weights(self, command: str, section: Any) -> str | None:
+        """What a training goes on from, or an evaluation scores: a file or a name; None for a training that starts."""
         asked = section.get("ckpt_path")
         self.asked_for_last = asked == "last"
-        if asked is None:
-            if command != "fit" and not section.model.get("checkpoint"):
-                raise UsageError(f"octvideo {command} needs a checkpoint: --ckpt_path FILE, or best, or last")
-            return
-        file = Path(asked)
         if asked in ("best", "last"):
             folder = section.trainer.get("default_root_dir") or Path("runs") / section.model.name
-            file = Path(folder) / "checkpoints" / f"{asked}.ckpt"
+            file = (Path(folder) / "checkpoints" / f"{asked}.ckpt").absolute()
             if command == "fit" and not file.is_file():
-                self._say(f"no {file.absolute()} yet: training starts from the beginning")
+                self._say(f"no {file} yet: training starts from the beginning")
                 section.ckpt_path = None
-                return
-        checkpoint = read_checkpoint(file)
-        settings = settings_of(checkpoint, file.absolute())
-        if command != "fit" and not settings:
-            # Someone else's weights: which network they are of has to be said.
-            if not self._is_given("model.name"):
-                names = ", ".join(MODELS)
-                raise UsageError(
-                    f"{file.absolute()} does not say what it is of: --model.name, one of {names}"
-                )
-            section.model.checkpoint, section.ckpt_path = str(file.absolute()), None
-            return
-        self.checkpoint_file = file.absolute()
-        self.checkpoint_card = card_of(checkpoint, self.checkpoint_file)
-        section.ckpt_path = str(self.checkpoint_file)
-        section.model.checkpoint = section.model.image_checkpoint = None  # what that training started from
-        if command != "fit":
-            self._take_from("model", section.model, {key: settings.get(key) for key in MADE_OF})
-            self._take_from("data", section.data, {k: self.checkpoint_card.get(k) for k in CARD_TO_DATA})
-
-    def _find_exported(self, section: Any) -> None:
-        """The card of an exported network says what it is and what it takes; options can't change the former."""
-        self.exported, self.checkpoint_card = load_exported(section.exported)
-        self.exported_file = Path(section.exported).expanduser().absolute()
-        self.checkpoint_card.setdefault("channel_multiple", 1)  # files from before it was an option
-        for key in MADE_OF:
-            if self._is_given(f"model.{key}") and section.model[key] != self.checkpoint_card[key]:
-                theirs = self.checkpoint_card[key]
-                raise UsageError(
-                    f"model.{key} is {section.model[key]}, {self.exported_file} was exported with {theirs}"
-                )
-            section.model[key] = self.checkpoint_card[key]
-        self._take_from("data", section.data, {k: self.checkpoint_card.get(k) for k in CARD_TO_DATA})
-        for key in ("num_frames", "test_crop"):
-            if section.data[key] != self.checkpoint_card[key]:
-                raise UsageError(
-                    f"data.{key} is {section.data[key]}, {self.exported_file} takes {self.checkpoint_card[key]} alone"
-                )
-
-    def _take_from(self, group: str, settings: Any, stored: dict[str, Any]) -> None:
-        """Settings not given come from the checkpoint; those given win, and are said aloud where they differ."""
-        for key, value in stored.items():
-            if key not in settings or value is None or key == "checkpoint":
-                continue
-            if not self._is_given(f"{group}.{key}"):
-                settings[key] = value
-            elif _plain(settings[key]) != _plain(value) and key in _CHANGES_RESULT:
-                self._say(f"note: {group}.{key} is {settings[key]}, the checkpoint's is {value}")
-
-    def _choose_classes(self, section: Any) -> None:
-        """One number of classes: the one given, else the class list's, else the checkpoint's or the default."""
-        if not self._is_given("model.num_classes") and not section.get("exported"):
-            if section.data.get("class_list"):
-                section.model.num_classes = len(read_class_list(section.data.class_list))
-            elif self._is_given("data.num_classes"):
-                section.model.num_classes = section.data.num_classes
-        if not self._is_given("data.num_classes"):
-            section.data.num_classes = section.model.num_classes
-
-    def _choose_recipe(self, section: Any) -> None:
-        """The clip and its pixels: as given, else the checkpoint's, else what the network was published with."""
-        spec = MODELS.get(section.model.name)
-        for key, value in (spec.recipe if spec else {}).items():
-            if not self._is_given(f"data.{key}") and self.checkpoint_card.get(key) is None:
-                section.data[key] = value
+                return None
+            return str(file)
+        if command == "fit":
+            return asked
+        source = section.get("exported") or asked or section.model.get("checkpoint")
+        if source is None:
+            raise UsageError(f"octvideo {command} needs a checkpoint: --ckpt_path FILE, or best, or last")
+        return source
 
     # Building and running
 
@@ -296,47 +226,8 @@ class EngineCLI(LightningCLI):
         return bool(getattr(self.trainer, "fast_dev_run", False))  # absent from the trainer's type hints
 
     def after_instantiate_classes(self) -> None:
-        if self.exported is not None:
-            order = class_order(
-                self.checkpoint_card.get("class_names"), self.datamodule.class_names, str(self.exported_file)
-            )
-            self.model.network = Reordered(self.exported, order) if order else self.exported
-            self.model.card = dict(self.checkpoint_card)
-            self._say(f"{self.exported_file}: {self.model.name}, alpha {self.model.alpha:g}")
-            if order:
-                self._say(REORDERED)
-        report = self.model.load_report
-        if report:
-            self._match_classes(report)
-        if report and report.replaced and self.subcommand != "fit":
-            raise CheckpointError(
-                f"{report.file} has another number of classes than model.num_classes, {self.model.num_classes}"
-            )
         if self.model.start_report:
             self._say(self.model.start_report)
-
-    def _match_classes(self, report: LoadReport) -> None:
-        """Weights of other projects: their head's classes are the file's, or Kinetics-400's in the published order."""
-        ours, theirs = self.datamodule.class_names, report.class_names
-        published = MODELS[self.model.name].published and self.model.num_classes == 400
-        if theirs is None and published and (not ours or set(ours) == set(kinetics400_names())):
-            theirs = kinetics400_names()
-        if report.replaced or theirs is None:
-            return
-        if ours and set(ours) != set(theirs) and self.subcommand == "fit":
-            self._say("the head's classes have other names: it starts as it is, and learns the new ones")
-            return
-        order = class_order(theirs, ours, report.file)
-        if order:
-            self.model.network.load_state_dict(reorder_classes(self.model.network.state_dict(), order))
-            self._say(REORDERED)
-        card = {} if report.class_names else model_card(self.model.name, alpha=self.model.alpha)
-        self.model.card = {**card, "class_names": list(ours or theirs)}
-
-    def _weights_file(self) -> Path | None:
-        if self.checkpoint_file or self.exported_file:
-            return self.checkpoint_file or self.exported_file
-        return Path(self.model.load_report.file) if self.model.load_report else None
 
     def _say(self, text: str) -> None:
         if _is_first_process():
@@ -387,7 +278,6 @@ class EngineCLI(LightningCLI):
                 self.model,
                 self.datamodule,
                 self.console,
-                checkpoint=self._weights_file(),
                 wall_seconds=time.perf_counter() - start,
             )
             if self.model.partial:
@@ -395,15 +285,15 @@ class EngineCLI(LightningCLI):
 
     def _continue(self, stage: str, windows: Sequence[Window] | None = None) -> None:
         """Scores are kept as they come; what an interrupted run of the same command has scored is left out."""
-        file = self._weights_file()
-        if file is None or self._is_smoke_test():
+        if self._is_smoke_test():
             return
         manifest, data = self.datamodule.manifest(stage), self.datamodule
         settings = {
             "videos": [list(manifest.paths), list(map(int, manifest.labels))],
             "windows": [list(window) for window in windows or ()],
             "data": {
-                **data.preprocessing,
+                **data.card.recipe,
+                "class_names": data.class_names,
                 "repeat_first_frame": data.repeat_first_frame,
                 "decoder": data.decoder,
             },
@@ -415,7 +305,7 @@ class EngineCLI(LightningCLI):
             ],
         }
         self.model.partial = PartialScores(
-            self.run_folder, fingerprint(file, settings), self.model.num_classes
+            self.run_folder, fingerprint(self.model.load_report.file, settings), self.model.num_classes
         )
         rows = len(windows or manifest.paths)
         scored = {video for video, *_ in self.model.partial.read()}
@@ -436,7 +326,7 @@ class EngineCLI(LightningCLI):
         kwargs["return_predictions"] = False  # they are in predict_result, of all processes
         self.trainer.predict(**kwargs)
         if self.trainer.is_global_zero:
-            names = data.class_names or self.model.card.get("class_names")
+            names = data.class_names or self.model.card.class_names
             windows = data.windows or [Window(video) for video in range(len(paths))]
             error = predictions.after_predict(
                 self.run_folder,
@@ -457,16 +347,17 @@ def _is_first_process() -> bool:
     return getattr(rank_zero_only, "rank", 0) == 0  # also before there is a trainer
 
 
-# Settings that change a result; a different value than the checkpoint's is worth a line.
-_CHANGES_RESULT = {"name", "alpha", "channel_multiple", "num_classes", *CARD_TO_DATA}
-
-
 def _as_list(value: Any) -> list[Any]:
     return list(value) if isinstance(value, list | tuple) else [] if value is None else [value]
 
 
-def _plain(value: Any) -> Any:
-    return list(value) if isinstance(value, tuple | list) else value
+def _said(section: Any) -> dict[str, dict[str, Any]]:
+    """Settings that are not None, by group."""
+    groups = {group: section.get(group) or {} for group in ("model", "data", "trainer")}
+    return {
+        group: {key: value for key, value in vars(of).items() if value is not None} if of else {}
+        for group, of in groups.items()
+    }
 
 
 class RunConfig(SaveConfigCallback):

@@ -1,10 +1,10 @@
 """`octvideo export CKPT OUT`: a checkpoint as one file that runs without this package."""
 
 import argparse
+from dataclasses import replace
 from pathlib import Path
-from typing import Any
 
-from octvideo.cli.errors import UsageError
+from octvideo.card import NETWORK
 from octvideo.limits import check_numbers
 
 
@@ -36,41 +36,24 @@ def export_command(args: list[str]) -> int:
 
     import torch
 
+    import octvideo
+    from octvideo.models import open_weights
     from octvideo.models.export import export_network
 
-    network, card = _network(options)
-    side = card["test_crop"] if options.crop is None else options.crop
-    check_numbers({"crop": side, "num_frames": card["num_frames"]}, prefix="--")
-    shape = (card["num_frames"], side, side)
-    difference = export_network(network, options.out, input_shape=shape, card={**card, "test_crop": side})
+    network, card, report = open_weights(
+        options.checkpoint, **{key: getattr(options, key) for key in NETWORK}
+    )
+    report.check_head(card.num_classes)
+    side = card.test_crop if options.crop is None else options.crop
+    check_numbers({"crop": side, "num_frames": card.num_frames}, prefix="--")
+    shape = (card.num_frames, side, side)
+    difference = export_network(
+        network, options.out, input_shape=shape, card=replace(card, version=octvideo.__version__)
+    )
     file = Path(options.out).absolute()
     print(
-        f"{file} ({file.stat().st_size / 1e6:.1f} MB): {card['name']}, alpha {card['alpha']:g}, clip "
-        f"(B, 3, {', '.join(map(str, shape))}) to logits (B, {card['num_classes']}); "
+        f"{file} ({file.stat().st_size / 1e6:.1f} MB): {card.name}, alpha {card.alpha:g}, clip "
+        f"(B, 3, {', '.join(map(str, shape))}) to logits (B, {card.num_classes}); "
         f"max difference from torch {torch.__version__}: {difference:.2g}"
     )
     return 0
-
-
-def _network(options: argparse.Namespace) -> tuple[Any, dict[str, Any]]:
-    """The network of the command line and its model card."""
-    import octvideo
-    from octvideo.classifier import load_classifier
-    from octvideo.models import MODELS, create_model, get_spec, model_card
-    from octvideo.models.card import MADE_OF
-    from octvideo.models.checkpoints import read_checkpoint
-
-    stored = read_checkpoint(options.checkpoint).get("hyper_parameters")
-    given = {k: getattr(options, k) for k in MADE_OF if getattr(options, k) is not None}
-    if isinstance(stored, dict) and "name" in stored:
-        classifier = load_classifier(options.checkpoint, **given)
-        settings = {k: getattr(classifier, k) for k in MADE_OF}
-        card = {**get_spec(classifier.name).recipe, **classifier.card}
-        return classifier.network, {**settings, **card, "version": octvideo.__version__}
-    if "name" not in given:
-        file = Path(options.checkpoint).absolute()
-        raise UsageError(f"{file} does not say what it is of: --model.name, one of {', '.join(MODELS)}")
-    settings = {"alpha": 0.0, "channel_multiple": 1, "num_classes": 400, **given}
-    network = create_model(**settings, checkpoint=options.checkpoint)
-    card = model_card(settings["name"], alpha=settings["alpha"], num_classes=settings["num_classes"])
-    return network, {**settings, **card, "version": octvideo.__version__}

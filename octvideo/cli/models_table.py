@@ -39,16 +39,16 @@ def models_command(args: list[str]) -> int:
         table.add_column(column, justify="right", no_wrap=True)
     progress = track(MODELS.items(), "counting", console=Console(stderr=True), transient=True)
     for name, spec in progress:
-        shape = (1, 3, spec.num_frames, spec.crop, spec.crop)
+        card = spec.card
         with torch.device("meta"):  # shapes only
             models = [
                 create_model(name, alpha=alpha, num_classes=options.num_classes) for alpha in options.alpha
             ]
         table.add_row(
             name,
-            f"{spec.num_frames}x{spec.frame_stride}{'*' if spec.fps == 15 else ''} @ {spec.crop}",
+            f"{card.num_frames}x{card.frame_stride}{'*' if card.fps == 15 else ''} @ {card.crop}",
             f"{count_parameters(models[0]) / 1e6:.2f} M",
-            *(f"{count_macs(model, shape) / 1e9:.3g}" for model in models),
+            *(f"{count_macs(model, spec.input_shape) / 1e9:.3g}" for model in models),
             f"{spec.published.top1:.1f}/{spec.published.top5:.1f}" if spec.published else "-",
         )
     Console().print(table)

@@ -3,6 +3,7 @@
 import hashlib
 import json
 import platform
+from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any
 
@@ -13,6 +14,8 @@ from rich.console import Console
 from rich.table import Table
 from torch import nn
 
+import octvideo
+from octvideo.card import RECIPE, Card, Published
 from octvideo.classifier import VideoClassifier
 from octvideo.data import KineticsDataModule, open_video
 from octvideo.evaluation import plots
@@ -51,7 +54,7 @@ def cost(classifier: VideoClassifier, num_frames: int, crop: int) -> dict[str, A
 
 def model_line(classifier: VideoClassifier, data: KineticsDataModule) -> str:
     """What is about to be trained, in one line."""
-    num_frames, crop = data.preprocessing["num_frames"], data.preprocessing["crop"]
+    num_frames, crop = data.card.num_frames, data.card.crop
     numbers = cost(classifier, num_frames, crop)
     dense = f" (dense {numbers['dense_gflops']:.3g})" if classifier.alpha else ""
     return (
@@ -90,7 +93,6 @@ def after_test(
     data: KineticsDataModule,
     console: Console,
     *,
-    checkpoint: Path | None,
     wall_seconds: float,
 ) -> None:
     """Writes the result files, prints the table, and names every video that could not be scored."""
@@ -98,8 +100,14 @@ def after_test(
 
     scores = classifier.test_result
     assert scores is not None
-    card = data.preprocessing
-    names = data.class_names or classifier.card.get("class_names")
+    names = data.class_names or classifier.card.class_names
+    card = replace(
+        classifier.card,
+        **{key: getattr(data.card, key) for key in RECIPE},
+        class_names=names,
+        version=octvideo.__version__,
+    )
+    report = classifier.load_report
     manifest = data.manifest("test")
     num_now = (
         scores.num_listed if data.only is None else len(data.only)
@@ -111,16 +119,16 @@ def after_test(
         "channel_multiple": classifier.channel_multiple,
         "num_classes": classifier.num_classes,
         "repeat_first_frame": data.repeat_first_frame,
-        **cost(classifier, card["num_frames"], card["test_crop"]),
-        "checkpoint": str(checkpoint) if checkpoint else None,
+        **cost(classifier, card.num_frames, card.test_crop),
+        "checkpoint": report.file if report else None,
         "wall_seconds": round(wall_seconds, 3),
         "data_share": round(
             classifier.test_data_seconds / wall_seconds, 3
         ),  # waiting for videos to be decoded
         "manifest_sha256": hashlib.sha256(json.dumps(listed).encode()).hexdigest(),
         "videos_per_second": round(num_now / wall_seconds, 3),
-        "model_card": {**card, "class_names": list(names) if names else None},
-        "published": classifier.card.get("published"),
+        "model_card": card.to_dict(),
+        "published": asdict(card.published) if card.published else None,
         "versions": {**versions(), "python": platform.python_version()},
     }
     metrics = write_results(folder, scores, paths=data.paths("test"), class_names=names, extra=extra)
@@ -138,7 +146,7 @@ def after_test(
     )
 
     table = Table(title=f"{classifier.name}, alpha {classifier.alpha:g}")
-    views = f"{card['num_clips']} x {card['num_crops']} views"
+    views = f"{card.num_clips} x {card.num_crops} views"
     for column in ("top-1", "top-5", "videos scored", "parameters", "GFLOPs a view", "views a video"):
         table.add_column(column, justify="right")
     dense = f" (dense {metrics['dense_gflops']:.3g})" if classifier.alpha else ""
@@ -152,8 +160,8 @@ def after_test(
     )
     console.print(table)
     console.print(_recipe_line(card), soft_wrap=True, highlight=False)
-    if metrics["published"]:
-        line = shown(_published_line(classifier.name, metrics["published"]))
+    if card.published:
+        line = shown(_published_line(card.published, MODELS[classifier.name].card))
         console.print(line, soft_wrap=True, highlight=False, markup=False)
     if scores.errors:
         console.print(f"{len(scores.errors)} unreadable, not in the numbers above:")
@@ -177,21 +185,21 @@ def _frames_of(path: str, count: int) -> np.ndarray:
         return np.asarray(reader.frames_at([round(last * (i + 0.5) / count) for i in range(count)]))
 
 
-def _recipe_line(card: dict[str, Any]) -> str:
+def _recipe_line(card: Card) -> str:
     """Everything about the pixels that could move the numbers."""
+    steps = " in steps" if card.frame_times == "steps" else ""
     return (
-        f"{card['num_frames']} frames x {card['frame_stride']} at {card['fps']:g} fps, short side "
-        f"{card['test_short_side']}, crop {card['test_crop']}, {card['num_clips']} clips x {card['num_crops']} crops, "
-        f"{card['colour']}, mean {card['mean']}, std {card['std']}"
+        f"{card.num_frames} frames x {card.frame_stride} at {card.fps:g} fps{steps}, short side "
+        f"{card.test_short_side}, crop {card.test_crop}, {card.num_clips} clips x {card.num_crops} crops, "
+        f"{card.colour}, mean {list(card.mean)}, std {list(card.std)}"
     )
 
 
-def _published_line(name: str, published: dict[str, Any]) -> str:
-    spec = MODELS[name]
+def _published_line(published: Published, recipe: Card) -> str:
     return (
-        f"published by {published['source']}: {published['top1']:.2f} / {published['top5']:.2f} % on Kinetics-400 with "
-        f"{spec.num_clips} x {spec.num_crops} views"
-        + (f"; measured otherwise: {published['differs']}" if published.get("differs") else "")
+        f"published by {published.source}: {published.top1:.2f} / {published.top5:.2f} % on Kinetics-400 with "
+        f"{recipe.num_clips} x {recipe.num_crops} views"
+        + (f"; measured otherwise: {published.differs}" if published.differs else "")
     )
 
 

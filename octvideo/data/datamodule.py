@@ -1,6 +1,7 @@
 """KineticsDataModule: from manifests to normalised batches, for training, evaluation and prediction."""
 
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -8,6 +9,7 @@ import torch
 from lightning.pytorch import LightningDataModule
 from torch.utils.data import Dataset, DistributedSampler, Sampler, SequentialSampler
 
+from octvideo.card import RECIPE, Card
 from octvideo.data.augment import Augmentation, batch_seed
 from octvideo.data.dataset import (
     ClipSampler,
@@ -27,6 +29,8 @@ from octvideo.data.windows import Window, WindowDataset
 from octvideo.errors import InputError
 from octvideo.limits import check_numbers
 
+# What has limits beside the recipe, which the card checks.
+_LOADING = ("batch_size", "eval_batch_size", "num_workers", "seed", "seconds_a_video", "max_unreadable")
 _STAGES = ("train", "val", "test", "predict")
 
 
@@ -50,6 +54,7 @@ class KineticsDataModule(LightningDataModule):
         num_frames: frames a clip.
         frame_stride: frames at `fps` from one frame of a clip to the next.
         fps: frames a second that `frame_stride` counts in.
+        frame_times: "even", from a clip's first frame to its last; or "steps" of `frame_stride / fps` seconds.
         short_side: training: least and most pixels of the short side.
         crop: training: side of the random crop, pixels.
         flip: training: probability of a horizontal flip; 0 where left and right are different classes.
@@ -93,6 +98,7 @@ class KineticsDataModule(LightningDataModule):
         num_frames: int = 8,
         frame_stride: int = 8,
         fps: float = 30.0,
+        frame_times: str = "even",
         short_side: tuple[int, int] = (256, 320),
         crop: int = 224,
         flip: float = 0.5,
@@ -120,20 +126,13 @@ class KineticsDataModule(LightningDataModule):
             raise InputError(f"decode_device is {decode_device!r}, allowed are cpu, cuda and cuda:N")
         if missing not in MISSING:
             raise InputError(f"missing is {missing!r}, allowed are {', '.join(MISSING)}")
-        check_numbers(
-            {
-                "num_frames": num_frames, "frame_stride": frame_stride, "fps": fps,
-                "short_side": short_side, "crop": crop, "test_short_side": test_short_side, "test_crop": test_crop,
-                "num_clips": num_clips, "num_crops": num_crops, "mean": mean, "std": std,
-                "batch_size": batch_size, "eval_batch_size": eval_batch_size, "num_workers": num_workers,
-                "seed": seed, "seconds_a_video": seconds_a_video, "max_unreadable": max_unreadable,
-            }
-        )  # fmt: skip
-        self.spec = ClipSpec(num_frames, frame_stride, fps)
-        self.train_transform = TrainTransform((short_side[0], short_side[1]), crop, flip)
+        settings = locals()
+        check_numbers({name: settings[name] for name in _LOADING})
+        recipe = Card(**{name: settings[name] for name in RECIPE})
+        self.spec = ClipSpec.of(recipe)
+        self.train_transform = TrainTransform(recipe.short_side, crop, flip)
         self.augment = augment
-        self.mean = (mean[0], mean[1], mean[2])
-        self.std = (std[0], std[1], std[2])
+        self.mean, self.std = recipe.mean, recipe.std
         self.val_transform = EvalTransform(test_short_side, test_crop, 1, self.mean, self.std)
         self.test_transform = EvalTransform(test_short_side, test_crop, num_crops, self.mean, self.std)
         self.num_clips = num_clips
@@ -148,6 +147,8 @@ class KineticsDataModule(LightningDataModule):
                 f"num_classes is {num_classes}, allowed is the length of {class_list}, {len(self.class_names)}"
             )
         self.num_classes = len(self.class_names) if self.class_names else num_classes
+        # The recipe of this data and its classes, which belong to a model that is trained with it.
+        self.card = replace(recipe, num_classes=self.num_classes, class_names=self.class_names)
         self.batch_size = batch_size
         self.eval_batch_size = eval_batch_size
         self.num_workers = num_workers
@@ -162,25 +163,6 @@ class KineticsDataModule(LightningDataModule):
         self.manifests: dict[str, Manifest] = {}
         self._unreadable = Unreadable()
         self._num_seen = 0  # videos that this process has had of the epoch that it resumes
-
-    @property
-    def preprocessing(self) -> dict[str, Any]:
-        """The recipe that belongs to a model trained with this data, of plain numbers, lists and text."""
-        return {
-            "num_frames": self.spec.num_frames,
-            "frame_stride": self.spec.frame_stride,
-            "fps": self.spec.fps,
-            "short_side": list(self.train_transform.short_side),
-            "crop": self.train_transform.crop,
-            "test_short_side": self.test_transform.short_side,
-            "test_crop": self.test_transform.crop,
-            "num_clips": self.num_clips,
-            "num_crops": self.test_transform.num_crops,
-            "mean": list(self.mean),
-            "std": list(self.std),
-            "colour": "RGB",
-            "class_names": list(self.class_names) if self.class_names else None,
-        }
 
     # Manifests
 

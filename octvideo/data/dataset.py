@@ -18,6 +18,7 @@ import numpy as np
 import torch
 from torch.utils.data import Dataset, DistributedSampler, Subset, default_collate
 
+from octvideo.card import Card
 from octvideo.data.decode import VideoDecodeError, VideoReader, open_video
 from octvideo.data.manifest import Manifest
 from octvideo.data.sampling import clip_seconds, frames_of_clip, random_start, uniform_starts, video_seconds
@@ -34,11 +35,16 @@ MAX_ATTEMPTS = 10
 
 @dataclass(frozen=True)
 class ClipSpec:
-    """What a clip is: `num_frames` moments, evenly over `num_frames * frame_stride / fps` seconds."""
+    """What a clip is: `num_frames` moments of `num_frames * frame_stride / fps` seconds, by a card's `frame_times`."""
 
     num_frames: int = 8
     frame_stride: int = 8
     fps: float = 30.0
+    frame_times: str = "even"
+
+    @classmethod
+    def of(cls, card: Card) -> "ClipSpec":
+        return cls(card.num_frames, card.frame_stride, card.fps, card.frame_times)
 
     def __post_init__(self) -> None:
         for name in ("num_frames", "frame_stride", "fps"):
@@ -61,6 +67,7 @@ class ClipSpec:
             num_frames=self.num_frames,
             frame_stride=self.frame_stride,
             fps=self.fps,
+            frame_times=self.frame_times,
         )
 
 

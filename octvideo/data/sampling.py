@@ -11,7 +11,9 @@ they hold for any frame rate, a variable one too:
 - in a video shorter than the clip, the clip starts with the video and the last frame stands in for all moments
   after its end. (pytorchvideo's own transforms would spread the frames; its published numbers are PySlowFast's.)
 
-torchvision's weights were measured by other rules; what differs stands beside their numbers (`models/table.py`).
+That is the rule "even" of a card's `frame_times`. By "steps", torchvision's and mmaction2's, moments are exactly
+`frame_stride / fps` apart, so the last one is that long before the clip's end. What else differs in torchvision's
+measurement stands beside its numbers (`models/table.py`).
 
 Worked example: 8 frames at stride 8 and 30 fps are 64/30 = 2.13 s of video. In a 30 fps file these are frames 0 to
 63 of it, of which 0, 9, 18, 27, 36, 45, 54 and 63 are taken.
@@ -104,6 +106,7 @@ def frames_of_clip(
     num_frames: int,
     frame_stride: float,
     fps: float,
+    frame_times: str = "even",
 ) -> list[int]:
     """Frame indices of the clip of the first frame that is shown `start` seconds after the video's first one, or later.
 
@@ -112,17 +115,24 @@ def frames_of_clip(
 
     >>> frames_of_clip([i / 30 for i in range(50)], 0.0, num_frames=4, frame_stride=5, fps=15)
     [0, 13, 26, 39]
+    >>> frames_of_clip(
+    ...     [i / 30 for i in range(50)], 0.0, num_frames=4, frame_stride=5, fps=15, frame_times="steps"
+    ... )
+    [0, 10, 20, 30]
     """
     pts = np.asarray(pts_seconds, dtype=np.float64)
     length = clip_seconds(num_frames=num_frames, frame_stride=frame_stride, fps=fps)
     rate = constant_rate(pts)
+    steps = np.arange(num_frames) * frame_stride / fps if frame_times == "steps" else None
     if rate:  # frames are counted, as PySlowFast does, so that no rounding of times shows
         first = np.ceil(start * rate - _ROUNDING)
-        indices = first + np.floor(np.linspace(0.0, max(length * rate - 1, 0.0), num_frames) + _ROUNDING)
+        even = np.linspace(0.0, max(length * rate - 1, 0.0), num_frames)
+        indices = first + np.floor((even if steps is None else steps * rate) + _ROUNDING)
     else:
         one_frame = float(np.median(np.diff(pts))) if len(pts) > 1 else 0.0
         begin = min(int(np.searchsorted(pts, pts[0] + start - _TICK_SECONDS)), len(pts) - 1)
-        moments = pts[begin] + np.linspace(0.0, max(length - one_frame, 0.0), num_frames)
+        even = np.linspace(0.0, max(length - one_frame, 0.0), num_frames)
+        moments = pts[begin] + (even if steps is None else steps)
         indices = np.searchsorted(pts, moments + _TICK_SECONDS, side="right") - 1
     return [int(index) for index in np.clip(indices, 0, len(pts) - 1)]
 

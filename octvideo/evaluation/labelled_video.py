@@ -8,7 +8,7 @@ import av
 import numpy as np
 from PIL import Image, ImageDraw, ImageFont
 
-from octvideo.evaluation.files import replacing
+from octvideo.files import replacing
 
 MAX_SIDE = 640  # pixels of the longer side; larger videos are scaled down
 NUM_LABELS = 3

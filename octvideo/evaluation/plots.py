@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from octvideo.evaluation.files import replacing
+from octvideo.files import replacing
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure

@@ -9,8 +9,8 @@ from typing import Any, TextIO
 
 import numpy as np
 
-from octvideo.evaluation.files import replace_file
 from octvideo.evaluation.results import class_name, top_classes
+from octvideo.files import replace_file
 from octvideo.text import cell
 
 

@@ -10,10 +10,10 @@ from typing import Any
 
 import numpy as np
 
-from octvideo.evaluation.files import replace_file
 from octvideo.evaluation.metrics import class_accuracy, confusion_matrix, most_confused
 from octvideo.evaluation.results import class_name, error_line, top_classes
 from octvideo.evaluation.scores import VideoScores
+from octvideo.files import replace_file
 
 NUM_PAIRS = 20
 NUM_MISTAKES = 24

@@ -9,7 +9,6 @@ from typing import Any, TextIO
 
 import numpy as np
 
-from octvideo.evaluation.files import replace_file, replacing
 from octvideo.evaluation.metrics import (
     calibration_error,
     class_accuracy,
@@ -17,6 +16,7 @@ from octvideo.evaluation.metrics import (
     mean_class_accuracy,
 )
 from octvideo.evaluation.scores import VideoScores, accuracy_at
+from octvideo.files import replace_file, replacing
 from octvideo.text import cell
 
 NUM_TOP = 5

@@ -5,9 +5,9 @@ from pathlib import Path
 
 import numpy as np
 
-from octvideo.evaluation.files import replacing
 from octvideo.evaluation.plots import _figure
 from octvideo.evaluation.results import class_name, top_classes
+from octvideo.files import replacing
 
 NUM_ROWS = 8
 LEAST = 0.01  # a class below it everywhere gets no row

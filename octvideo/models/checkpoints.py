@@ -8,8 +8,11 @@ What is read into a network of `octvideo.models`, dense or octave (they have the
     Lightning                  {"state_dict": …}, whatever the prefix
     torchvision                the files of its video weights, which are plain state dicts
     plain state dicts          torch.save of one, or safetensors
+
+`octvideo.models.weights` is the door that users of the library come through.
 """
 
+import json
 import pickle
 import re
 from collections.abc import Mapping
@@ -22,10 +25,7 @@ from torch import Tensor, nn
 
 from octvideo.errors import InputError
 
-# The outermost layer that maps features to classes, by the ends of its keys.
-HEAD = re.compile(r"(^|\.)(proj|fc|head|classifier(\.\d+)?)\.(weight|bias)$")
-
-CARD_KEY = "octvideo"  # what this toolkit adds: {"version": str, "card": preprocessing and class names}
+CARD_KEY = "octvideo"  # what this toolkit adds: {"version": str, "card": octvideo.card.Card as a dictionary}
 
 # Where files of several kinds keep their tensors.
 _NESTED = ("model_state", "state_dict", "model_state_dict", "model")
@@ -45,18 +45,21 @@ class LoadReport:
         loaded: names of the network's tensors that came from the file.
         replaced: the head's names, left at random since the number of classes differs.
         left_out: the file's names that are no part of the network (another module's, a prefix apart).
-        class_names: in the file's order, where it says them.
+        num_classes: the file's, where the head is left at random.
+        names_assumed: whether the class names of the card are those of the published weights, and not the file's.
     """
 
     file: str
     kind: str
-    loaded: list[str]
+    loaded: list[str] = field(default_factory=list)
     replaced: list[str] = field(default_factory=list)
     left_out: list[str] = field(default_factory=list)
-    class_names: list[str] | None = None
+    num_classes: int | None = None
+    names_assumed: bool = False
 
     def __str__(self) -> str:
-        lines = [f"{self.file} ({self.kind}): {len(self.loaded)} tensors loaded"]
+        number = f": {len(self.loaded)} tensors loaded" if self.loaded else ""
+        lines = [f"{self.file} ({self.kind}){number}"]
         if self.replaced:
             lines.append(
                 f"the head is NEW, the number of classes differs: {', '.join(self.replaced)} start at random"
@@ -64,6 +67,13 @@ class LoadReport:
         if self.left_out:
             lines.append(f"left out, not of this network: {_some(self.left_out)}")
         return "; ".join(lines)
+
+    def check_head(self, num_classes: int | None) -> None:
+        """Raises CheckpointError where the head was left at random: nobody can want its scores."""
+        if self.replaced:
+            raise CheckpointError(
+                f"{self.file} does not fit: its num_classes is {self.num_classes}, the model's is {num_classes}"
+            )
 
 
 def read_checkpoint(path: str | Path) -> dict[str, Any]:
@@ -105,71 +115,93 @@ def _start(file: Path) -> bytes:
 
 
 def _read_safetensors(file: Path) -> dict[str, Any]:
+    """Its tensors, and the card in its metadata if there is one."""
     try:
-        from safetensors.torch import load_file
+        from safetensors import safe_open
     except ImportError:
         raise CheckpointError(f"{file}: reading it needs the safetensors package") from None
     try:
-        return load_file(file)
+        with safe_open(file, framework="pt") as opened:
+            content: dict[str, Any] = {key: opened.get_tensor(key) for key in opened.keys()}  # noqa: SIM118
+            card = (opened.metadata() or {}).get(CARD_KEY)
     except OSError:
         raise
     except Exception as error:  # its error class is not exported in all versions
         raise CheckpointError(f"{file}: not a safetensors file, or a truncated one") from error
+    if card is None:
+        return content
+    try:
+        return {**content, CARD_KEY: json.loads(card)}
+    except (ValueError, RecursionError):
+        raise CheckpointError(f"{file}: what it has as {CARD_KEY!r} is no JSON") from None
 
 
-def load_weights(model: nn.Module, path: str | Path) -> LoadReport:
-    """Loads a file's weights into a network, in place.
+def load_weights(
+    model: nn.Module, tensors: Mapping[str, Tensor], file: Path, kind: str, head: str
+) -> LoadReport:
+    """Loads tensors, whatever stands before their names, into a network, in place.
 
-    Every tensor of the network must be in the file with its shape. The head alone may differ, in its number of
-    classes: it then keeps its random start, which the report says.
+    Every tensor of the network must be there with its shape. The head alone may differ, in its number of classes: it
+    then keeps its random start, which the report says.
 
     Args:
         model: a network of `octvideo.models`, dense or octave.
-        path: a file of one of the kinds above.
+        tensors: under the network's names, or PySlowFast's.
+        file: where they come from.
+        kind: what sort of file that is, in words.
+        head: the path of the layer that classifies.
 
     Raises:
-        FileNotFoundError: there is no such file.
-        CheckpointError: it cannot be read safely, or does not fit.
+        CheckpointError: they do not fit.
     """
-    file = Path(path).expanduser().absolute()
-    content = read_checkpoint(file)
-    tensors, kind = _tensors(content, file)
     target = model.state_dict()
     if any(key.startswith("s1.pathway0_stem.") for key in tensors):
         tensors, kind = _from_pyslowfast(tensors, target), "PySlowFast"
     prefix = _prefix(tensors, target)
     source = {key[len(prefix) :]: value for key, value in tensors.items() if key.startswith(prefix)}
     left_out = [key for key in tensors if not key.startswith(prefix)]
-
-    # Old files lack the counters of batch norm; they matter to no result.
-    missing = [key for key in target if key not in source and not key.endswith("num_batches_tracked")]
-    unexpected = [key for key in source if key not in target]
-    reshaped = [key for key in target if key in source and source[key].shape != target[key].shape]
-    replaced = [key for key in reshaped if HEAD.search(key)]
-    reshaped = [key for key in reshaped if key not in replaced]
     if not any(key in target for key in source):
         raise CheckpointError(
             f"{file} ({kind}) does not fit: none of its names is the network's (it has {_some(list(tensors))})"
         )
+    replaced = [
+        key
+        for key in (f"{head}.weight", f"{head}.bias")
+        if key in source and key in target and source[key].shape != target[key].shape
+    ]
+    loaded = {key: value for key, value in source.items() if key not in replaced}
+    check_fit(
+        loaded, {key: value for key, value in target.items() if key not in replaced}, f"{file} ({kind})"
+    )
+    theirs = len(source[replaced[0]]) if replaced else None
+    model.load_state_dict({**target, **loaded})
+    return LoadReport(str(file), kind, list(loaded), replaced, left_out, theirs)
+
+
+def check_fit(source: Mapping[str, Tensor], target: Mapping[str, Tensor], what: str) -> None:
+    """Raises CheckpointError, beginning with `what`, for the first tensor of a file that does not fit a network."""
+    # Old files lack the counters of batch norm; they matter to no result.
+    missing = [key for key in target if key not in source and not key.endswith("num_batches_tracked")]
+    unexpected = [key for key in source if key not in target]
+    reshaped = [key for key in target if key in source and source[key].shape != target[key].shape]
     if reshaped:
         key = reshaped[0]
         raise CheckpointError(
-            f"{file} ({kind}) does not fit: {key} is {tuple(source[key].shape)}, the network's is "
+            f"{what} does not fit: {key} is {tuple(source[key].shape)}, the network's is "
             f"{tuple(target[key].shape)}{_and_more(reshaped)}"
         )
     if missing:
-        raise CheckpointError(f"{file} ({kind}) does not fit: it lacks {missing[0]}{_and_more(missing)}")
+        raise CheckpointError(f"{what} does not fit: it lacks {missing[0]}{_and_more(missing)}")
     if unexpected:
-        raise CheckpointError(f"{file} ({kind}) does not fit: it also has {_some(unexpected)}")
-    loaded = {key: value for key, value in source.items() if key not in replaced}
-    model.load_state_dict({**target, **loaded})
-    card = (content.get(CARD_KEY) or {}).get("card") if isinstance(content.get(CARD_KEY), dict) else None
-    names = (card or {}).get("class_names") if isinstance(card, dict) else None
-    return LoadReport(str(file), kind, list(loaded), replaced, left_out, names)
+        raise CheckpointError(f"{what} does not fit: it also has {_some(unexpected)}")
 
 
-def _tensors(content: Mapping[str, Any], file: Path) -> tuple[dict[str, Tensor], str]:
-    """The tensors of a file, and what kind of file it is."""
+def tensors_of(content: Mapping[str, Any], file: Path) -> tuple[dict[str, Tensor], str]:
+    """The tensors of a file's content, and what kind of file it is, in words.
+
+    Raises:
+        CheckpointError: it holds none.
+    """
     kind = "safetensors" if file.suffix == ".safetensors" else "state dict"
     for name in _NESTED:
         if isinstance(content.get(name), Mapping):

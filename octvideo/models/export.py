@@ -8,16 +8,17 @@ The file takes one normalised clip tensor `clip`, `float32 (B, 3, T, H, W)` with
 import copy
 import io
 import json
-import os
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
-from typing import Any
 
 import torch
 from torch import Tensor, nn
 from torch.export import Dim, ExportedProgram
 
+from octvideo.card import Card
 from octvideo.errors import InputError, MissingPackageError
+from octvideo.files import replacing
 from octvideo.models.exported import CARD, FORMATS, load_exported
 from octvideo.models.optimize import fold_norms
 
@@ -30,7 +31,7 @@ class ExportError(InputError):
 
 
 def export_network(
-    network: nn.Module, file: str | Path, *, input_shape: tuple[int, int, int], card: Mapping[str, Any]
+    network: nn.Module, file: str | Path, *, input_shape: tuple[int, int, int], card: Card
 ) -> float:
     """Writes a network, reads the file back and compares it with the network.
 
@@ -38,7 +39,7 @@ def export_network(
         network: of `octvideo.models`, dense or octave; it is not changed.
         file: ends in `.onnx` (needs the extra `export`) or `.pt2`.
         input_shape: `(T, H, W)` of the clips that the file will take.
-        card: plain values that travel with the file.
+        card: travels with the file, with the sizes of these clips in it.
 
     Returns:
         The largest difference between the file's logits and the network's, on random clips in batches of 1 and 3.
@@ -55,21 +56,16 @@ def export_network(
     plain = copy.deepcopy(network).cpu().float().eval().to(memory_format=torch.contiguous_format)  # type: ignore[call-overload]
     folded = fold_norms(plain)
     clip = torch.randn(2, 3, *input_shape, generator=torch.Generator().manual_seed(0))
-    file.parent.mkdir(parents=True, exist_ok=True)
-    temporary = file.with_name(f".{file.stem}.tmp{file.suffix}")
+    frames, height, _ = input_shape
+    text = json.dumps(replace(card, num_frames=frames, test_crop=height).to_dict())
     write: Callable[..., None] = _write_onnx if file.suffix == ".onnx" else _write_pt2
-    try:
-        write(folded, clip, temporary, json.dumps(dict(card)))
+    with replacing(file) as temporary:
+        write(folded, clip, temporary, text)
         difference, largest = _compare(plain, load_exported(temporary)[0], input_shape)
         if not difference <= TOLERANCE * max(largest, 1.0):
             raise ExportError(
                 f"{file}: not written, its logits differ from the network's by {difference:.2g}"
             )
-        os.replace(temporary, file)
-    except OSError as error:  # a full disk's names no file
-        raise OSError(error.errno, error.strerror or str(error), str(file)) from error
-    finally:
-        temporary.unlink(missing_ok=True)
     return difference
 
 

@@ -20,10 +20,11 @@ from torch._subclasses import FakeTensorMode
 from torch.export.passes import move_to_device_pass
 from torch.utils import _pytree as pytree
 
+from octvideo.card import Card
 from octvideo.errors import MissingPackageError
 from octvideo.models.archive import ArchiveError, pack, unpack
-from octvideo.models.card import check_card
 from octvideo.models.checkpoints import CheckpointError
+from octvideo.models.table import read_card
 
 FORMATS = (".onnx", ".pt2")
 CARD = "model_card.json"
@@ -49,8 +50,8 @@ _MEMBER = re.compile(
 )
 
 
-def load_exported(path: str | Path) -> tuple[nn.Module, dict[str, Any]]:
-    """A network that `octvideo export` wrote, as a module from clips to logits, and its model card.
+def load_exported(path: str | Path) -> tuple[nn.Module, Card]:
+    """A network that `octvideo export` wrote, as a module from clips to logits, and its card.
 
     Raises:
         FileNotFoundError: there is no such file.
@@ -58,68 +59,97 @@ def load_exported(path: str | Path) -> tuple[nn.Module, dict[str, Any]]:
         ImportError: onnxruntime is missing.
     """
     file = Path(path).expanduser().absolute()
+    content = _content(file)
+    network = OnnxNetwork(content, file) if file.suffix == ".onnx" else TorchNetwork(content, file)
+    card = _card(network.card, file)
+    for key, value in zip(("num_frames", "test_crop", "num_classes"), network.sizes, strict=True):
+        if getattr(card, key) != value:
+            raise CheckpointError(f"{file}: its card has {key} {getattr(card, key)}, its network {value}")
+    return network, card
+
+
+def exported_card(path: str | Path) -> Card:
+    """The card alone, without the work of preparing the network to run; errors as `load_exported`'s."""
+    file = Path(path).expanduser().absolute()
+    content = _content(file)
+    if file.suffix == ".onnx":
+        return _card(_card_in(_session(content, file, optimise=False)), file)
+    try:
+        return _card(unpack(content)[f"extra/{CARD}"].decode(), file)
+    except CheckpointError:
+        raise
+    except Exception as error:  # what zip and text raise has nothing in common
+        raise CheckpointError(f"{file}: not a .pt2 file of octvideo export, or a truncated one") from error
+
+
+def _content(file: Path) -> bytes:
+    if file.suffix not in FORMATS:
+        raise CheckpointError(f"{file}: not an exported network, whose name ends in {' or '.join(FORMATS)}")
     if not file.is_file():
         raise FileNotFoundError(f"no exported network {file}")
-    if file.suffix == ".onnx":
-        network: OnnxNetwork | TorchNetwork = OnnxNetwork(file)
-    elif file.suffix == ".pt2":
-        network = TorchNetwork(file)
-    else:
-        raise CheckpointError(f"{file}: not an exported network, whose name ends in {' or '.join(FORMATS)}")
+    return file.read_bytes()
+
+
+def _card(text: str, file: Path) -> Card:
     try:
-        card = json.loads(network.card)
+        values = json.loads(text)
     except (ValueError, RecursionError):
-        card = None
-    if not isinstance(card, dict) or not {"name", "alpha", "num_classes"} <= card.keys():
+        values = None
+    if not isinstance(values, dict) or "num_classes" not in values:
         raise CheckpointError(f"{file}: has no model card, octvideo export did not write it")
-    card = check_card(card, file)
-    for key, value in zip(("num_frames", "test_crop", "num_classes"), network.sizes, strict=True):
-        if card.get(key, value) != value:
-            raise CheckpointError(f"{file}: its card has {key} {card[key]}, its network {value}")
-    return network, card
+    return read_card(values, file)
 
 
 class OnnxNetwork(nn.Module):
     """`float (B, 3, T, H, W)` to logits `(B, num_classes)` by onnxruntime on the CPU, wherever the clip is."""
 
-    def __init__(self, file: Path) -> None:
+    def __init__(self, content: bytes, file: Path) -> None:
         super().__init__()
+        self._session = _session(content, file)
         try:
-            import onnxruntime
-        except ImportError:
-            raise MissingPackageError(
-                f"{file}: running it needs onnxruntime: pip install 'octvideo[export]'"
-            ) from None
-        options = onnxruntime.SessionOptions()
-        options.intra_op_num_threads = torch.get_num_threads()
-        options.log_severity_level = 3
-        try:
-            # From memory: a file could name others beside it to read weights from.
-            self._session = onnxruntime.InferenceSession(
-                file.read_bytes(), options, providers=["CPUExecutionProvider"]
-            )
             clip, logits = self._session.get_inputs()[0], self._session.get_outputs()[0]
             self.sizes = _sizes(clip.shape, logits.shape)
-        except OSError:
-            raise
-        except Exception as error:  # onnxruntime's own classes have no common base but this
-            raise CheckpointError(f"{file}: not an ONNX file that onnxruntime can run") from error
-        self.card = self._session.get_modelmeta().custom_metadata_map.get(Path(CARD).stem, "")
+        except (ValueError, TypeError, IndexError) as error:
+            raise CheckpointError(f"{file}: its network takes or gives something else than ours") from error
+        self.card = _card_in(self._session)
 
     def forward(self, clip: Tensor) -> Tensor:
         feed = {self._session.get_inputs()[0].name: clip.detach().float().cpu().contiguous().numpy()}
         return torch.from_numpy(self._session.run(None, feed)[0]).to(clip.device)
 
 
+def _session(content: bytes, file: Path, *, optimise: bool = True) -> Any:
+    """onnxruntime's, from memory: a file could name others beside it to read weights from."""
+    try:
+        import onnxruntime
+    except ImportError:
+        raise MissingPackageError(
+            f"{file}: running it needs onnxruntime: pip install 'octvideo[export]'"
+        ) from None
+    options = onnxruntime.SessionOptions()
+    options.intra_op_num_threads = torch.get_num_threads()
+    options.log_severity_level = 3
+    if not optimise:
+        options.graph_optimization_level = onnxruntime.GraphOptimizationLevel.ORT_DISABLE_ALL
+    try:
+        return onnxruntime.InferenceSession(content, options, providers=["CPUExecutionProvider"])
+    except Exception as error:  # onnxruntime's own classes have no common base but this
+        raise CheckpointError(f"{file}: not an ONNX file that onnxruntime can run") from error
+
+
+def _card_in(session: Any) -> str:
+    return session.get_modelmeta().custom_metadata_map.get(Path(CARD).stem, "")
+
+
 class TorchNetwork(nn.Module):
     """`float (B, 3, T, H, W)` to logits `(B, num_classes)`, on the device that the clip is on."""
 
-    def __init__(self, file: Path) -> None:
+    def __init__(self, content: bytes, file: Path) -> None:
         super().__init__()
-        content = io.BytesIO(checked_pt2(file.read_bytes(), file))
+        checked = io.BytesIO(checked_pt2(content, file))
         extra = {CARD: ""}
         try:
-            self._program = torch.export.load(content, extra_files=extra)
+            self._program = torch.export.load(checked, extra_files=extra)
             nodes = {node.name: node for node in self._program.graph.nodes}
             signature = self._program.graph_signature
             clip, logits = nodes[signature.user_inputs[0]], nodes[signature.user_outputs[0]]
@@ -173,17 +203,6 @@ def _sizes(clip: Sequence[Any], logits: Sequence[Any]) -> tuple[int, int, int]:
     """Frames and height of the clips that a graph takes, and how many logits it gives."""
     (_, _, num_frames, height, _), (_, num_classes) = clip, logits
     return int(num_frames), int(height), int(num_classes)
-
-
-class Reordered(nn.Module):
-    """A network whose class i is another's class `order[i]`."""
-
-    def __init__(self, network: nn.Module, order: list[int]) -> None:
-        super().__init__()
-        self.network, self.order = network, order
-
-    def forward(self, clip: Tensor) -> Tensor:
-        return self.network(clip)[:, self.order]
 
 
 def checked_pt2(content: bytes, file: Path) -> bytes:

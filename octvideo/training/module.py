@@ -65,11 +65,15 @@ class TrainedModule(LightningModule):
 
     Attributes:
         network: the network, made by the subclass.
+        head: the path in it of the layer that classifies, made by the subclass.
+        blocks: a regular expression for the paths of its residual blocks, made by the subclass.
         loss: of logits `(B, C)` and class numbers `(B,)` or shares `(B, C)`, made by the subclass.
         schedule: the schedule in words, once the length of the training is known.
     """
 
     network: nn.Module
+    head: str
+    blocks: str
     loss: nn.Module
 
     def __init__(self) -> None:
@@ -114,7 +118,7 @@ class TrainedModule(LightningModule):
         # Not before, since the strategy may have put other norm layers into their places.
         if self.hparams["checkpoint_activations"] and not self._recomputed:
             self._recomputed = True
-            recompute_activations(self.network)
+            recompute_activations(self.network, self.blocks)
         if self.hparams["compile"]:
             self.network.compile()
 
@@ -149,6 +153,7 @@ class TrainedModule(LightningModule):
         peak = scale * settings["lr"]
         groups = parameter_groups(
             self.network,
+            self.head,
             lr=peak,
             backbone_lr_factor=settings["backbone_lr_factor"],
             weight_decay=settings["weight_decay"],

@@ -1,6 +1,5 @@
 """The optimiser of a network: which parameters are trained, how fast, and which of them decay."""
 
-import re
 from collections.abc import Iterable
 from typing import Any
 
@@ -12,19 +11,11 @@ from octvideo.errors import InputError
 
 OPTIMIZERS = ("sgd", "adamw")
 
-# The layer that maps features to classes: pytorchvideo's, torchvision's ResNets', S3D's.
-_HEAD = re.compile(r"^(blocks\.\d+\.proj|fc|classifier\.\d+)\.(weight|bias)$")
 
-
-def is_head(name: str) -> bool:
-    """Whether a parameter of that name is of the classifying layer; all others are the backbone."""
-    return _HEAD.search(name) is not None
-
-
-def freeze_backbone(network: nn.Module) -> None:
-    """Leaves gradients to the classifying layer alone."""
+def freeze_backbone(network: nn.Module, head: str) -> None:
+    """Leaves gradients to the classifying layer alone, whose path is `head`."""
     for name, parameter in network.named_parameters():
-        parameter.requires_grad_(is_head(name))
+        parameter.requires_grad_(name.startswith(f"{head}."))
 
 
 def norms(network: nn.Module) -> Iterable[_NormBase]:
@@ -40,7 +31,13 @@ def unset_zero_init(network: nn.Module) -> None:
 
 
 def parameter_groups(
-    network: nn.Module, *, lr: float, backbone_lr_factor: float, weight_decay: float, decay_norms: bool
+    network: nn.Module,
+    head: str,
+    *,
+    lr: float,
+    backbone_lr_factor: float,
+    weight_decay: float,
+    decay_norms: bool,
 ) -> list[dict[str, Any]]:
     """Groups of trained parameters by learning rate and weight decay.
 
@@ -48,6 +45,7 @@ def parameter_groups(
     recipes); biases of other layers do.
 
     Args:
+        head: the path of the classifying layer; all others are the backbone.
         lr: of the classifying layer; the backbone's is `backbone_lr_factor` times that.
         weight_decay: of kernels and biases.
         decay_norms: whether norm layers decay too.
@@ -56,7 +54,7 @@ def parameter_groups(
     groups: dict[tuple[float, float], list[nn.Parameter]] = {}
     for name, parameter in network.named_parameters():
         if parameter.requires_grad:
-            rate = lr if is_head(name) else lr * backbone_lr_factor
+            rate = lr if name.startswith(f"{head}.") else lr * backbone_lr_factor
             decay = weight_decay if decay_norms or id(parameter) not in of_norms else 0.0
             groups.setdefault((rate, decay), []).append(parameter)
     return [

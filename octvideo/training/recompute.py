@@ -5,7 +5,7 @@ in which gradients are summed.
 """
 
 import re
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager, nullcontext
 from functools import partial
 from typing import Any
@@ -17,14 +17,14 @@ from torch.utils.checkpoint import checkpoint
 from octvideo.errors import InputError
 from octvideo.training.optimizer import norms
 
-# pytorchvideo's residual blocks, and torchvision's.
-_BLOCK = re.compile(r"^((.*\bres_blocks|layer\d)\.\d+)(\.|$)")
 
-
-def recompute_activations(network: nn.Module) -> int:
-    """Lets the residual blocks of a network of `octvideo models`, dense or octave, be recomputed, in place.
+def recompute_activations(network: nn.Module, blocks: str) -> int:
+    """Lets the residual blocks of a network, dense or octave, be recomputed, in place.
 
     Call it when the layers are final (after `SyncBatchNorm.convert_sync_batchnorm`); the state dict stays.
+
+    Args:
+        blocks: a regular expression for the paths of the blocks, as `ModelSpec` has it; empty where there are none.
 
     Returns:
         The number of blocks.
@@ -32,29 +32,36 @@ def recompute_activations(network: nn.Module) -> int:
     Raises:
         ValueError: there is no residual block.
     """
+    block_of = partial(_block_of, re.compile(rf"({blocks})(\.|$)") if blocks else None)
     if isinstance(network, fx.GraphModule):
-        runner, blocks = _split(network)
+        runner, found = _split(network, block_of)
         network.__dict__["forward"] = runner.forward  # no submodule: the parameters stay where they are
     else:
-        paths = {name: _BLOCK.match(name) for name, _ in network.named_modules()}
-        blocks = [network.get_submodule(name) for name, match in paths.items() if match and match[1] == name]
-    if not blocks:
+        found = [module for name, module in network.named_modules() if name and block_of(name) == name]
+    if not found:
         raise InputError(f"checkpoint_activations: {type(network).__name__} has no residual blocks")
-    for block in blocks:
+    for block in found:
         block.__dict__["forward"] = partial(
             checkpoint, block.forward, use_reentrant=False, context_fn=partial(_contexts, block)
         )
-    return len(blocks)
+    return len(found)
 
 
-def _split(network: fx.GraphModule) -> tuple[fx.GraphModule, list[nn.Module]]:
+def _block_of(blocks: re.Pattern[str] | None, path: str) -> str | None:
+    """The block that a module of that path is, or lies in."""
+    match = blocks.match(path) if blocks else None
+    return match[1] if match else None
+
+
+def _split(
+    network: fx.GraphModule, block_of: Callable[[str], str | None]
+) -> tuple[fx.GraphModule, list[nn.Module]]:
     """The same graph in pieces, one a residual block and one for what lies between two; and the blocks' pieces."""
     piece_of: dict[fx.Node, int] = {}
     pieces: list[str | None] = [None]  # the block of each piece
     for node in network.graph.nodes:
         if node.op in ("call_module", "get_attr"):
-            match = _BLOCK.match(str(node.target))
-            block = match[1] if match else None
+            block = block_of(str(node.target))
             if block != pieces[-1]:
                 pieces.append(block)
         piece_of[node] = len(pieces) - 1  # an addition belongs with the layers before it

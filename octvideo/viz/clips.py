@@ -1,7 +1,6 @@
 """Which frames and views a clip takes, on the time line, and what augmentation does to it."""
 
-from collections.abc import Mapping, Sequence
-from typing import Any
+from collections.abc import Sequence
 
 import numpy as np
 import torch
@@ -9,9 +8,10 @@ from matplotlib.figure import Figure
 from matplotlib.patches import Rectangle
 from torch import Tensor
 
+from octvideo.card import Card
 from octvideo.data.dataset import ClipSpec
 from octvideo.data.decode import open_video
-from octvideo.data.sampling import crop_boxes, frames_of_clip, scaled_size, uniform_starts, video_seconds
+from octvideo.data.sampling import crop_boxes, scaled_size, uniform_starts, video_seconds
 from octvideo.data.transforms import EvalTransform, TrainTransform
 from octvideo.viz._figure import BLUE, GREY, ORANGE, new_figure, picture, plain
 
@@ -25,10 +25,7 @@ def clip_times(pts_seconds: Sequence[float] | np.ndarray, spec: ClipSpec, start:
         start: seconds after the first frame.
     """
     pts = np.asarray(pts_seconds, dtype=np.float64)
-    indices = frames_of_clip(
-        pts, start, num_frames=spec.num_frames, frame_stride=spec.frame_stride, fps=spec.fps
-    )
-    return pts[indices]
+    return pts[spec.indices(pts, start)]
 
 
 def plot_clips(pts_seconds: Sequence[float] | np.ndarray, spec: ClipSpec, starts: Sequence[float]) -> Figure:
@@ -129,23 +126,23 @@ def plot_augmentation(frames: Tensor, transform: TrainTransform, *, count: int =
     return figure
 
 
-def read_clip(path: str, card: Mapping[str, Any], start: float | None = None) -> tuple[Tensor, Tensor]:
+def read_clip(path: str, card: Card, start: float | None = None) -> tuple[Tensor, Tensor]:
     """One centre crop of a video as a checkpoint's network takes it.
 
     Args:
         path: the video.
-        card: the preprocessing, as `VideoClassifier.card` or `KineticsDataModule.preprocessing` has it.
+        card: the preprocessing, as `VideoClassifier.card` and `KineticsDataModule.card` have it.
         start: seconds after the first frame; None is the middle clip.
 
     Returns:
         The clip, normalised `float (3, T, H, W)`, and what it shows, `uint8 (T, H, W, 3)`.
     """
-    spec = ClipSpec(card["num_frames"], card["frame_stride"], card["fps"])
-    transform = EvalTransform(card["test_short_side"], card["test_crop"], 1)
+    spec = ClipSpec.of(card)
+    transform = EvalTransform(card.test_short_side, card.test_crop, 1)
     with open_video(path) as video:
         if start is None:
             start = uniform_starts(video_seconds(video.pts_seconds), spec.seconds, 1)[0]
         frames = video.frames_at(spec.frames(video, start), transform.scale)
     clip = transform.crops(frames)[0]
-    mean, std = (torch.tensor(card[name]).view(3, 1, 1, 1) for name in ("mean", "std"))
+    mean, std = (torch.tensor(colours).view(3, 1, 1, 1) for colours in (card.mean, card.std))
     return (clip.float() / 255 - mean) / std, clip.permute(1, 2, 3, 0)

@@ -5,7 +5,7 @@ T frames of a clip, H height, W width, C classes.
 
 import base64
 import io
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -15,6 +15,7 @@ from matplotlib.figure import Figure
 from PIL import Image
 from torch import Tensor, nn
 
+from octvideo.card import Card
 from octvideo.data.dataset import ClipSpec
 from octvideo.data.decode import open_video
 from octvideo.data.sampling import video_seconds
@@ -88,7 +89,7 @@ def plot_mistakes(
 
 
 def class_timeline(
-    network: nn.Module, path: str, card: Mapping[str, Any], *, every_seconds: float = 0.25
+    network: nn.Module, path: str, card: Card, *, every_seconds: float = 0.25
 ) -> tuple[np.ndarray, np.ndarray]:
     """Class probabilities of clips that slide over a video.
 
@@ -101,7 +102,7 @@ def class_timeline(
     Returns:
         The middles of the clips, `float64 (N,)` seconds after the first frame, and `float64 (N, C)`.
     """
-    spec = ClipSpec(card["num_frames"], card["frame_stride"], card["fps"])
+    spec = ClipSpec.of(card)
     with open_video(path) as video:
         length = video_seconds(video.pts_seconds)
     starts = np.arange(0.0, max(length - spec.seconds, 0.0) + 1e-9, every_seconds)

@@ -303,13 +303,14 @@ def test_real_footage(clips, tmp_path):
     assert {data.class_names[label] for label in batch["label"]} == {"arm wrestling", "flipping pancake"}
 
 
-def test_preprocessing_is_plain(videos):
+def test_the_card_has_its_recipe(videos):
     data = KineticsDataModule(class_list=str(videos / "classes.txt"), **SMALL)
     assert data.num_classes == 4
-    assert data.preprocessing == {
+    assert data.card.recipe == {
         "num_frames": 4,
         "frame_stride": 5,
         "fps": 30.0,
+        "frame_times": "even",
         "short_side": [32, 40],
         "crop": 32,
         "test_short_side": 32,
@@ -318,9 +319,8 @@ def test_preprocessing_is_plain(videos):
         "num_crops": 2,
         "mean": [0.45, 0.45, 0.45],
         "std": [0.225, 0.225, 0.225],
-        "colour": "RGB",
-        "class_names": ["zero", "one", "two", "three"],
     }
+    assert (data.card.num_classes, data.card.class_names) == (4, ("zero", "one", "two", "three"))
 
 
 @pytest.mark.parametrize(

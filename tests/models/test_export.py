@@ -12,6 +12,7 @@ from pathlib import Path
 import pytest
 import torch
 
+from octvideo.card import Card
 from octvideo.models import create_model
 from octvideo.models.checkpoints import CheckpointError
 from octvideo.models.export import ExportError, export_network
@@ -19,7 +20,9 @@ from octvideo.models.exported import checked_pt2, load_exported
 from tests.models.archives import Anything, two_in_one
 from tests.models.networks import randomise_norms
 
-CARD = {"name": "i3d_tiny", "alpha": 0.25, "num_classes": 3, "class_names": ["a", "é", "c"]}
+CARD = Card(
+    name="i3d_tiny", alpha=0.25, num_classes=3, class_names=("a", "é", "c"), num_frames=4, test_crop=33
+)
 
 
 def network(name: str, alpha: float) -> torch.nn.Module:
@@ -50,7 +53,11 @@ def test_onnx_gives_the_networks_logits(tmp_path, name: str, alpha: float) -> No
     session = onnxruntime.InferenceSession(tmp_path / "net.onnx", providers=["CPUExecutionProvider"])
     (taken,) = session.get_inputs()  # one tensor, SlowFast's too
     assert (taken.name, taken.shape[1:]) == ("clip", [3, frames, 64, 64])
-    assert json.loads(session.get_modelmeta().custom_metadata_map["model_card"]) == CARD
+    assert json.loads(session.get_modelmeta().custom_metadata_map["model_card"]) == {
+        **CARD.to_dict(),
+        "num_frames": frames,
+        "test_crop": 64,
+    }
     for size in (1, 2, 4):
         clip = torch.randn(size, 3, frames, 64, 64)
         with torch.no_grad():
@@ -77,7 +84,7 @@ def test_a_full_disk_leaves_the_file_before(pt2: Path, tmp_path) -> None:
     code = (
         "import resource; from tests.models.test_export import *; "
         f"resource.setrlimit(resource.RLIMIT_FSIZE, ({limit}, resource.RLIM_INFINITY)); "
-        f"export_network(create_model('i3d_tiny'), {str(out)!r}, input_shape=(4, 32, 32), card={{}})"
+        f"export_network(create_model('i3d_tiny'), {str(out)!r}, input_shape=(4, 32, 32), card=CARD)"
     )
     run = subprocess.run(
         [sys.executable, "-c", code], capture_output=True, text=True, cwd=Path(__file__).parents[2]

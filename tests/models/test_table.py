@@ -38,7 +38,7 @@ def test_logits_are_pytorchvideos(name):
     ours = create_model(name).eval()
     assert shapes(ours) == shapes(theirs)
     ours.load_state_dict(theirs.state_dict())
-    frames, crop = SIZES.get(name, (MODELS[name].num_frames, MODELS[name].crop))
+    frames, crop = SIZES.get(name, MODELS[name].input_shape[2:4])
     x = torch.randn(1, 3, frames, crop, crop)
     # SlowFast's packing, as in pytorchvideo's tutorial: every fourth frame of 32, evenly to the last.
     slow = [0, 4, 8, 13, 17, 22, 26, 31]
@@ -75,22 +75,22 @@ def test_torchvisions_weights_give_torchvisions_logits(name, tmp_path):
 @pytest.mark.parametrize("name", TORCHVISION)
 def test_torchvisions_recipe(name):
     weights = getattr(video, f"{TORCHVISION[name]}_Weights").KINETICS400_V1
-    preset, spec = weights.transforms(), MODELS[name]
-    assert [spec.test_crop] * 2 == preset.crop_size
-    assert spec.test_short_side == min(preset.resize_size)
-    assert (list(spec.mean), list(spec.std)) == (list(preset.mean), list(preset.std))
+    preset, spec, card = weights.transforms(), MODELS[name], MODELS[name].card
+    assert [card.test_crop] * 2 == preset.crop_size
+    assert card.test_short_side == min(preset.resize_size)
+    assert (list(card.mean), list(card.std)) == (list(preset.mean), list(preset.std))
     published = weights.meta["_metrics"]["Kinetics-400"]
     assert spec.published.top1 == pytest.approx(published["acc@1"], abs=0.006)
     assert spec.published.top5 == pytest.approx(published["acc@5"], abs=0.006)
     text = weights.meta["_docs"]
-    for setting in ("frame_rate=15", f"clips_per_video={spec.num_clips}", f"clip_len={spec.num_frames}"):
+    for setting in ("frame_rate=15", f"clips_per_video={card.num_clips}", f"clip_len={card.num_frames}"):
         assert setting in text
-    assert (spec.fps, spec.frame_stride, spec.num_crops) == (15, 1, 1)
+    assert (card.fps, card.frame_stride, card.num_crops, card.frame_times) == (15, 1, 1, "steps")
     assert kinetics400_names() == weights.meta["categories"]
     # What is not its recipe is said beside its numbers.
     squashed = "squashed to {} x {} without antialias".format(*preset.resize_size)
-    assert squashed in model_card(name)["published"]["differs"]
-    assert not model_card("i3d_r50")["published"]["differs"]
+    assert squashed in model_card(name).published.differs
+    assert not model_card("i3d_r50").published.differs
 
 
 def test_kinetics400_names_are_in_order():
@@ -180,7 +180,7 @@ def test_a_larger_crop_than_in_training_gives_the_mean_of_probabilities(name):
 def test_takes_any_crop(name, alpha):
     model = create_model(name, alpha=alpha, num_classes=5).to("meta")
     for side in (33, 64, 112, 256, 320):
-        x = torch.empty(2, 3, MODELS[name].num_frames, side, side, device="meta")
+        x = torch.empty(2, 3, MODELS[name].card.num_frames, side, side, device="meta")
         assert model(x).shape == (2, 5)
 
 

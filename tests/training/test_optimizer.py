@@ -8,7 +8,7 @@ import torch
 from torch import nn
 
 from octvideo import VideoClassifier
-from octvideo.models import create_model
+from octvideo.models import create_model, get_spec
 from octvideo.training.optimizer import norms, parameter_groups, unset_zero_init
 from octvideo.training.precise_norms import recompute_statistics
 from octvideo.training.recompute import recompute_activations
@@ -26,7 +26,9 @@ def csv(tmp_path_factory, make_video):
 )
 def test_every_parameter_is_in_one_group(name: str, head: str, alpha: float) -> None:
     network = create_model(name, alpha=alpha, num_classes=3)
-    groups = parameter_groups(network, lr=0.4, backbone_lr_factor=0.1, weight_decay=0.3, decay_norms=False)
+    groups = parameter_groups(
+        network, head.rstrip("."), lr=0.4, backbone_lr_factor=0.1, weight_decay=0.3, decay_norms=False
+    )
     found = {id(p): (g["lr"], g["weight_decay"]) for g in groups for p in g["params"]}
     assert sum(len(g["params"]) for g in groups) == len(found) == len(list(network.parameters()))
     for name, parameter in network.named_parameters():
@@ -87,7 +89,7 @@ def test_recomputed_activations_change_nothing(name: str, num_blocks: int, alpha
     plain = create_model(name, alpha=alpha, num_classes=3)
     unset_zero_init(plain)
     again = copy.deepcopy(plain)
-    assert recompute_activations(again) == num_blocks
+    assert recompute_activations(again, get_spec(name).blocks) == num_blocks
     clip = torch.randn(2, 3, 8, 32, 32)
     kept = []
     for network in (plain, again):
@@ -116,7 +118,14 @@ def test_recomputed_activations_change_nothing(name: str, num_blocks: int, alpha
 def test_decay_is_pyslowfast_s(alpha: float) -> None:
     """X3D has biases besides the head's: in squeeze and excitation. The groups of its `construct_optimizer`."""
     network = create_model("x3d_s", alpha=alpha, num_classes=3)
-    groups = parameter_groups(network, lr=0.1, backbone_lr_factor=1.0, weight_decay=5e-5, decay_norms=False)
+    groups = parameter_groups(
+        network,
+        get_spec("x3d_s").head,
+        lr=0.1,
+        backbone_lr_factor=1.0,
+        weight_decay=5e-5,
+        decay_norms=False,
+    )
     names = {id(parameter): name for name, parameter in network.named_parameters()}
     found = {group["weight_decay"]: {names[id(p)] for p in group["params"]} for group in groups}
     assert set(found) == {0.0, 5e-5}

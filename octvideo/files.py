@@ -1,4 +1,4 @@
-"""Result files, replaced as a whole: a full disk or an interruption leaves the old file, and no half of a new one."""
+"""Files replaced as a whole: a full disk or an interruption leaves the old file, and no half of a new one."""
 
 import os
 from collections.abc import Callable, Iterator

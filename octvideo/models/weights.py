@@ -1,0 +1,214 @@
+"""One door for weights: a file of any kind, to a network, its card and a report.
+
+    what octvideo fit wrote            card and network are in it
+    safetensors with a card            `save_weights`
+    .onnx and .pt2 of octvideo export  card and network are in it; as it is, no other alpha
+    other projects' files              which network they are of has to be said; the card is the published one's
+
+A name of `octvideo weights` stands for its file. Everything that loads weights comes through here: `create_model`,
+`VideoClassifier`, the commands and notebooks.
+"""
+
+import json
+import warnings
+from collections.abc import Mapping
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+from typing import Any, NamedTuple
+
+from torch import Tensor, nn
+
+from octvideo.card import NETWORK, Card
+from octvideo.errors import InputError, MissingPackageError
+from octvideo.files import replacing
+from octvideo.models.checkpoints import (
+    CARD_KEY,
+    CheckpointError,
+    LoadReport,
+    load_weights,
+    read_checkpoint,
+    tensors_of,
+)
+from octvideo.models.exported import FORMATS, exported_card, load_exported
+from octvideo.models.table import MODELS, build_model, get_spec, model_card, read_card
+
+
+class Opened(NamedTuple):
+    """What `open_weights` gives: a network in evaluation mode, its card, and what went into it."""
+
+    network: nn.Module
+    card: Card
+    report: LoadReport
+
+
+@dataclass(frozen=True)
+class Weights:
+    """What a file holds, before a network is made of it.
+
+    Attributes:
+        file: absolute path.
+        kind: what sort of file it is, in words.
+        card: what it says of itself; what an old one lacks is the published recipe's. None where it says nothing.
+        settings: VideoClassifier's, of a checkpoint that `octvideo fit` wrote.
+        tensors: by name; empty in an exported network.
+    """
+
+    file: Path
+    kind: str
+    card: Card | None = None
+    settings: dict[str, Any] = field(default_factory=dict)
+    tensors: dict[str, Tensor] = field(default_factory=dict)
+
+    @property
+    def exported(self) -> bool:
+        """Whether it is a network as it runs, of which nothing can be changed."""
+        return self.file.suffix in FORMATS
+
+
+def open_weights(source: str | Path, **changes: Any) -> Opened:
+    """The network of a file, or of a name of `octvideo weights`, with its weights; nothing in a file is executed.
+
+    Args:
+        source: the file, of any kind that is listed above, or the name.
+        changes: `name`, `alpha`, `num_classes` and `channel_multiple`, as in `create_model`, where they are to be
+            others than the file's; `name` has to be given where the file does not say what it is of. A head for
+            another number of classes starts anew.
+
+    Raises:
+        FileNotFoundError: there is no such file.
+        CheckpointError: it cannot be read safely, or does not fit.
+        InputError: a change that is out of its range.
+    """
+    weights = read_weights(source)
+    card = network_card(weights, changes)
+    if weights.exported:
+        network, _ = load_exported(weights.file)
+        return Opened(network.eval(), card, LoadReport(str(weights.file), weights.kind))
+    assert card.name is not None
+    network = build_model(**card.network)
+    head = get_spec(card.name).head
+    report = load_weights(network, weights.tensors, weights.file, weights.kind, head)
+    if report.replaced:
+        card = replace(card, class_names=None, published=None)
+    return Opened(network.eval(), card, replace(report, names_assumed=weights.card is None))
+
+
+def read_weights(source: str | Path) -> Weights:
+    """What a file holds; errors as `open_weights`'."""
+    file = Path(source).expanduser().absolute()
+    if file.suffix in FORMATS:
+        return Weights(file, f"exported, {file.suffix}", exported_card(file))
+    content = read_checkpoint(file)
+    tensors, kind = tensors_of(content, file)
+    card = card_of(content, file)
+    return Weights(file, "octvideo" if card else kind, card, settings_of(content), tensors)
+
+
+def network_card(weights: Weights, changes: Mapping[str, Any]) -> Card:
+    """The card of the network that a file's weights make with these changes.
+
+    Raises:
+        CheckpointError: the file is of another network, or does not say of which, or is an exported one.
+    """
+    given = {key: value for key, value in changes.items() if value is not None}
+    unknown = sorted(set(given) - set(NETWORK))
+    if unknown:
+        raise InputError(f"{unknown[0]} is no part of a network, allowed are {', '.join(NETWORK)}")
+    file, card = weights.file, weights.card
+    if (card is None or card.name is None) and "name" not in given:
+        raise CheckpointError(f"{file} does not say what it is of: model.name, one of {', '.join(MODELS)}")
+    if card is None:
+        return model_card(**given)
+    for key in NETWORK if weights.exported else ("name",):
+        theirs = getattr(card, key)
+        if theirs is not None and given.get(key, theirs) != theirs:
+            raise CheckpointError(f"{file} does not fit: its {key} is {theirs}, the model's is {given[key]}")
+    if given.get("num_classes", card.num_classes) != card.num_classes:
+        card = replace(card, class_names=None, published=None)
+    return replace(card, **given, published=None if given.get("alpha", card.alpha) else card.published)
+
+
+def settings_of(checkpoint: Mapping[str, Any]) -> dict[str, Any]:
+    """VideoClassifier's settings, of a checkpoint that `octvideo fit` wrote; empty for all others."""
+    settings = checkpoint.get("hyper_parameters")
+    if CARD_KEY not in checkpoint or not isinstance(settings, Mapping):
+        return {}
+    return {key: value for key, value in settings.items() if isinstance(key, str) and not key.startswith("_")}
+
+
+def card_of(checkpoint: Mapping[str, Any], file: str | Path) -> Card | None:
+    """The card of a checkpoint's content; None where it is not ours.
+
+    Raises:
+        CheckpointError: it is not what a card holds.
+    """
+    if CARD_KEY not in checkpoint:
+        return None
+    ours = checkpoint[CARD_KEY] or {}
+    if not isinstance(ours, Mapping):
+        raise CheckpointError(f"{file}: what it has as {CARD_KEY!r} is no dictionary")
+    card = ours.get("card") or {}
+    if not isinstance(card, Mapping):
+        raise CheckpointError(f"{file}: its card is no dictionary")
+    # Cards of before they had the network: the settings have it.
+    made_of = {key: value for key, value in settings_of(checkpoint).items() if key in NETWORK}
+    return read_card({"version": ours.get("version"), **card, **made_of}, file)
+
+
+def save_weights(file: str | Path, state_dict: Mapping[str, Tensor], card: Card) -> None:
+    """Writes safetensors with a card, as a whole or not at all.
+
+    Raises:
+        MissingPackageError: safetensors is not installed.
+        OSError: the file cannot be written; an older one is left as it was.
+    """
+    try:
+        from safetensors.torch import save_file
+    except ImportError:
+        raise MissingPackageError(
+            f"{file}: writing it needs safetensors: pip install 'octvideo[safetensors]'"
+        ) from None
+    tensors = {key: value.contiguous() for key, value in state_dict.items()}
+    with replacing(file) as temporary:
+        save_file(tensors, temporary, {CARD_KEY: json.dumps({"card": card.to_dict()})})
+
+
+def create_model(
+    name: str,
+    *,
+    alpha: float = 0.0,
+    num_classes: int = 400,
+    checkpoint: str | Path | None = None,
+    channel_multiple: int = 1,
+) -> nn.Module:
+    """A network for clips ``(B, 3, T, H, W)`` of any crop size, giving logits ``(B, num_classes)``.
+
+    Its state dict has the keys and shapes of pytorchvideo's or torchvision's network of that name, whatever alpha.
+
+    Args:
+        name: a key of ``MODELS``.
+        alpha: share of low-frequency channels, in [0, 1); 0 is the dense network.
+        num_classes: 1 to 100,000.
+        channel_multiple: what the numbers of low channels are rounded to, the nearest one; 1 is the paper's rule. CPU
+            kernels compute 16 channels at a time: with 16, small alphas waste less of that, and split other numbers of
+            channels, so that the network costs other FLOPs (``describe`` and ``octvideo bench model`` name them).
+        checkpoint: a file of weights to start from, of any kind that ``open_weights`` reads but exported networks;
+            dense weights start an octave network too. A head for another number of classes starts anew, with a warning.
+
+    Raises:
+        ValueError: unknown name, alpha or num_classes out of range, an alpha that the network cannot be split by.
+        FileNotFoundError: there is no such checkpoint.
+        CheckpointError: the checkpoint cannot be read safely, or does not fit.
+    """
+    made_of: dict[str, Any] = {
+        "name": name,
+        "alpha": alpha,
+        "num_classes": num_classes,
+        "channel_multiple": channel_multiple,
+    }
+    if checkpoint is None:
+        return build_model(**made_of)
+    opened = open_weights(checkpoint, **made_of)
+    if opened.report.replaced:
+        warnings.warn(str(opened.report), stacklevel=2)
+    return opened.network.train()
