@@ -5,13 +5,21 @@ BIN := .venv/bin
 # One stamp a set of packages: reinstalled only when what is asked for has changed.
 STAMP = .venv/.installed-$(1)
 
-.PHONY: demo test lint docs gpu-check gpu-wheels clean
+.PHONY: demo test test-oldest lint docs gpu-check gpu-wheels clean
 
 demo: $(call STAMP,prep)
 	$(BIN)/python -m benchmarks.demo
 
 test: $(call STAMP,test)
 	$(BIN)/python -m pytest
+
+# The fast tests with the oldest versions that setup.cfg allows, in an environment of its own: before a release.
+OLDEST := .venv-oldest
+test-oldest: $(call STAMP,test)
+	$(PYTHON) -m venv $(OLDEST)
+	$(BIN)/python tests/oldest.py > $(OLDEST)/constraints.txt
+	$(OLDEST)/bin/python -m pip install --disable-pip-version-check --constraint $(OLDEST)/constraints.txt --editable '.[test]'
+	$(OLDEST)/bin/python -m pytest
 
 lint: $(call STAMP,test)
 	$(BIN)/ruff check .
@@ -43,4 +51,4 @@ gpu-wheels: $(call STAMP,prep)
 	touch $@
 
 clean:
-	rm -rf .venv runs
+	rm -rf .venv $(OLDEST) runs

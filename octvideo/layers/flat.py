@@ -1,12 +1,12 @@
 """Dense convolutions by the engines, as octave ones are: a plan of one term."""
 
-from typing import cast
+from typing import Any, cast
 
 from torch import Tensor, nn
 
 from octvideo.engines.geometry import Geometry
 from octvideo.layers.gradient import convolve
-from octvideo.layers.plan import dense_plan
+from octvideo.layers.plan import Plan, Term
 
 
 class FlatConv3d(nn.Conv3d):
@@ -15,9 +15,14 @@ class FlatConv3d(nn.Conv3d):
     The same parameters and, to rounding, the same result. ``(B, C, T, H, W)`` in and out.
     """
 
+    def __init__(self, *args: Any, **options: Any) -> None:
+        super().__init__(*args, **options)
+        self.plan = dense_plan(self)
+
     def forward(self, x: Tensor) -> Tensor:
-        plan = dense_plan(self.weight.shape[0], self.weight.shape[1], geometry_of(self))
-        return convolve(plan, {"high": x}, self.weight, self.bias)["high"]
+        if self.plan.terms[0].geometry != geometry_of(self):  # the stride of a layer may be set anew
+            self.plan = dense_plan(self)
+        return convolve(self.plan, {"high": x}, self.weight, self.bias)["high"]
 
 
 def flat_convs(model: nn.Module) -> nn.Module:
@@ -30,12 +35,19 @@ def flat_convs(model: nn.Module) -> nn.Module:
         in_time = module.kernel_size[1:] == module.stride[1:] == (1, 1) and module.padding[1:] == (0, 0)
         if in_space or in_time:
             module.__class__ = FlatConv3d
+            cast(FlatConv3d, module).plan = dense_plan(module)
     return model
 
 
 def is_zero_padded(conv: nn.Conv2d | nn.Conv3d) -> bool:
     """Whether a convolution pads with zeros, by numbers of pixels: what the engines know."""
     return conv.padding_mode == "zeros" and not isinstance(conv.padding, str)
+
+
+def dense_plan(conv: nn.modules.conv._ConvNd) -> Plan:
+    """The plan of a dense convolution that pads with zeros: one term."""
+    rows, columns = range(conv.weight.shape[0]), range(conv.weight.shape[1])
+    return Plan((Term("high", "high", rows, columns, geometry_of(conv)),), {"high": rows})
 
 
 def geometry_of(conv: nn.modules.conv._ConvNd) -> Geometry:

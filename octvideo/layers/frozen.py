@@ -14,8 +14,7 @@ from octvideo.engines.interface import Engine, Epilogue, is_traced
 from octvideo.engines.reference import finish
 from octvideo.engines.resample import downsample, needs_gradient
 from octvideo.layers.conv import OctaveConv2d, OctaveConv3d
-from octvideo.layers.flat import geometry_of
-from octvideo.layers.plan import dense_plan
+from octvideo.layers.flat import dense_plan
 from octvideo.layers.sums import Maps, PlannedSums
 
 
@@ -41,7 +40,7 @@ class FrozenConv(nn.Module):
             weight, bias = layer.in_order()
             self.plan = layer.plan
         else:
-            self.plan = dense_plan(weight.shape[0], weight.shape[1], geometry_of(layer))
+            self.plan = dense_plan(layer)
         layout = torch.channels_last_3d if weight.dim() == 5 else torch.channels_last
         self.register_buffer("weight", weight.detach().contiguous(memory_format=layout))
         self.register_buffer("bias", None if bias is None else bias.detach().clone())

@@ -18,7 +18,7 @@ up to the number of pixels that an average is over.
 
 import itertools
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from typing import NamedTuple
 
 from torch import Tensor
@@ -55,6 +55,44 @@ class Term(NamedTuple):
         return weight[self.rows.start : self.rows.stop, self.columns.start : self.columns.stop]
 
 
+class Shared(NamedTuple):
+    """One convolution whose channels are those of several terms, side by side.
+
+    Args:
+        union: the convolution.
+        terms: its parts, each with whether it brings its output's bias.
+    """
+
+    union: Term
+    terms: tuple[tuple[Term, bool], ...]
+
+
+class Step(NamedTuple):
+    """What is added up at one size on the way to an output.
+
+    Args:
+        level: size of the output over this one: 1, 2 or 4.
+        terms: convolved and added, by one sum of the engine; none where shared convolutions give it all.
+        has_bias: whether the sum brings the output's bias.
+    """
+
+    level: float
+    terms: tuple[Term, ...]
+    has_bias: bool
+
+
+class Schedule(NamedTuple):
+    """A plan in the order in which it is carried out.
+
+    Args:
+        shared: convolutions that come first.
+        steps: of every output, from the coarsest map to the output's size.
+    """
+
+    shared: tuple[Shared, ...]
+    steps: dict[str, tuple[Step, ...]]
+
+
 @dataclass(frozen=True)
 class Plan:
     """The terms of a layer.
@@ -70,6 +108,14 @@ class Plan:
     channels: dict[str, range]
     is_linear: bool = False
     is_backwards: bool = False
+    # With and without sharing, made once: a tracer would follow their making in every call.
+    schedules: dict[bool, Schedule] = field(init=False, repr=False, compare=False)
+    _backwards: dict[tuple[str, ...], "Plan"] = field(
+        init=False, repr=False, compare=False, default_factory=dict
+    )
+
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "schedules", {share: self._schedule(share) for share in (False, True)})
 
     @property
     def is_strided(self) -> bool:
@@ -83,6 +129,12 @@ class Plan:
 
     def backwards(self, inputs: Iterable[str]) -> "Plan":
         """The plan of the gradients of these inputs from those of the outputs."""
+        key = tuple(inputs)
+        if key not in self._backwards:
+            self._backwards[key] = self._read_backwards(key)
+        return self._backwards[key]
+
+    def _read_backwards(self, inputs: tuple[str, ...]) -> "Plan":
         terms = tuple(
             term._replace(out=term.into, into=term.out, before=1 / term.after, after=1 / term.before)
             for term in self.terms
@@ -91,16 +143,35 @@ class Plan:
         channels = {term.out: term.columns for term in terms}
         return replace(self, terms=terms, channels=channels, is_backwards=True)
 
-    def shared(self) -> list[tuple[Term, list[Term]]]:
-        """Terms that convolve the same map, each time as one convolution into all of their outputs.
+    def _schedule(self, share: bool) -> Schedule:
+        """The plan's order.
 
-        For engines to which a sum of convolutions is several kernels, one of all rows is cheaper than two of some.
+        Args:
+            share: whether terms that convolve the same map are one convolution: to engines to which a sum of
+                convolutions is several kernels, one of all rows is cheaper than two of some.
         """
         groups: dict[object, list[Term]] = {}
-        for term in self.terms:
+        for term in self.terms if share else ():
             if term.geometry.groups == 1:
                 groups.setdefault((term.into, term.before, term.geometry), []).append(term)
-        return [(_union(terms), terms) for terms in groups.values() if len(terms) > 1]
+        together = [terms for terms in groups.values() if len(terms) > 1]
+        shared = {term for terms in together for term in terms}
+        # An output's bias comes with one of its terms: of those in sums of their own, the finest.
+        biased = {
+            min((t for t in self.terms if t.out == out), key=lambda t: (t in shared, t.after))
+            for out in self.channels
+        }
+        steps = {}
+        for out in self.channels:
+            mine = [t for t in self.terms if t.out == out]
+            steps[out] = tuple(
+                Step(level, terms, not biased.isdisjoint(terms))
+                for level in (4, 2, 1)
+                if level <= max(t.after for t in mine) or level == 1
+                for terms in [tuple(t for t in mine if t.after == level and t not in shared)]
+            )
+        unions = (Shared(_union(terms), tuple((t, t in biased) for t in terms)) for terms in together)
+        return Schedule(tuple(unions), steps)
 
     def averaging_behind(self, kernel: Sequence[int], vector: int = 16) -> "Plan":
         """The plan with the high input's averages behind the convolution, where that is the cheaper side.
@@ -165,40 +236,6 @@ def _consecutive(counts: dict[str, int]) -> dict[str, range]:
     high = counts.get("high", 0)
     ranges = {"high": range(high), "low": range(high, high + counts.get("low", 0))}
     return {name: ranges[name] for name in FREQUENCIES if counts.get(name)}
-
-
-def dense_plan(out_channels: int, in_channels: int, geometry: Geometry) -> Plan:
-    """The plan of a dense convolution: one term.
-
-    Args:
-        in_channels: of a group.
-    """
-    rows = range(out_channels)
-    return Plan((Term("high", "high", rows, range(in_channels), geometry),), {"high": rows})
-
-
-def cut(weight: Tensor, terms: Iterable[Term]) -> dict[Term, Tensor]:
-    """The terms' blocks of a weight, by two splits, from which autograd puts the dense gradient together in two copies.
-
-    Slices would each pad theirs with zeros to the dense size, and add.
-    """
-    blocks = {}
-    by_columns: dict[range, list[Term]] = {}
-    for term in terms:
-        by_columns.setdefault(term.columns, []).append(term)
-    columns = _split(weight, [c for c in by_columns if len(c) < weight.shape[1]], 1)
-    for of_columns, mine in by_columns.items():
-        part = columns.get(of_columns, weight)
-        rows = _split(part, [t.rows for t in mine if len(t.rows) < weight.shape[0]], 0)
-        blocks.update({term: rows.get(term.rows, part) for term in mine})
-    return blocks
-
-
-def _split(tensor: Tensor, parts: Iterable[range], dim: int) -> dict[range, Tensor]:
-    """The parts of a tensor along an axis, which split it in two."""
-    edges = sorted({0, tensor.shape[dim], *(edge for part in parts for edge in (part.start, part.stop))})
-    ranges = [range(*pair) for pair in itertools.pairwise(edges)]
-    return dict(zip(ranges, tensor.split([len(r) for r in ranges], dim), strict=True))
 
 
 def _union(terms: Sequence[Term]) -> Term:

@@ -11,7 +11,7 @@ from torch import Tensor
 from octvideo.engines.interface import Convolutions, Engine, Epilogue, Sum
 from octvideo.engines.reference import finish
 from octvideo.engines.resample import downsample, fold, num_averaged, upsample
-from octvideo.layers.plan import Plan, Term, cut
+from octvideo.layers.plan import Plan, Shared, Term
 
 
 class Maps:
@@ -55,35 +55,22 @@ class PlannedSums:
 
     def __init__(self, plan: Plan, weight: Tensor, bias: Tensor | None, engine: Engine) -> None:
         self.plan = plan
-        shared = [] if engine.is_one_pass else plan.shared()
-        together = {term for _, terms in shared for term in terms}
-        alone = [term for term in plan.terms if term not in together]
-        blocks = cut(weight, [*alone, *(union for union, _ in shared)])
-        biases = self._biases(bias, together)
+        self.schedule = plan.schedules[not engine.is_one_pass]
+        biases: dict[str, Tensor] = {}
+        if bias is not None:
+            parts = bias.split([len(rows) for rows in plan.channels.values()])
+            biases = dict(zip(plan.channels, parts, strict=True))
 
         def prepare(terms: Sequence[Term], bias: Tensor | None) -> Sum:
-            weights, geometries = [blocks[term] for term in terms], [term.geometry for term in terms]
+            weights, geometries = [term.block(weight) for term in terms], [term.geometry for term in terms]
             return engine.sum(Convolutions(weights, bias, geometries, plan.is_backwards))
 
-        # One convolution into several outputs, and the terms that are its parts; sums by output and level.
-        self._shared = [(prepare([union], _bias_of(terms, biases)), terms) for union, terms in shared]
-        self._sums: dict[tuple[str, float], tuple[Sum, list[Term]]] = {}
-        for key in dict.fromkeys((term.out, term.after) for term in alone):
-            terms = [term for term in alone if (term.out, term.after) == key]
-            mine = next((biases[term] for term in terms if term in biases), None)
-            self._sums[key] = prepare(terms, mine), terms
-
-    def _biases(self, bias: Tensor | None, together: set[Term]) -> dict[Term, Tensor]:
-        """An output's bias comes with one of its terms: of those in sums of their own, the finest."""
-        if bias is None:
-            return {}
-        rows = bias.split([len(rows) for rows in self.plan.channels.values()])
-        return {
-            min(
-                (term for term in self.plan.terms if term.out == out),
-                key=lambda term: (term in together, term.after),
-            ): part
-            for out, part in zip(self.plan.channels, rows, strict=True)
+        self._shared = [prepare([s.union], _shared_bias(s, biases)) for s in self.schedule.shared]
+        self._sums = {
+            (out, step.level): prepare(step.terms, biases.get(out) if step.has_bias else None)
+            for out, steps in self.schedule.steps.items()
+            for step in steps
+            if step.terms
         }
 
     def __call__(
@@ -106,10 +93,9 @@ class PlannedSums:
         """
         parts = self._parts(maps, sizes)
         outputs: dict[str, Tensor] = {}
-        for out in self.plan.channels:
-            level = max(level for name, level in (*parts, *self._sums) if name == out)
+        for out, steps in self.schedule.steps.items():
             y: Tensor | None = None
-            while level >= 1:  # from the coarsest map to the output's size
+            for level, terms, _ in steps:
                 size = _at_level(sizes.get(out), level)
                 part, up = parts.get((out, level)), None if y is None else self._behind(y, size)
                 residual = residuals.get(out) if residuals and level == 1 else None
@@ -119,18 +105,18 @@ class PlannedSums:
                     up = None
                 relu, pools = level == 1 and out in relus, level == 1 and out in pool
                 pooled = None
-                if (out, level) in self._sums:
-                    run, terms = self._sums[out, level]
+                if terms:
                     residual, is_ours = _add(residual, part, is_ours)
                     inputs = [maps.at(term.into, term.before) for term in terms]
-                    y, pooled = run(inputs, Epilogue(residual, up, relu, is_ours, pools), size)
+                    y, pooled = self._sums[out, level](
+                        inputs, Epilogue(residual, up, relu, is_ours, pools), size
+                    )
                 elif part is not None:  # shared convolutions gave all of it
                     y, pooled = finish(part, Epilogue(residual, up, relu, pool=pools))
                 else:  # it is repeated once more
                     y = residual if up is None else upsample(up, size[-2:] or None)
                 if pooled is not None:
                     outputs["pooled"] = pooled
-                level /= 2
             assert y is not None
             outputs[out] = y
         return outputs
@@ -138,12 +124,12 @@ class PlannedSums:
     def _parts(self, maps: Maps, sizes: Mapping[str, Sequence[int]]) -> dict[tuple[str, float], Tensor]:
         """What shared convolutions give to each output, at each level."""
         parts: dict[tuple[str, float], Tensor] = {}
-        for run, terms in self._shared:
-            first = terms[0]
+        for run, (_, terms) in zip(self._shared, self.schedule.shared, strict=True):
+            first = terms[0][0]
             size = _at_level(sizes.get(first.out), first.after)
             y, _ = run([maps.at(first.into, first.before)], Epilogue(), size)
-            counts = [len(t.columns if self.plan.is_backwards else t.rows) for t in terms]
-            for term, part in zip(terms, y.split(counts, 1), strict=True):
+            counts = [len(t.columns if self.plan.is_backwards else t.rows) for t, _ in terms]
+            for (term, _), part in zip(terms, y.split(counts, 1), strict=True):
                 part, level = (downsample(part), 1.0) if term.after == 0.5 else (part, term.after)
                 key = term.out, level
                 parts[key] = parts[key] + part if key in parts else part
@@ -169,9 +155,10 @@ def _add(x: Tensor | None, y: Tensor | None, overwrite: bool) -> tuple[Tensor | 
     return (x.add_(y) if overwrite else x + y), True
 
 
-def _bias_of(terms: Sequence[Term], biases: Mapping[Term, Tensor]) -> Tensor | None:
-    """Of a shared convolution: nothing for outputs that have theirs elsewhere."""
-    if not any(term in biases for term in terms):
+def _shared_bias(shared: Shared, biases: Mapping[str, Tensor]) -> Tensor | None:
+    """Nothing for outputs that have their bias elsewhere."""
+    if not biases or not any(has_bias for _, has_bias in shared.terms):
         return None
-    like = next(iter(biases.values()))
-    return torch.cat([biases.get(term, like.new_zeros(len(term.rows))) for term in terms])
+    return torch.cat(
+        [biases[t.out] if has_bias else torch.zeros_like(biases[t.out]) for t, has_bias in shared.terms]
+    )

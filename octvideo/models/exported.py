@@ -16,7 +16,8 @@ from typing import Any
 
 import numpy as np
 import torch
-from torch import Tensor, nn
+from torch import Tensor, fx, nn
+from torch._subclasses import FakeTensorMode
 from torch.export.passes import move_to_device_pass
 from torch.utils import _pytree as pytree
 
@@ -39,6 +40,8 @@ _OPERATOR = re.compile(
 )
 _SIZE = re.compile(r"-?\d+|s\d+|Symbol\('s\d+', positive=True, integer=True\)")
 _PLAIN = re.compile(r"[\w.+-]*")
+# Of one tensor at one clip; those of the networks here have less than a hundredth of it.
+_MAX_BYTES = 2**33
 _GRAPH, _SAMPLE = "models/model.json", "data/sample_inputs/model.pt"
 _PAYLOADS = ("data/weights/model_weights_config.json", "data/constants/model_constants_config.json")
 _MEMBER = re.compile(
@@ -196,12 +199,43 @@ class TorchNetwork(nn.Module):
         self._device = torch.device("cpu")
         # In a list, so that its weights are nobody's parameters.
         self._module = [self._program.module()]
+        _check_memory(self._module[0], clip.meta["val"].shape, file)
 
     def forward(self, clip: Tensor) -> Tensor:
         if clip.device != self._device:
             self._program = move_to_device_pass(self._program, clip.device)
             self._module, self._device = [self._program.module()], clip.device
         return self._module[0](clip.float().contiguous())
+
+
+class _Watched(fx.Interpreter):
+    """Runs a graph and keeps the bytes of the largest tensor in it."""
+
+    largest = 0
+
+    def run_node(self, n: fx.Node) -> Any:
+        value = super().run_node(n)
+        tensors = [part for part in pytree.tree_leaves(value) if isinstance(part, Tensor)]
+        self.largest = max(self.largest, *(part.nbytes for part in tensors), 0)
+        return value
+
+
+def _check_memory(module: fx.GraphModule, clip: Sequence[Any], file: Path) -> None:
+    """Run a graph on one clip without memory: what it says of its sizes may lie."""
+    run = _Watched(module)
+    problem = None
+    with FakeTensorMode(allow_non_fake_inputs=True):
+        try:
+            run.run(torch.empty(1, *(int(size) for size in clip[1:])))
+        except Exception as error:  # torch's operators raise what they like
+            problem = error
+    if run.largest > _MAX_BYTES:
+        raise CheckpointError(
+            f"{file}: refused, its graph makes a tensor of {run.largest / 2**30:.3g} GB of one clip; "
+            f"at most {_MAX_BYTES / 2**30:.3g} GB are allowed"
+        )
+    if problem is not None:
+        raise CheckpointError(f"{file}: refused, its graph does not run") from problem
 
 
 def _sizes(clip: Sequence[Any], logits: Sequence[Any]) -> tuple[int, int, int]:

@@ -13,9 +13,8 @@ import octvideo.engines.native.weight_gradient as native_gradient
 from octvideo.engines import ENGINES
 from octvideo.layers import OctaveConv2d, OctaveConv3d
 from octvideo.layers.conv import octave_conv
-from octvideo.layers.flat import FlatConv3d, geometry_of
+from octvideo.layers.flat import FlatConv3d, dense_plan
 from octvideo.layers.octave import ChannelSplit
-from octvideo.layers.plan import dense_plan
 
 ALPHAS = [(a, b) for a, b in itertools.product((0, 0.5, 1), repeat=2) if a or b]
 
@@ -25,11 +24,7 @@ def parts_of(y):
 
 
 def plan_of(layer):
-    return (
-        layer.plan
-        if isinstance(layer, OctaveConv2d | OctaveConv3d)
-        else dense_plan(24, 16, geometry_of(layer))
-    )
+    return layer.plan if isinstance(layer, OctaveConv2d | OctaveConv3d) else dense_plan(layer)
 
 
 def inputs(layer, size, batch=1, dtype=torch.float64, layout=None):

@@ -175,6 +175,21 @@ def test_what_torch_loads_is_what_was_checked(pt2: Path, tmp_path, monkeypatch) 
     assert load_exported(file)[1] == CARD
 
 
+def test_a_graph_that_would_take_all_memory_is_refused(pt2: Path, tmp_path) -> None:
+    def pad(content: bytes) -> bytes:
+        graph = json.loads(content)
+        nodes = graph["graph_module"]["graph"]["nodes"]
+        conv = next(node for node in nodes if "aten.conv" in node["target"])
+        padding = next(i for i in conv["inputs"] if i["name"] == "padding")
+        padding["arg"]["as_ints"] = [100_000] * len(padding["arg"]["as_ints"])
+        return json.dumps(graph).encode()
+
+    file = tmp_path / "bomb.pt2"
+    file.write_bytes(doctored(pt2, pad))
+    with pytest.raises(CheckpointError, match=r"bomb\.pt2: refused, its graph makes a tensor of .* GB"):
+        load_exported(file)
+
+
 def test_truncated_and_foreign_files(pt2: Path, tmp_path) -> None:
     (tmp_path / "short.pt2").write_bytes(pt2.read_bytes()[:-100])
     with pytest.raises(CheckpointError, match=r"short\.pt2: not a \.pt2 file of octvideo export"):
