@@ -139,6 +139,7 @@ class VideoClassifier(TrainedModule):
             name = type(network).__name__
         # The weights to start from are in what is saved; their file may be gone by then.
         self.save_hyperparameters(ignore=["checkpoint", "image_checkpoint", "network"])
+        self.hparams["name"] = name  # the command line's is that of the configuration
         check_settings(self.hparams)
         self.name = name
         self.alpha = alpha
