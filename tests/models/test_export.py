@@ -205,7 +205,7 @@ def test_truncated_and_foreign_files(pt2: Path, tmp_path) -> None:
 @pytest.mark.parametrize(
     ("old", "new", "text"),
     [
-        (b'"num_classes": 3', b'"num_classes": 9', "its card has 3 class_names, num_classes is 9"),
+        (b'"num_classes": 3', b'"num_classes": 9', "num_classes is 9, allowed is that of class_names, 3"),
         (
             b'"class_names": ["a", "\\u00e9", "c"]',
             b'"num_frames": 5',
