@@ -23,6 +23,7 @@ commands:
                                      octvideo predict --exported FILE.onnx VIDEO ...
   export     write ONNX or .pt2:     octvideo export FILE.ckpt OUT.onnx
   compare    several tests side by side: octvideo compare RUN_FOLDER RUN_FOLDER ...
+  weights    weights by name:        octvideo weights i3d_r50, then octvideo predict i3d_r50 VIDEO
   models     list the models, with parameters and GFLOPs
   bench      time a model and its octave twins here:  octvideo bench model i3d_r50
   doctor     which decoders and devices work here, and why not
@@ -43,7 +44,7 @@ exit codes:
 """
 
 ENGINE_COMMANDS = ("fit", "validate", "test", "predict")
-COMMANDS = (*ENGINE_COMMANDS, "compare", "export", "models", "bench", "doctor")
+COMMANDS = (*ENGINE_COMMANDS, "compare", "export", "weights", "models", "bench", "doctor")
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -96,6 +97,10 @@ def _run(args: list[str]) -> int:
         from octvideo.cli.export import export_command
 
         return export_command(args[1:])
+    if command == "weights":
+        from octvideo.cli.pretrained import weights_command
+
+        return weights_command(args[1:])
     if command == "compare":
         from octvideo.cli.compare import compare_command
 
