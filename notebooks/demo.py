@@ -101,7 +101,7 @@ def quiet_trainer(**arguments: Any) -> Trainer:
 
 def middle_clips(data: KineticsDataModule, split: str = "test") -> tuple[Tensor, Tensor]:
     """The middle clip of every video, `float (N, 3, T, H, W)`, and the labels `(N,)`."""
-    clips = [read_clip(path, data.preprocessing)[0] for path in data.paths(split)]
+    clips = [read_clip(path, data.card)[0] for path in data.paths(split)]
     return torch.stack(clips), torch.as_tensor(data.manifest(split).labels)
 
 

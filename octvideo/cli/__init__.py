@@ -20,11 +20,11 @@ commands:
   test       score with many views:  octvideo test --config RUN.yaml --ckpt_path best
                                      octvideo test FILE.ckpt --data.test_csv LIST.csv
   predict    name the actions:       octvideo predict FILE.ckpt VIDEO FOLDER 'GLOB' ...
-                                     octvideo predict --exported FILE.onnx VIDEO ...
   export     write ONNX or .pt2:     octvideo export FILE.ckpt OUT.onnx
   features   what a layer gives, in a file: octvideo features FILE.ckpt VIDEOS --out features.npz
   probe      a linear classifier of such features:  octvideo probe TRAIN.npz TEST.npz
   compare    several tests side by side: octvideo compare RUN_FOLDER RUN_FOLDER ...
+  weights    weights by name:        octvideo weights i3d_r50, then octvideo predict i3d_r50 VIDEO
   models     list the models, with parameters and GFLOPs
   bench      time a model and its octave twins here:  octvideo bench model i3d_r50
   doctor     which decoders and devices work here, and why not
@@ -45,7 +45,7 @@ exit codes:
 """
 
 ENGINE_COMMANDS = ("fit", "validate", "test", "predict")
-COMMANDS = (*ENGINE_COMMANDS, "features", "probe", "compare", "export", "models", "bench", "doctor")
+COMMANDS = (*ENGINE_COMMANDS, "features", "probe", "compare", "export", "weights", "models", "bench", "doctor")
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -102,6 +102,10 @@ def _run(args: list[str]) -> int:
         from octvideo.cli.features import features_command, probe_command
 
         return features_command(args[1:]) if command == "features" else probe_command(args[1:])
+    if command == "weights":
+        from octvideo.cli.pretrained import weights_command
+
+        return weights_command(args[1:])
     if command == "compare":
         from octvideo.cli.compare import compare_command
 

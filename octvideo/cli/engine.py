@@ -178,7 +178,10 @@ class EngineCLI(LightningCLI):
             return asked
         source = section.get("exported") or asked or section.model.get("checkpoint")
         if source is None:
-            raise UsageError(f"octvideo {command} needs a checkpoint: --ckpt_path FILE, or best, or last")
+            raise UsageError(
+                f"octvideo {command} needs a checkpoint: --ckpt_path FILE, or best, or last, "
+                "or a name of octvideo weights"
+            )
         return source
 
     # Building and running

@@ -116,10 +116,8 @@ def _start(file: Path) -> bytes:
 
 def _read_safetensors(file: Path) -> dict[str, Any]:
     """Its tensors, and the card in its metadata if there is one."""
-    try:
-        from safetensors import safe_open
-    except ImportError:
-        raise CheckpointError(f"{file}: reading it needs the safetensors package") from None
+    from safetensors import safe_open
+
     try:
         with safe_open(file, framework="pt") as opened:
             content: dict[str, Any] = {key: opened.get_tensor(key) for key in opened.keys()}  # noqa: SIM118

@@ -19,7 +19,8 @@ from typing import Any, NamedTuple
 from torch import Tensor, nn
 
 from octvideo.card import NETWORK, Card
-from octvideo.errors import InputError, MissingPackageError
+from octvideo.engines.native.cache import cache_folder
+from octvideo.errors import InputError
 from octvideo.files import replacing
 from octvideo.models.checkpoints import (
     CARD_KEY,
@@ -100,12 +101,24 @@ def open_weights(source: str | Path, **changes: Any) -> Opened:
 def read_weights(source: str | Path) -> Weights:
     """What a file holds; errors as `open_weights`'."""
     file = Path(source).expanduser().absolute()
+    if str(source) in MODELS and not file.exists():
+        file = weights_file(str(source))
+        if not file.is_file():
+            raise FileNotFoundError(f"no weights {file}; to get them: octvideo weights {source}")
     if file.suffix in FORMATS:
         return Weights(file, f"exported, {file.suffix}", exported_card(file))
     content = read_checkpoint(file)
     tensors, kind = tensors_of(content, file)
     card = card_of(content, file)
     return Weights(file, "octvideo" if card else kind, card, settings_of(content), tensors)
+
+
+def weights_file(name: str) -> Path:
+    """Where the weights of a name are once `octvideo weights` has fetched them.
+
+    ``$XDG_CACHE_HOME/octvideo/weights``, ``~/.cache/octvideo/weights`` where that is not set.
+    """
+    return cache_folder() / "weights" / f"{name}.safetensors"
 
 
 def network_card(weights: Weights, changes: Mapping[str, Any]) -> Card:
@@ -163,15 +176,10 @@ def save_weights(file: str | Path, state_dict: Mapping[str, Tensor], card: Card)
     """Writes safetensors with a card, as a whole or not at all.
 
     Raises:
-        MissingPackageError: safetensors is not installed.
         OSError: the file cannot be written; an older one is left as it was.
     """
-    try:
-        from safetensors.torch import save_file
-    except ImportError:
-        raise MissingPackageError(
-            f"{file}: writing it needs safetensors: pip install 'octvideo[safetensors]'"
-        ) from None
+    from safetensors.torch import save_file
+
     tensors = {key: value.contiguous() for key, value in state_dict.items()}
     with replacing(file) as temporary:
         save_file(tensors, temporary, {CARD_KEY: json.dumps({"card": card.to_dict()})})
@@ -183,6 +191,7 @@ def create_model(
     alpha: float = 0.0,
     num_classes: int = 400,
     checkpoint: str | Path | None = None,
+    pretrained: bool = False,
     channel_multiple: int = 1,
 ) -> nn.Module:
     """A network for clips ``(B, 3, T, H, W)`` of any crop size, giving logits ``(B, num_classes)``.
@@ -198,9 +207,11 @@ def create_model(
             channels, so that the network costs other FLOPs (``describe`` and ``octvideo bench model`` name them).
         checkpoint: a file of weights to start from, of any kind that ``open_weights`` reads but exported networks;
             dense weights start an octave network too. A head for another number of classes starts anew, with a warning.
+        pretrained: whether to start from the published weights, which `octvideo weights NAME` has fetched before.
 
     Raises:
-        ValueError: unknown name, alpha or num_classes out of range, an alpha that the network cannot be split by.
+        ValueError: pretrained with a checkpoint, unknown name, alpha or num_classes out of range, an alpha that the
+            network cannot be split by.
         FileNotFoundError: there is no such checkpoint.
         CheckpointError: the checkpoint cannot be read safely, or does not fit.
     """
@@ -210,6 +221,9 @@ def create_model(
         "num_classes": num_classes,
         "channel_multiple": channel_multiple,
     }
+    if pretrained and checkpoint is not None:
+        raise InputError(f"pretrained is True with checkpoint {checkpoint}, allowed is one of them")
+    checkpoint = name if pretrained else checkpoint
     if checkpoint is None:
         return build_model(**made_of)
     opened = open_weights(checkpoint, **made_of)

@@ -11,6 +11,7 @@ from PIL import Image
 from torch import nn
 
 from octvideo import viz
+from octvideo.card import Card
 from octvideo.data.dataset import ClipSpec
 from octvideo.data.transforms import EvalTransform, TrainTransform
 from octvideo.evaluation.scores import VideoScores
@@ -18,15 +19,15 @@ from octvideo.layers import Octave, OctaveConv3d
 from octvideo.models import create_model
 from octvideo.viz.layer import PAPER_ALPHAS, PAPER_FLOPS, PAPER_MEMORY
 
-CARD = {
-    "num_frames": 4,
-    "frame_stride": 2,
-    "fps": 30.0,
-    "test_short_side": 40,
-    "test_crop": 32,
-    "mean": [0.45] * 3,
-    "std": [0.225] * 3,
-}
+CARD = Card(
+    num_frames=4,
+    frame_stride=2,
+    fps=30.0,
+    test_short_side=40,
+    test_crop=32,
+    mean=[0.45] * 3,
+    std=[0.225] * 3,
+)
 
 
 @pytest.fixture(scope="module")

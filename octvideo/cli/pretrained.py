@@ -1,0 +1,68 @@
+"""`octvideo weights [NAME]`: the weights that can be had by name, and getting them."""
+
+import argparse
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+from rich.box import SIMPLE_HEAD
+from rich.console import Console
+from rich.progress import BarColumn, DownloadColumn, Progress, TextColumn, TransferSpeedColumn
+from rich.table import Table
+
+CAPTION = """\
+top-1 on Kinetics-400 of the dense network, as published
+octvideo weights NAME gets them; octvideo predict NAME VIDEO … takes them, as everything that takes a checkpoint does"""
+
+
+def weights_command(args: list[str]) -> int:
+    """Prints the list, or fetches the weights of a name and prints where they are."""
+    parser = argparse.ArgumentParser(
+        prog="octvideo weights",
+        exit_on_error=False,
+        description="Lists the weights that can be had by name, or gets those of NAME.",
+    )
+    parser.add_argument("name", metavar="NAME", nargs="?", help="of the list")
+    options = parser.parse_args(args)
+
+    from octvideo.models.pretrained import fetch
+
+    if options.name is None:
+        _list()
+        return 0
+    with _bar(options.name) as progress:
+        file = fetch(options.name, progress)
+    print(file)
+    return 0
+
+
+@contextmanager
+def _bar(name: str) -> Iterator:
+    columns = (TextColumn("{task.description}"), BarColumn(), DownloadColumn(), TransferSpeedColumn())
+    screen = Console(stderr=True)
+    with Progress(*columns, console=screen, transient=True, disable=not screen.is_terminal) as bar:
+        task = bar.add_task(name, total=None, visible=False)
+        yield lambda done, total: bar.update(task, completed=done, total=total, visible=True)
+
+
+def _list() -> None:
+    from octvideo.models import MODELS
+    from octvideo.models.pretrained import sources
+    from octvideo.models.weights import weights_file
+
+    table = Table(box=SIMPLE_HEAD, caption=CAPTION, caption_justify="left")
+    for column in ("weights", "of", "licence", "address"):
+        table.add_column(column, overflow="fold")
+    for column in ("MB", "top-1", "here"):
+        table.add_column(column, justify="right")
+    for name, source in sources().items():
+        published = MODELS[name].published
+        table.add_row(
+            name,
+            published.source if published else "",
+            source.licence,
+            source.address,
+            str(source.megabytes or "-"),
+            f"{published.top1:.1f}" if published else "-",
+            "yes" if weights_file(name).is_file() else "no",
+        )
+    Console().print(table)
