@@ -3,10 +3,8 @@
 import sys
 from collections.abc import Callable
 
-from octvideo.errors import USER_MISTAKE, OctvideoError, one_line
+from octvideo.errors import INTERRUPTED, USER_MISTAKE, OctvideoError, one_line
 from octvideo.text import shown
-
-INTERRUPTED = 130
 
 
 def exit_status(name: str, work: Callable[[], None]) -> int:

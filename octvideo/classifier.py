@@ -30,8 +30,9 @@ from octvideo.models.checkpoints import CARD_KEY, CheckpointError, LoadReport, c
 from octvideo.models.classes import REORDERED, class_order, reorder_classes, reordered
 from octvideo.models.inflate import inflate_file
 from octvideo.models.weights import card_of, network_card, read_weights
-from octvideo.training.module import TrainedModule, check_range, check_settings
+from octvideo.training.module import TrainedModule
 from octvideo.training.optimizer import freeze_backbone, unset_zero_init
+from octvideo.training.settings import check_range, check_settings
 
 
 class VideoClassifier(TrainedModule):

@@ -22,7 +22,7 @@ from octvideo.classifier import VideoClassifier
 from octvideo.cli import predictions, results
 from octvideo.cli.claim import check_unused, claimed
 from octvideo.cli.errors import UsageError
-from octvideo.cli.options import check_config_files, check_trainer
+from octvideo.cli.options import OPTIONS, check_trainer
 from octvideo.cli.resolve import resolve
 from octvideo.cli.run_folder import RunLogger, tensorboard
 from octvideo.data import KineticsDataModule, read_class_list
@@ -37,23 +37,6 @@ from octvideo.text import shown
 from octvideo.training.checkpoint import AtomicCheckpointIO, RunCheckpoint
 from octvideo.training.ranks import deaths_named
 
-_EXPORTED = ("exported", str | None, None, "a network that octvideo export wrote, instead of a checkpoint")
-
-# What a command has beside the trainer's, the model's and the data's options: name, type, default, help.
-OPTIONS: dict[str, tuple[tuple[str, Any, Any, str], ...]] = {
-    "test": (_EXPORTED,),
-    "predict": (
-        _EXPORTED,
-        (
-            "window_s",
-            float | None,
-            10.0,
-            "long videos are scored in windows of so many seconds; null: as a whole",
-        ),
-        ("hop_s", float | None, None, "from one window's start to the next's, seconds; null: half a window"),
-        ("save_video", bool, False, "also write every video with its top labels drawn on it, without sound"),
-    ),
-}
 
 
 def run_engine(command: str, args: list[str]) -> None:
@@ -71,7 +54,6 @@ def run_engine(command: str, args: list[str]) -> None:
             # One parser instead of four: each takes a second to build.
             return {command: EngineCLI.subcommands()[command]}
 
-    check_config_files(args)
     OneCommand(args=[command, *args])
 
 
