@@ -10,7 +10,7 @@ from importlib.util import find_spec
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from octvideo import data, engines, evaluation, layers, models, training, viz
+    from octvideo import data, engines, evaluation, layers, models, training, viz  # noqa: F401  as attributes
     from octvideo.classifier import VideoClassifier
     from octvideo.engines import engine
     from octvideo.models import create_model, octavize, optimize

@@ -1,11 +1,10 @@
 """What can be said of a command line before torch is imported: most mistakes, which should not wait for seconds.
 
-The options are read out of the source of the classes that they build. All of it is checked again by whoever uses it; what
-is beyond this module (classes named on the command line, files within files) passes, and is left to them.
+The options are read out of the source of the classes that they build. All of it is checked again by whoever uses it;
+what is beyond this module (classes named on the command line, files within files) passes, and is left to them.
 """
 
 import os
-import re
 import warnings
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -19,6 +18,7 @@ from octvideo.cli.errors import UsageError
 from octvideo.cli.models_table import figures
 from octvideo.cli.options import OPTIONS, check_trainer
 from octvideo.cli.signatures import parameters
+from octvideo.cli.weights import check_file
 from octvideo.data.manifest import find_videos, read_class_list, read_manifest
 from octvideo.errors import InputError
 from octvideo.limits import check_numbers
@@ -33,17 +33,14 @@ GROUPS = {
 }
 LISTS = {"fit": "train_csv", "validate": "val_csv", "test": "test_csv", "predict": "predict_paths"}
 _SMALL_BYTES = 2**20  # a longer list takes longer to read than torch to import
-# Files that configurations name and that are somebody else's to give.
-_SOURCES = {
-    r"[A-Z0-9_x]+_R\d+\w*\.pyth|X3D_\w+\.pyth": "https://dl.fbaipublicfiles.com/pytorchvideo/model_zoo/kinetics/",
-    r"resnet\d+-[0-9a-f]{8}\.pth": "https://download.pytorch.org/models/",
-}
 
 
 def option_parser(command: str) -> ArgumentParser:
     """A parser with the options of `octvideo fit|validate|test|predict`, which builds nothing."""
     parser = ArgumentParser(exit_on_error=False, add_help=False)
-    parser.add_argument("-c", "--config", action=ActionConfigFile, help="a configuration file; several add up")
+    parser.add_argument(
+        "-c", "--config", action=ActionConfigFile, help="a configuration file; several add up"
+    )
     parser.add_argument("--seed_everything", type=bool | int, default=0, help="of all random numbers")
     for group, (file, name) in GROUPS.items():
         for one in parameters(file, name):
@@ -71,7 +68,10 @@ def check(command: str, args: Sequence[str]) -> None:
     check_trainer(command, config.trainer)
     check_numbers({name: config.get(name) for name in ("window_s", "hop_s")}, prefix="--")
     check_numbers(vars(config.model), prefix="model.")
-    check_numbers(vars(config.data), prefix="data.")
+    no_classes = (
+        {"num_classes"} if config.data.num_classes is None else set()
+    )  # the class list's, or the model's
+    check_numbers({k: v for k, v in vars(config.data).items() if k not in no_classes}, prefix="data.")
     check_settings(vars(config.model))
     if config.model.name not in figures():
         raise InputError(f"model is {config.model.name!r}; it must be one of {', '.join(figures())}")
@@ -87,7 +87,9 @@ def _is_beyond(args: Sequence[str]) -> bool:
     """Whether a command line holds what this module's parser does not know: classes, files of groups, printing."""
     names = {arg.partition("=")[0] for arg in args if arg.startswith("--")}
     whole = {f"--{group}" for group in GROUPS}
-    if any(name in whole or name.endswith(("+", ".help")) or name.startswith("--print_config") for name in names):
+    if any(
+        name in whole or name.endswith(("+", ".help")) or name.startswith("--print_config") for name in names
+    ):
         return True
     if any("class_path" in arg or "init_args" in arg for arg in args):
         return True
@@ -100,29 +102,17 @@ def _names_class(config: Mapping[str, Any]) -> bool:
 
 def _check_weights(command: str, config: Namespace) -> None:
     if exported := config.get("exported"):
-        _check_file(exported, "exported network")
+        check_file(exported, "exported network")
     elif config.ckpt_path in ("best", "last"):
         return
     elif config.ckpt_path is not None:
-        _check_file(config.ckpt_path, "checkpoint")
+        check_file(config.ckpt_path, "checkpoint")
     elif command != "fit" and not config.model.checkpoint:
         raise UsageError(f"octvideo {command} needs a checkpoint: --ckpt_path FILE, or best, or last")
     else:
         for file in (config.model.checkpoint, config.model.image_checkpoint):
             if file:
-                _check_file(file, "checkpoint")
-
-
-def _check_file(name: str, what: str) -> None:
-    file = Path(name).expanduser()
-    if file.is_file():
-        return
-    for pattern, address in _SOURCES.items():
-        if re.fullmatch(pattern, file.name):
-            raise FileNotFoundError(
-                f"no {what} file {file.absolute()}; to get it: curl --create-dirs -o {name} {address}{file.name}"
-            )
-    raise FileNotFoundError(f"no {what} file {file.absolute()}")
+                check_file(file, "checkpoint")
 
 
 def _check_lists(command: str, config: Namespace) -> None:
@@ -149,4 +139,8 @@ def _check_lists(command: str, config: Namespace) -> None:
 def _is_small(name: str) -> bool:
     """Whether a list is worth reading here; one that is not there is, too."""
     file = Path(name).expanduser()
-    return not file.is_file() or file.stat().st_size <= _SMALL_BYTES or file.suffix.lower() not in (".csv", ".txt")
+    return (
+        not file.is_file()
+        or file.stat().st_size <= _SMALL_BYTES
+        or file.suffix.lower() not in (".csv", ".txt")
+    )

@@ -39,6 +39,7 @@ from octvideo.training.ranks import deaths_named
 
 
 
+
 def run_engine(command: str, args: list[str]) -> None:
     """Runs one command to its end.
 

@@ -67,12 +67,14 @@ def models_command(args: list[str]) -> int:
             *(f"{row['gflops'][alpha]:.3g}" for alpha in alphas),
             f"{published['top1']:.1f}/{published['top5']:.1f}" if published else "-",
         )
-    Console().print(table)
+    screen.results().print(table)
     return 0
 
 
 def _counted(alphas: tuple[float, ...], num_classes: int) -> dict[str, dict[str, Any]]:
     from octvideo.models.figures import figures_of
 
-    progress = track(figures(), "counting", console=Console(stderr=True), transient=True)
+    progress = track(
+        figures(), "counting", console=Console(stderr=True), transient=True, disable=screen.is_quiet()
+    )
     return {name: figures_of(name, alphas, num_classes) for name in progress}

@@ -106,6 +106,8 @@ def multiplies_bfloat16(cpuinfo: Path = Path("/proc/cpuinfo")) -> bool:
     except OSError:
         return True
     x86 = platform.machine() in ("x86_64", "AMD64", "i686")
-    named = [line.partition(":")[2].split() for line in text.splitlines() if line.startswith(("flags", "Features"))]
+    named = [
+        line.partition(":")[2].split() for line in text.splitlines() if line.startswith(("flags", "Features"))
+    ]
     wanted = {"avx512_bf16", "amx_bf16"} if x86 else {"bf16"}
     return not named or bool(wanted & set(named[0]))

@@ -74,7 +74,9 @@ def _arguments(of: ast.arguments) -> list[Field]:
 
 def _fields(of: ast.ClassDef) -> list[Field]:
     nodes = [node for node in of.body if isinstance(node, ast.AnnAssign)]
-    return [(node.target.id, node.annotation, node.value) for node in nodes if isinstance(node.target, ast.Name)]
+    return [
+        (node.target.id, node.annotation, node.value) for node in nodes if isinstance(node.target, ast.Name)
+    ]
 
 
 def _value(node: ast.expr | None) -> Any:
