@@ -128,12 +128,19 @@ def _engine(command: str, args: list[str]) -> None:
 
         show_help(command, every="all" in args)
         return
+    from octvideo.cli import screen
     from octvideo.cli.ahead import check
     from octvideo.cli.configurations import settled
+    from octvideo.cli.own import as_trained
     from octvideo.cli.shorthand import expand
+    from octvideo.text import shown
 
     args = settled(expand(command, args) if command != "fit" else args)
     check(command, args)
+    if command != "fit":
+        args, notes = as_trained(args)
+        for note in notes:
+            screen.notes().print(shown(note), soft_wrap=True, highlight=False, markup=False)
     from octvideo.cli.engine import run_engine
 
     run_engine(command, args)
