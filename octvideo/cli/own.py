@@ -1,4 +1,4 @@
-"""A run that was overridden on the command line is scored as it was trained, when the same configuration is named again.
+"""A run that was overridden on the command line is scored as it was trained, if the same configuration is named again.
 
 `octvideo fit --config FILE --model.alpha 0.5` trains what FILE does not say; `config.yaml` in the run folder does.
 """
