@@ -247,7 +247,9 @@ def test_weights_of_other_projects(dataset: Path, tmp_path, capsys) -> None:
         "hyper_parameters"
     ]
     assert "checkpoint" not in hyper_parameters
-    assert "does not say what it is of" in error_line(capsys, "test", str(weights))
+    assert "does not say what it is of" in error_line(
+        capsys, "test", str(weights), f"--data.test_csv={dataset / 'all.csv'}"
+    )
     torch.save({"model_state": create_model("i3d_tiny", num_classes=3).state_dict()}, weights)
     assert "its num_classes is 3, the model's is 2" in error_line(capsys, "test", str(weights), *options)
 

@@ -38,8 +38,6 @@ from octvideo.training.progress import LogInterval, with_progress
 from octvideo.training.ranks import deaths_named
 
 
-
-
 def run_engine(command: str, args: list[str]) -> None:
     """Runs one command to its end.
 
