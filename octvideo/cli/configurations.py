@@ -42,8 +42,9 @@ def read(files: Sequence[Path]) -> dict[str, Any]:
     for file in files:
         for name, value in (yaml.safe_load(file.read_bytes()) or {}).items():
             known = together.get(name)
-            both = isinstance(value, dict) and isinstance(known, dict)
-            together[name] = {**known, **value} if both else value
+            if isinstance(value, dict) and isinstance(known, dict):
+                value = {**known, **value}
+            together[name] = value
     return together
 
 

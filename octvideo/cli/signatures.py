@@ -44,7 +44,8 @@ def parameters(file: str, name: str) -> list[Parameter]:
     tree = ast.parse(_path(file).read_bytes())
     (owner,) = (node for node in tree.body if isinstance(node, ast.ClassDef) and node.name == name)
     made = [node for node in owner.body if isinstance(node, ast.FunctionDef) and node.name == "__init__"]
-    docstrings = [ast.get_docstring(node) or "" for node in (owner, *made)]
+    documented: list[ast.ClassDef | ast.FunctionDef] = [owner, *made]
+    docstrings = [ast.get_docstring(node) or "" for node in documented]
     texts = {given.arg_name: given.description or "" for text in docstrings for given in parse(text).params}
     fields = _arguments(made[0].args) if made else _fields(owner)
     return [
@@ -100,10 +101,10 @@ def _kind(node: ast.expr) -> Any:
         case ast.Subscript(value=ast.Name(id="Union"), slice=ast.Tuple(elts=inner)):
             return reduce(_either, map(_kind, inner))
         case ast.Subscript(value=ast.Name(id="list"), slice=inner) if _kind(inner) is not Any:
-            return list[_kind(inner)]
+            return list[_kind(inner)]  # type: ignore[misc]
         case ast.Subscript(value=ast.Name(id="tuple"), slice=ast.Tuple(elts=inner)):
             kinds = tuple(map(_kind, inner))
-            return tuple if Any in kinds else tuple[kinds]
+            return tuple if Any in kinds else tuple[kinds]  # type: ignore[valid-type]
     return Any
 
 

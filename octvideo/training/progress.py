@@ -61,7 +61,7 @@ class Lines(ProgressBar):
     def on_train_batch_end(
         self, trainer: Trainer, pl_module: LightningModule, outputs: Any, batch: Any, batch_idx: int
     ) -> None:
-        done, every = batch_idx + 1, trainer.log_every_n_steps
+        done, every = batch_idx + 1, getattr(trainer, "log_every_n_steps", 0)  # absent from the type hints
         if every and done % every == 0:
             values = self.get_metrics(trainer, pl_module)
             self.print(_line(f"{_epoch(trainer)}, step {_of(done, trainer.num_training_batches)}", values))
@@ -107,7 +107,7 @@ class LogInterval(Callback):
     def __init__(self, given: int | None) -> None:
         self._given = given
 
-    def on_train_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
+    def on_train_start(self, trainer: Any, pl_module: LightningModule) -> None:
         steps = trainer.num_training_batches
         if self._given is None:
             trainer.log_every_n_steps = min(trainer.log_every_n_steps, _interval(steps))
