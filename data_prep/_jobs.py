@@ -32,7 +32,7 @@ from rich.progress import (
 from octvideo.errors import MissingPackageError, ProcessDiedError
 from octvideo.limits import Limits, check_numbers
 
-_CHECKOUT = Path(__file__).parents[1]
+_ROOT = Path(__file__).parents[__package__.count(".") + 1]  # where this package is found
 _START_SECONDS = 180.0
 _here = threading.local()
 
@@ -187,18 +187,18 @@ class _Worker:
     """The other end of a `data_prep._worker` process."""
 
     def __init__(self) -> None:
-        path = os.pathsep.join([str(_CHECKOUT), *filter(None, [os.environ.get("PYTHONPATH")])])
+        path = os.pathsep.join([str(_ROOT), *filter(None, [os.environ.get("PYTHONPATH")])])
         self._process = subprocess.Popen(
-            [sys.executable, "-m", "data_prep._worker"],
+            [sys.executable, "-m", f"{__package__}._worker"],
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
             stderr=subprocess.DEVNULL,
-            cwd=_CHECKOUT,
+            cwd=_ROOT,
             env={**os.environ, "PYTHONPATH": path, "OMP_NUM_THREADS": "1"},
         )
         self._buffer = b""
         if self._answer(_START_SECONDS) is None:
-            raise ProcessDiedError(f"{sys.executable} -m data_prep._worker does not start")
+            raise ProcessDiedError(f"{sys.executable} -m {__package__}._worker does not start")
 
     @property
     def alive(self) -> bool:

@@ -15,13 +15,13 @@ from octvideo.errors import OctvideoError
 
 
 def _check(arguments: dict[str, Any]) -> dict[str, Any]:
-    from data_prep.check import check_file
+    from .check import check_file
 
     return check_file(**arguments)
 
 
 def _resize(arguments: dict[str, Any]) -> dict[str, Any]:
-    from data_prep.resize import resize_file
+    from .resize import resize_file
 
     return resize_file(**arguments)
 

@@ -19,12 +19,12 @@ from rich.console import Console
 from rich.markup import escape
 from rich.table import Table
 
-from data_prep import _jobs
-from data_prep._command import exit_status
-from octvideo.data.decode import VideoDecodeError, scan_video
 from octvideo.data.manifest import find_videos
 from octvideo.limits import Limits, check_numbers
 from octvideo.text import cell, shown
+
+from . import _jobs
+from ._command import exit_status, program
 
 STATUSES = ("ok", "unreadable", "short", "repeated")
 _COLUMNS = (
@@ -54,6 +54,11 @@ def check_file(path: str, min_seconds: float = 0.0, max_repeated: float = 0.9) -
     Returns:
         `{"status": one of STATUSES, "reason": text or absent, and the fields of VideoScan}`.
     """
+    from octvideo.data.decode import (
+        VideoDecodeError,
+        scan_video,
+    )  # torch, which lists and mistakes go without
+
     try:
         scan = scan_video(path)
     except VideoDecodeError as error:
@@ -109,7 +114,7 @@ def print_summary(results: dict[str, dict[str, Any]]) -> None:
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
-    parser = argparse.ArgumentParser(prog="python -m data_prep.check", description=__doc__.split("\n\n")[0])
+    parser = argparse.ArgumentParser(prog=program("check"), description=__doc__.split("\n\n")[0])
     parser.add_argument("videos", nargs="+", help="video files, folders or manifests")
     parser.add_argument("--out", type=Path, required=True, help="folder of the results")
     parser.add_argument("--min-seconds", type=float, default=0.0, help="shorter videos are 'short'")

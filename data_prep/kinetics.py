@@ -10,18 +10,17 @@ import argparse
 import sys
 from collections.abc import Sequence
 
-from data_prep import _jobs
-from data_prep._command import exit_status
-from data_prep._layouts import listed
-from data_prep.check import check
-from data_prep.manifest import add_arguments, write_and_report
 from octvideo.data.manifest import read_class_list
+
+from . import _jobs
+from ._command import exit_status, program
+from ._layouts import listed
+from .check import check
+from .manifest import add_arguments, write_and_report
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
-    parser = argparse.ArgumentParser(
-        prog="python -m data_prep.kinetics", description=__doc__.split("\n\n")[0]
-    )
+    parser = argparse.ArgumentParser(prog=program("kinetics"), description=__doc__.split("\n\n")[0])
     add_arguments(parser)
     parser.add_argument("--min-seconds", type=float, default=0.0, help="shorter videos are 'short'")
     _jobs.add_arguments(parser)

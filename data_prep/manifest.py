@@ -21,13 +21,14 @@ from rich.console import Console
 from rich.markup import escape
 from rich.table import Table
 
-from data_prep import _jobs
-from data_prep._command import exit_status
-from data_prep._layouts import LAYOUTS, Listed, check_groups, hold_out, listed
-from data_prep.check import STATUSES
 from octvideo.data.manifest import ManifestError, read_class_list
 from octvideo.errors import InputError
 from octvideo.text import shown
+
+from . import _jobs
+from ._command import exit_status, program
+from ._layouts import LAYOUTS, Listed, check_groups, hold_out, listed
+from .check import STATUSES
 
 SPLITS = ("train", "val", "test")
 
@@ -108,7 +109,8 @@ def _split(
         "listed": len(entries),
         "found": len(seen),
         "missing": len(missing),
-        **{status: len(files) for status, files in dropped.items()},
+        # None: not checked, since nothing was decoded
+        **{status: len(files) if checked is not None else None for status, files in dropped.items()},
         "written": len(rows),
         "seconds": {"least": min(seconds), "median": median(seconds), "most": max(seconds)}
         if seconds
@@ -140,10 +142,11 @@ def print_report(report: Mapping[str, Any]) -> None:
         "", *report["splits"], title=escape(shown(f"{report['videos']}, {report['classes']} classes"))
     )
     for name in ("listed", "found", "missing", "unreadable", "short", "repeated", "written"):
-        table.add_row(name, *(str(split[name]) for split in report["splits"].values()))
+        counts = [split[name] for split in report["splits"].values()]
+        table.add_row(name, *("not checked" if count is None else str(count) for count in counts))
     for name, choose in (("least", min), ("most", max)):
-        counts = (split["videos a class"].values() for split in report["splits"].values())
-        table.add_row(f"{name} videos a class", *(str(choose(count, default=0)) for count in counts))
+        classes = (split["videos a class"].values() for split in report["splits"].values())
+        table.add_row(f"{name} videos a class", *(str(choose(counts, default=0)) for counts in classes))
     Console().print(table)
 
 
@@ -175,9 +178,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
-    parser = argparse.ArgumentParser(
-        prog="python -m data_prep.manifest", description=__doc__.split("\n\n")[0]
-    )
+    parser = argparse.ArgumentParser(prog=program("manifest"), description=__doc__.split("\n\n")[0])
     add_arguments(parser)
     parser.add_argument("--layout", choices=LAYOUTS, default="kinetics", help="how the data set is laid out")
     parser.add_argument(

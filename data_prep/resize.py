@@ -20,13 +20,14 @@ from typing import Any
 import av
 import numpy as np
 
-from data_prep import _jobs
-from data_prep._command import exit_status
 from octvideo.data.decode import PyAVReader, VideoDecodeError, whole_frames
 from octvideo.data.manifest import find_videos
 from octvideo.errors import InputError
 from octvideo.limits import Limits, check_numbers
 from octvideo.text import shown
+
+from . import _jobs
+from ._command import exit_status, program
 
 # Milliseconds would drift from frame times such as 1001/30000 s; this is MPEG's clock.
 _TICKS = 90_000
@@ -187,7 +188,7 @@ def _forget_deleted(journal: Path) -> None:
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
-    parser = argparse.ArgumentParser(prog="python -m data_prep.resize", description=__doc__.split("\n\n")[0])
+    parser = argparse.ArgumentParser(prog=program("resize"), description=__doc__.split("\n\n")[0])
     parser.add_argument("source", type=Path, help="folder of videos, searched through")
     parser.add_argument("out", type=Path, help="folder to write")
     parser.add_argument("--short-side", type=int, default=256, help="pixels (default: 256)")

@@ -1,13 +1,16 @@
 """Octave convolution for video action recognition: train, evaluate and explore Kinetics models.
 
-The names below are imported on first use, so that `octvideo --help` does not wait for torch.
+The names below and the parts of the package (`octvideo.models`, `octvideo.viz`, ...) are imported on first use, so that
+`octvideo --help` does not wait for torch.
 """
 
 from importlib import import_module
 from importlib.metadata import PackageNotFoundError, version
+from importlib.util import find_spec
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
+    from octvideo import data, engines, evaluation, layers, models, training, viz  # noqa: F401  as attributes
     from octvideo.card import Card
     from octvideo.classifier import VideoClassifier
     from octvideo.engines import engine
@@ -19,8 +22,18 @@ try:
 except PackageNotFoundError:  # a source tree that was never installed
     __version__ = "0+unknown"
 
-__all__ = ["Card", "VideoClassifier", "__version__", "create_model", "engine", "octavize", "optimize", "predict"]
+__all__ = [
+    "Card",
+    "VideoClassifier",
+    "__version__",
+    "create_model",
+    "engine",
+    "octavize",
+    "optimize",
+    "predict",
+]
 
+_PARTS = ("classifier", "data", "engines", "evaluation", "layers", "models", "training", "viz")
 _HOME = {
     "Card": "octvideo.card",
     "VideoClassifier": "octvideo.classifier",
@@ -35,8 +48,10 @@ _HOME = {
 def __getattr__(name: str) -> Any:  # PEP 562
     if name in _HOME:
         return getattr(import_module(_HOME[name]), name)
+    if not name.startswith("_") and find_spec(f"{__name__}.{name}"):
+        return import_module(f"{__name__}.{name}")
     raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
 
 
 def __dir__() -> list[str]:
-    return sorted(__all__)
+    return sorted({*__all__, *_PARTS})

@@ -35,8 +35,9 @@ from octvideo.models.inflate import inflate_file
 from octvideo.models.pathways import MeanOverPositions
 from octvideo.models.weights import card_of, network_card, read_weights
 from octvideo.training.loss import ClassLoss
-from octvideo.training.module import TrainedModule, check_range, check_settings
+from octvideo.training.module import TrainedModule
 from octvideo.training.optimizer import freeze_backbone, unset_zero_init
+from octvideo.training.settings import check_range, check_settings
 
 
 class VideoClassifier(TrainedModule):

@@ -8,6 +8,7 @@ a worker too. An exception that may cross a worker process takes a single string
 import os
 
 USER_MISTAKE, FAILURE = 2, 1  # exit codes
+INTERRUPTED = 130  # 128 + SIGINT, as a shell says it
 
 
 class OctvideoError(Exception):

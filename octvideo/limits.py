@@ -57,13 +57,14 @@ class Limits(NamedTuple):
         )
 
 
-LIMITS: dict[str, Limits] = {
-    # What makes a network
+_NETWORK = {
     "alpha": Limits(0, 1),
     "channel_multiple": Limits(1, 4096, whole=True),
     "num_classes": Limits(1, 100_000, whole=True),
     "view_batch_size": Limits(1, 100_000, whole=True),
-    # The recipe
+}
+# What happens to the pixels: a card's numbers, and the data module's settings of the same names.
+RECIPE = {
     "num_frames": Limits(1, 1024, whole=True),
     "frame_stride": Limits(1, 1000, whole=True),
     "fps": Limits(0.1, 1000),
@@ -75,6 +76,10 @@ LIMITS: dict[str, Limits] = {
     "num_crops": Limits(1, 100, whole=True),
     "mean": Limits(-10, 10, size=3),
     "std": Limits(0, 10, above=True, size=3),
+}
+LIMITS: dict[str, Limits] = {
+    **_NETWORK,
+    **RECIPE,
     # How it is loaded
     "batch_size": Limits(1, 100_000, whole=True),
     "eval_batch_size": Limits(1, 100_000, whole=True),

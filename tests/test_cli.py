@@ -197,7 +197,7 @@ def test_predict_real_footage(run: Path, clips: Path, tmp_path, capsys) -> None:
     command += [f"--trainer.default_root_dir={tmp_path}", "--trainer.accelerator=cpu"]
     assert main([*command, "--ckpt_path", str(run / "checkpoints" / "best.ckpt")]) == 0
     shown = capsys.readouterr().out
-    content = json.loads((tmp_path / "predict.json").read_text())
+    content = json.loads((tmp_path / "predictions" / "1" / "predict.json").read_text())
     assert [row["path"] for row in content] == list(map(str, videos))
     for row in content:
         assert set(row["probabilities"]) == {"left", "right"}
@@ -219,7 +219,7 @@ def test_predict_takes_files_folders_and_patterns(run: Path, dataset: Path, tmp_
     words = [str(dataset / "video_0.mp4"), str(dataset / "video_[12].mp4")]
     options = [f"--trainer.default_root_dir={tmp_path}", "--data.num_workers=0", "--trainer.accelerator=cpu"]
     assert main(["predict", checkpoint, *words, *options]) == 0
-    content = json.loads((tmp_path / "predict.json").read_text())
+    content = json.loads((tmp_path / "predictions" / "1" / "predict.json").read_text())
     assert [Path(row["path"]).name for row in content] == [f"video_{i}.mp4" for i in range(3)]
 
 
@@ -229,7 +229,7 @@ def test_predict_gives_the_scores_of_test(run: Path, dataset: Path, tmp_path) ->
     assert main(["predict", checkpoint, str(dataset / "all.csv"), *options]) == 0
     assert main(["test", checkpoint, f"--data.test_csv={dataset / 'all.csv'}", *options]) == 0
     scores = np.load(tmp_path / "scores.npz")["probabilities"]
-    content = json.loads((tmp_path / "predict.json").read_text())
+    content = json.loads((tmp_path / "predictions" / "1" / "predict.json").read_text())
     predicted = [[row["probabilities"][name] for name in ("left", "right")] for row in content]
     np.testing.assert_array_equal(np.float32(predicted), scores)
 
@@ -247,7 +247,9 @@ def test_weights_of_other_projects(dataset: Path, tmp_path, capsys) -> None:
         "hyper_parameters"
     ]
     assert "checkpoint" not in hyper_parameters
-    assert "does not say what it is of" in error_line(capsys, "test", str(weights))
+    assert "does not say what it is of" in error_line(
+        capsys, "test", str(weights), f"--data.test_csv={dataset / 'all.csv'}"
+    )
     torch.save({"model_state": create_model("i3d_tiny", num_classes=3).state_dict()}, weights)
     assert "its num_classes is 3, the model's is 2" in error_line(capsys, "test", str(weights), *options)
 
@@ -262,7 +264,7 @@ def test_weights_of_other_projects(dataset: Path, tmp_path, capsys) -> None:
         (["fit", "--config", "nowhere.yaml"], [str(Path("nowhere.yaml").absolute())]),
         (["fit", "--modl.alpha", "0.5"], ["--modl.alpha"]),
         (["fit", "--model.alpha", "much"], ["model.alpha", "float", "much"]),
-        (["fit", "--model.alpha", "1.5"], ["alpha is 1.5", "between 0 and 1"]),
+        (["fit", "--model.alpha", "1.5"], ["model.alpha is 1.5", "0 to 1"]),
         (["fit", "--model.name", "c4d"], ["c4d", "i3d_r50", "slowfast_r50"]),
         (["fit", "--model.num_classes", "0"], ["num_classes is 0"]),
         (["fit", "--trainer.max_epochs", "many"], ["trainer.max_epochs", "int", "many"]),

@@ -63,10 +63,11 @@ def test_predict(folder: Path, capsys) -> None:
     assert r"caf\xe9.mp4" in text
     assert r"red\x1b[31m\x0anext.mp4" in text
     assert r"broken\x1b]0;pwned\x07.mp4" in text
-    videos = json.loads((folder / "run" / "predict.json").read_text())
+    out = folder / "run" / "predictions" / "1"
+    videos = json.loads((out / "predict.json").read_text())
     scored = {Path(video["path"]).name for video in videos if "probabilities" in video}
     assert scored == set(NAMES)
-    stream = (folder / "run" / "predict.csv").open(newline="", encoding="utf-8", errors="surrogateescape")
+    stream = (out / "predict.csv").open(newline="", encoding="utf-8", errors="surrogateescape")
     with stream:
         rows = list(csv.DictReader(stream))
     assert {Path(row["path"]).name for row in rows} == set(NAMES)

@@ -4,7 +4,8 @@ from pathlib import Path
 
 import pytest
 
-from octvideo.cli.options import check_config_files, check_trainer
+from octvideo.cli.configurations import settled
+from octvideo.cli.options import check_trainer
 from octvideo.errors import InputError
 
 LAUGHS = "a: &a [x,x,x,x,x,x,x,x,x,x]\n" + "".join(
@@ -30,15 +31,15 @@ def test_configurations(tmp_path: Path, content: bytes, text: str) -> None:
     file.write_bytes(content)
     for args in (["--config", str(file)], [f"--config={file}"], ["-c", str(file)]):
         with pytest.raises(InputError) as caught:
-            check_config_files(args)
+            settled(args)
         assert str(file) in str(caught.value)
         assert text in str(caught.value)
     file.write_text("a: &a [1, 2]\nb: *a\n")
-    check_config_files(["--config", str(file)])
+    settled(["--config", str(file)])
     file.write_text("")
-    check_config_files(["--config", str(file)])
+    settled(["--config", str(file)])
     with pytest.raises(FileNotFoundError, match=r"gone\.yaml"):
-        check_config_files([f"--config={tmp_path}/gone.yaml"])
+        settled([f"--config={tmp_path}/gone.yaml"])
 
 
 @pytest.mark.parametrize(

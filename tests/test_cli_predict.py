@@ -35,8 +35,13 @@ def options(run: Path, *more: str) -> list[str]:
     return [f"--trainer.default_root_dir={run}", *quiet, *more]
 
 
+def predictions(run: Path) -> Path:
+    """Where the first prediction of a run folder went."""
+    return run / "predictions" / "1"
+
+
 def predicted(run: Path) -> list[dict]:
-    return json.loads((run / "predict.json").read_text())
+    return json.loads((predictions(run) / "predict.json").read_text())
 
 
 @pytest.mark.parametrize("suffix", ["pt2", pytest.param("onnx", marks=pytest.mark.slow)])
@@ -77,6 +82,13 @@ def test_long_videos_are_scored_window_by_window(folder: Path, tmp_path, capsys)
     windows = ["--window_s=2", "--hop_s=1", "--save_video=true"]
     assert main(["predict", checkpoint, *words, *options(run, *windows)]) == 0
     assert "0:04.0 to 0:06.0" in capsys.readouterr().out
+    assert (
+        main(["predict", checkpoint, words[1], "--json", *options(run)]) == 0
+    )  # a second one replaces nothing
+    told = json.loads(capsys.readouterr().out)
+    assert told["folder"] == str(run / "predictions" / "2")
+    assert json.loads((run / "predictions" / "2" / "predict.json").read_text()) == told["videos"]
+    assert (run / "predictions" / "2" / "config.yaml").is_file()
     long, short = predicted(run)
     assert [(w["start_s"], w["end_s"]) for w in long["windows"]] == [(s, s + 2) for s in range(5)]
     for scores in [long, short, *long["windows"]]:
@@ -84,6 +96,7 @@ def test_long_videos_are_scored_window_by_window(folder: Path, tmp_path, capsys)
     mean = np.mean([list(w["probabilities"].values()) for w in long["windows"]], axis=0)
     assert list(long["probabilities"].values()) == pytest.approx(mean.tolist(), abs=1e-12)
     assert "windows" not in short
+    run = predictions(run)
     with (run / "predict.csv").open() as file:
         rows = list(csv.DictReader(file))
     assert len(rows) == (1 + 5) * 5 + 5  # five ranks of the video and of its windows; of the short one

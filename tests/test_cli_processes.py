@@ -103,7 +103,7 @@ def test_predict_on_two_processes_names_every_video(run: Path, dataset: Path, tm
     ]
     options += [f"--trainer.default_root_dir={tmp_path}", "--trainer.enable_progress_bar=false"]
     output = finished(octvideo("predict", checkpoint, str(dataset / "all.csv"), *options))
-    content = json.loads((tmp_path / "predict.json").read_text())
+    content = json.loads((tmp_path / "predictions" / "1" / "predict.json").read_text())
     assert [Path(row["path"]).name for row in content] == [f"video_{i}.mp4" for i in range(5)]
     for row in content:
         assert output.count(row["path"]) == 1

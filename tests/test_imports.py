@@ -40,7 +40,18 @@ ALLOWED = {
         "heap",
         "inference",
     },
-    "__init__": {"classifier", "engines", "inference", "models"},
+    "__init__": {
+        "card",
+        "classifier",
+        "data",
+        "engines",
+        "evaluation",
+        "inference",
+        "layers",
+        "models",
+        "training",
+        "viz",
+    },
     "__main__": {"cli"},
 }
 
@@ -151,3 +162,13 @@ def test_lazy_names_are_real() -> None:
     assert set(dir(octvideo)) >= {"VideoClassifier", "create_model", "octavize", "__version__"}
     with pytest.raises(AttributeError, match="nothing_like_it"):
         _ = octvideo.nothing_like_it
+
+
+def test_parts_are_there_without_an_import_of_their_own() -> None:
+    """`import octvideo; octvideo.models.MODELS` was an AttributeError."""
+    code = (
+        "import octvideo, sys; assert 'torch' not in sys.modules; "
+        "print(len(octvideo.models.MODELS), octvideo.viz.__name__, octvideo.data.manifest.__name__)"
+    )
+    run = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert run.stdout.split()[1:] == ["octvideo.viz", "octvideo.data.manifest"]

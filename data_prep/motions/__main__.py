@@ -9,15 +9,16 @@ from dataclasses import fields
 from importlib.util import find_spec
 from pathlib import Path
 
-from data_prep._command import exit_status
-from data_prep.motions.dataset import Plan, render
 from octvideo.errors import MissingPackageError
+
+from .._command import exit_status, program
+from .dataset import Plan, render
 
 
 def main(argv: list[str] | None = None) -> int:
     """Renders the demo data set; returns the exit code."""
     parser = argparse.ArgumentParser(
-        prog="python -m data_prep.motions",
+        prog=program("motions"),
         description="Render videos of photographs that move in eight ways, for the demo.",
         formatter_class=argparse.ArgumentDefaultsHelpFormatter,
     )
@@ -39,7 +40,7 @@ def main(argv: list[str] | None = None) -> int:
 def _render(options: argparse.Namespace) -> None:
     missing = [name for name in ("skimage", "joblib") if find_spec(name) is None]
     if missing:
-        raise MissingPackageError(f"{' and '.join(missing)} are missing: pip install -e '.[prep]'")
+        raise MissingPackageError(f"{' and '.join(missing)} are missing: pip install 'octvideo[prep]'")
     from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
     start = time.monotonic()

@@ -12,9 +12,10 @@ from pathlib import Path
 import av
 import numpy as np
 
-from data_prep.motions.motion import CLASSES
-from data_prep.motions.scene import SPLITS, make_scene
 from octvideo.errors import InputError
+
+from .motion import CLASSES
+from .scene import SPLITS, make_scene
 
 RECORD = "motions.json"
 RENDERER = 2  # goes up when the same arguments no longer give the same pictures

@@ -19,7 +19,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from data_prep.motions.textures import PERIOD
+from .textures import PERIOD
 
 CLASSES = (
     "moving left",

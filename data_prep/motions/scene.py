@@ -9,8 +9,8 @@ from __future__ import annotations
 
 import numpy as np
 
-from data_prep.motions.motion import CLASSES, Motion, Pose, random_pose
-from data_prep.motions.textures import Texture, random_texture
+from .motion import CLASSES, Motion, Pose, random_pose
+from .textures import Texture, random_texture
 
 SPLITS = ("train", "val", "test")
 _MARGIN = 2  # pixels that the background may be shaken by

@@ -10,10 +10,7 @@ from torch import Tensor, nn
 from octvideo.models import optimize
 from octvideo.models.optimize import Frozen
 
-PRECISIONS = {"fp32": torch.float32, "bf16": torch.bfloat16}
-TASKS = ("inference", "training")
-# Graphs are CUDA's: the kernels of a whole call, recorded once and started together.
-MODES = ("eager", "compiled", "graphs", "compiled_graphs")
+DTYPES = {"fp32": torch.float32, "bf16": torch.bfloat16}
 
 
 def inference(model: nn.Module, x: Tensor, mode: str, *, optimized: bool = True) -> Callable[[], object]:

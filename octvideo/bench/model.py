@@ -11,15 +11,12 @@ from dataclasses import dataclass
 import torch
 from torch import nn
 
-from octvideo.bench.calls import PRECISIONS, inference, resident_bytes, training_bytes, training_step
+from octvideo.bench.calls import DTYPES, inference, resident_bytes, training_bytes, training_step
 from octvideo.bench.plain import plain
 from octvideo.bench.profile import kinds_of_time
 from octvideo.bench.timing import Ratio, interleave, ratio
 from octvideo.engines import engine
 from octvideo.models import count_macs, create_model, get_spec
-
-# Compiling a network takes a GPU minutes: two of them beside the dense one.
-ALPHAS = {"cpu": (0.125, 0.25, 0.5), "cuda": (0.25, 0.5)}
 
 
 @dataclass(frozen=True)
@@ -130,7 +127,7 @@ def measure(
     ``engines`` are run side by side; without any the layers choose, as always. ``advance`` is called once for each
     candidate's first call, and once a run.
     """
-    dtype = PRECISIONS[precision]
+    dtype = DTYPES[precision]
     x = torch.randn(setting.shape, device=setting.device).to(memory_format=torch.channels_last_3d)
     layers = engines or ("fast",)
     candidates = {(layer, alpha): model for layer in layers for alpha, model in models.items()}

@@ -15,7 +15,7 @@ usage: octvideo COMMAND [options]
 3D video action recognition with octave convolution.
 
 commands:
-  fit        train:                  octvideo fit --config configs/kinetics400/oct_i3d_r50.yaml
+  fit        train:                  octvideo fit --config kinetics400/oct_i3d_r50
   validate   score with one view:    octvideo validate --config RUN.yaml --ckpt_path best
   test       score with many views:  octvideo test --config RUN.yaml --ckpt_path best
                                      octvideo test FILE.ckpt --data.test_csv LIST.csv
@@ -28,10 +28,13 @@ commands:
   models     list the models, with parameters and GFLOPs
   bench      time a model and its octave twins here:  octvideo bench model i3d_r50
   doctor     which decoders and devices work here, and why not
+  prep       make lists, check and resize videos:  octvideo prep manifest|check|resize|kinetics|motions
 
 options:
-  -h, --help     this text; `octvideo COMMAND --help` lists the options of a command
+  -h, --help     this text; `octvideo COMMAND --help` shows the options of a command, `--help all` every one
   --version      the version
+  --quiet        with any command: nothing but its result
+  --json         with any command but prep: its result as JSON, and nothing else, on the standard output
 
 Any value of a YAML file can be given on the command line: --model.alpha 0.25 --data.batch_size 16
 --trainer.max_epochs 10. Results go to the run folder, --trainer.default_root_dir (runs/MODEL by default).
@@ -45,7 +48,18 @@ exit codes:
 """
 
 ENGINE_COMMANDS = ("fit", "validate", "test", "predict")
-COMMANDS = (*ENGINE_COMMANDS, "features", "probe", "compare", "export", "weights", "models", "bench", "doctor")
+COMMANDS = (
+    *ENGINE_COMMANDS,
+    "features",
+    "probe",
+    "compare",
+    "export",
+    "weights",
+    "models",
+    "bench",
+    "doctor",
+    "prep",
+)
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -87,43 +101,67 @@ def _run(args: list[str]) -> int:
 
         raise UsageError(f"unknown command {command!r}, allowed: {', '.join(COMMANDS)}")
 
+    from octvideo.cli import screen
     from octvideo.cli.quiet import silence_known_noise
 
     silence_known_noise()
+    rest = screen.listen(args[1:])
+    if command in ENGINE_COMMANDS:
+        _engine(command, rest)
+        return 0
     if command == "models":
         from octvideo.cli.models_table import models_command
 
-        return models_command(args[1:])
+        return models_command(rest)
     if command == "export":
         from octvideo.cli.export import export_command
 
-        return export_command(args[1:])
+        return export_command(rest)
     if command in ("features", "probe"):
         from octvideo.cli.features import features_command, probe_command
 
-        return features_command(args[1:]) if command == "features" else probe_command(args[1:])
+        return features_command(rest) if command == "features" else probe_command(rest)
     if command == "weights":
         from octvideo.cli.pretrained import weights_command
 
-        return weights_command(args[1:])
+        return weights_command(rest)
     if command == "compare":
         from octvideo.cli.compare import compare_command
 
-        return compare_command(args[1:])
+        return compare_command(rest)
     if command == "bench":
         from octvideo.cli.bench import bench_command
 
-        return bench_command(args[1:])
-    if command == "doctor":
-        from octvideo.cli.doctor import doctor_command
+        return bench_command(rest)
+    if command == "prep":
+        from octvideo.cli.prep import prep_command
 
-        return doctor_command(args[1:])
-    rest = args[1:]
+        return prep_command(rest)
+    from octvideo.cli.doctor import doctor_command
+
+    return doctor_command(rest)
+
+
+def _engine(command: str, args: list[str]) -> None:
+    """fit, validate, test and predict: what can be said without torch first, since it takes seconds to import."""
+    if {"-h", "--help"} & set(args):
+        from octvideo.cli.help import show_help
+
+        show_help(command, every="all" in args)
+        return
+    from octvideo.cli import screen
+    from octvideo.cli.ahead import check
+    from octvideo.cli.configurations import settled
+    from octvideo.cli.own import as_trained
+    from octvideo.cli.shorthand import expand
+    from octvideo.text import shown
+
+    args = settled(expand(command, args) if command != "fit" else args)
+    check(command, args)
     if command != "fit":
-        from octvideo.cli.shorthand import expand
-
-        rest = expand(command, rest)
+        args, notes = as_trained(args)
+        for note in notes:
+            screen.notes().print(shown(note), soft_wrap=True, highlight=False, markup=False)
     from octvideo.cli.engine import run_engine
 
-    run_engine(command, rest)
-    return 0
+    run_engine(command, args)

@@ -11,7 +11,10 @@ from rich.console import Console
 from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn
 from rich.table import Table
 
+from octvideo.bench.choices import ALPHAS, MODES, PRECISIONS, TASKS
+from octvideo.cli import screen
 from octvideo.cli.errors import UsageError
+from octvideo.cli.models_table import figures
 from octvideo.limits import check_numbers
 
 USAGE = """\
@@ -35,8 +38,6 @@ def bench_command(args: list[str]) -> int:
 
 
 def _decode(args: list[str]) -> int:
-    from octvideo.data.bench import bench_decode
-
     parser = argparse.ArgumentParser(
         prog="octvideo bench decode",
         description="Decode the same random clips (8 frames at stride 8) with each decoder, one thread, interleaved.",
@@ -49,11 +50,16 @@ def _decode(args: list[str]) -> int:
     options = parser.parse_args(args)
     _check_numbers(options)
     _check_files(options.videos)
-    console = Console()
-    with Console(stderr=True).status("decoding"):
+
+    from octvideo.data.bench import bench_decode
+
+    console = screen.results()
+    with Console(stderr=True, quiet=screen.is_quiet()).status("decoding"):
         rates = bench_decode(
             options.videos, num_clips=options.num_clips, rounds=options.rounds, devices=options.device
         )
+    if screen.wants_json():
+        screen.write_json([asdict(rate) for rate in rates])
     table = Table(title=f"{len(options.videos)} videos, {options.rounds} rounds", box=SIMPLE_HEAD)
     for column in ("decoder", "device", "clips/s", "(spread)", "to the first", "failed"):
         table.add_column(column, justify="left" if column in ("decoder", "device") else "right", no_wrap=True)
@@ -95,8 +101,6 @@ def _check_files(videos: list[str]) -> None:
 
 
 def _data(args: list[str]) -> int:
-    from octvideo.bench.loading import bench_loading, num_runs, write_json
-
     parser = argparse.ArgumentParser(
         prog="octvideo bench data",
         description="Load training clips (8 frames at stride 8, short side 256 to 320, crop 224) with octvideo and "
@@ -111,13 +115,18 @@ def _data(args: list[str]) -> int:
     options = parser.parse_args(args)
     _check_numbers(options)
     _check_files(options.videos)
+
+    from octvideo.bench.loading import bench_loading, num_runs, write_json
+
     columns = (TextColumn("{task.description}"), BarColumn(), TimeElapsedColumn())
-    with Progress(*columns, console=Console(stderr=True)) as progress:
+    with Progress(*columns, console=Console(stderr=True), disable=screen.is_quiet()) as progress:
         bar = progress.add_task("bench", total=num_runs(options.rounds))
         report = bench_loading(
             options.videos, num_clips=options.num_clips, num_workers=options.num_workers, rounds=options.rounds,
             advance=lambda: progress.advance(bar),
         )  # fmt: skip
+    if screen.wants_json():
+        screen.write_json(asdict(report))
     title = f"{report.num_videos} videos, {report.num_workers} worker processes, {report.rounds} rounds"
     table = Table(title=title, box=SIMPLE_HEAD)
     table.add_column("training loader", no_wrap=True)
@@ -125,7 +134,7 @@ def _data(args: list[str]) -> int:
         table.add_column(column, justify="right", no_wrap=True)
     for rate in report.rates:
         table.add_row(rate.name, f"{rate.clips_per_second:.1f}", str(rate.times))
-    console = Console()
+    console = screen.results()
     console.print(table)
     console.print(f"octvideo's loader / decoding the same frames alone: {report.over_decoding}")
     console.print(f"decoding 10 test clips / decoding the whole video once: {report.views_over_once}")
@@ -137,13 +146,6 @@ def _data(args: list[str]) -> int:
 
 
 def _model(args: list[str]) -> int:
-    from octvideo.bench.calls import MODES, PRECISIONS, TASKS
-    from octvideo.bench.model import ALPHAS, Setting, hush_torch, measure, networks
-    from octvideo.bench.profile import name_compiled_kernels
-    from octvideo.bench.written import write
-    from octvideo.engines import ENGINES
-    from octvideo.heap import keep_freed_memory
-
     parser = argparse.ArgumentParser(
         prog="octvideo bench model",
         description="Time a network and its octave twins side by side, interleaved, with calibrated norms.",
@@ -164,7 +166,7 @@ def _model(args: list[str]) -> int:
     parser.add_argument(
         "--mode", choices=MODES, nargs="+", default=["eager"], help="graphs are CUDA's, on a GPU alone"
     )
-    parser.add_argument("--precision", choices=sorted(PRECISIONS), nargs="+", default=["fp32"])
+    parser.add_argument("--precision", choices=PRECISIONS, nargs="+", default=["fp32"])
     parser.add_argument("--rounds", type=int, default=7, help="timed runs of each network")
     parser.add_argument(
         "--channel_multiple",
@@ -182,24 +184,30 @@ def _model(args: list[str]) -> int:
     )
     parser.add_argument(
         "--engine",
-        choices=list(ENGINES),
         nargs="+",
         default=[],
         help="compute by these, side by side (octvideo doctor says what runs here); without, layers choose",
     )
     parser.add_argument("--out", type=Path, help="folder for the JSON and the PNG")
     options = parser.parse_args(args)
-
-    import torch
-
-    if options.device == "cuda" and not torch.cuda.is_available():
-        raise UsageError("--device is cuda, but torch sees no GPU here; allowed: cpu")
+    if options.name not in figures():
+        raise UsageError(f"model is {options.name!r}; it must be one of {', '.join(figures())}")
     _check_numbers(options)
     graphs = [mode for mode in options.mode if mode.endswith("graphs")]
     if graphs and options.device == "cpu":
         raise UsageError(
             f"--mode is {graphs[0]} with --device cpu, where there are no CUDA graphs; allowed: cuda"
         )
+
+    import torch
+
+    from octvideo.bench.model import Setting, hush_torch, measure, networks
+    from octvideo.bench.profile import name_compiled_kernels
+    from octvideo.bench.written import report, write
+    from octvideo.heap import keep_freed_memory
+
+    if options.device == "cuda" and not torch.cuda.is_available():
+        raise UsageError("--device is cuda, but torch sees no GPU here; allowed: cpu")
     setting = Setting(
         options.name, options.alpha or ALPHAS[options.device], options.batch_size, options.num_frames, options.crop,
         options.device, options.rounds, options.channel_multiple,
@@ -211,13 +219,13 @@ def _model(args: list[str]) -> int:
         torch.backends.cudnn.benchmark = True  # one shape all the time: let it look for its best kernels
     if options.profile:
         name_compiled_kernels()
-    console = Console() if Console().is_terminal else Console(width=110)
+    console = screen.results() if Console().is_terminal else Console(width=110, quiet=screen.wants_json())
     models = networks(setting)
     kinds = [(t, m, p) for t in options.task for m in options.mode for p in options.precision]
     rows, written = [], []
     layers = max(len(options.engine), 1) + options.plain
     columns = (TextColumn("{task.description}"), BarColumn(), TimeElapsedColumn())
-    with Progress(*columns, console=Console(stderr=True)) as progress:
+    with Progress(*columns, console=Console(stderr=True), disable=screen.is_quiet()) as progress:
         bar = progress.add_task("bench", total=len(kinds) * len(models) * layers * (options.rounds + 2))
         for task, mode, precision in kinds:
             progress.update(bar, description=f"{task}, {mode}, {precision}")
@@ -227,6 +235,8 @@ def _model(args: list[str]) -> int:
             )  # fmt: skip
             if options.out:  # after each: a run that is cut keeps what it has measured
                 written = write(options.out, setting, rows, [*options.task, *options.mode])
+    if screen.wants_json():
+        screen.write_json(report(setting, rows))
     shape = "x".join(map(str, setting.shape))
     title = f"{setting.name}, {shape}, {options.device}, {options.rounds} rounds"
     if options.channel_multiple > 1:

@@ -1,11 +1,13 @@
 """`octvideo compare RUN RUN …`: the results of several tests in one table."""
 
 import argparse
+from dataclasses import asdict
 
 from rich.box import SIMPLE_HEAD
-from rich.console import Console
 from rich.markup import escape
 from rich.table import Table
+
+from octvideo.cli import screen
 
 
 def compare_command(args: list[str]) -> int:
@@ -20,6 +22,15 @@ def compare_command(args: list[str]) -> int:
     from octvideo.text import shown
 
     runs = [read_run(folder) for folder in options.runs]
+    if screen.wants_json():
+        differences = [None, *(difference(run, runs[0]) for run in runs[1:])]
+        screen.write_json(
+            [
+                {"run": name, **run.metrics, "difference": found and asdict(found)}
+                for name, run, found in zip(options.runs, runs, differences, strict=True)
+            ]
+        )
+        return 0
     base = escape(shown(options.runs[0]))
     caption = f"95 % intervals: paired bootstrap over the videos that a run shares with {base}"
     table = Table(box=SIMPLE_HEAD, title="test results", caption=caption if len(runs) > 1 else None)
@@ -46,5 +57,5 @@ def compare_command(args: list[str]) -> int:
                 shared = found.num_videos != metrics["videos_scored"]
                 cells.append(f"{text} on {found.num_videos}" if shared else text)
         table.add_row(*cells)
-    Console().print(table)
+    screen.results().print(table)
     return 0

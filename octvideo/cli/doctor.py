@@ -6,6 +6,8 @@ from typing import TYPE_CHECKING
 
 from rich.console import Console
 
+from octvideo.cli import screen
+
 if TYPE_CHECKING:
     from octvideo.data.doctor import Finding
 
@@ -21,8 +23,12 @@ def doctor_command(args: list[str]) -> int:
 
     from octvideo.data.doctor import report
 
+    findings = [*report(), *_engines()]
+    if screen.wants_json():
+        screen.write_json([finding._asdict() for finding in findings])
+        return 0
     console = Console(highlight=False)
-    for finding in (*report(), *_engines()):
+    for finding in findings:
         mark = "[green]works[/]" if finding.works else "[red]no   [/]"
         console.print(f"{mark}  {finding.what}", end="")
         console.print(f": {finding.detail}" if finding.detail else "", markup=False, soft_wrap=True)

@@ -16,14 +16,13 @@ from lightning.fabric.plugins.environments import SLURMEnvironment
 from lightning.pytorch import Callback, LightningModule, Trainer
 from lightning.pytorch.cli import LightningArgumentParser, LightningCLI, SaveConfigCallback
 from lightning.pytorch.utilities import rank_zero_only
-from rich.console import Console
 
 from octvideo.classifier import VideoClassifier
-from octvideo.cli import predictions, results
+from octvideo.cli import predictions, results, screen
 from octvideo.cli.claim import check_unused, claimed
 from octvideo.cli.errors import UsageError
 from octvideo.cli.logged import log_results
-from octvideo.cli.options import check_config_files, check_trainer
+from octvideo.cli.options import OPTIONS, check_trainer
 from octvideo.cli.resolve import resolve
 from octvideo.cli.run_folder import RunLogger, tensorboard
 from octvideo.data import KineticsDataModule, read_class_list
@@ -36,25 +35,8 @@ from octvideo.models import MODELS
 from octvideo.models.weights import network_card, read_weights
 from octvideo.text import shown
 from octvideo.training.checkpoint import AtomicCheckpointIO, RunCheckpoint
+from octvideo.training.progress import LogInterval, with_progress
 from octvideo.training.ranks import deaths_named
-
-_EXPORTED = ("exported", str | None, None, "a network that octvideo export wrote, instead of a checkpoint")
-
-# What a command has beside the trainer's, the model's and the data's options: name, type, default, help.
-OPTIONS: dict[str, tuple[tuple[str, Any, Any, str], ...]] = {
-    "test": (_EXPORTED,),
-    "predict": (
-        _EXPORTED,
-        (
-            "window_s",
-            float | None,
-            10.0,
-            "long videos are scored in windows of so many seconds; null: as a whole",
-        ),
-        ("hop_s", float | None, None, "from one window's start to the next's, seconds; null: half a window"),
-        ("save_video", bool, False, "also write every video with its top labels drawn on it, without sound"),
-    ),
-}
 
 
 def run_engine(command: str, args: list[str]) -> None:
@@ -72,7 +54,6 @@ def run_engine(command: str, args: list[str]) -> None:
             # One parser instead of four: each takes a second to build.
             return {command: EngineCLI.subcommands()[command]}
 
-    check_config_files(args)
     OneCommand(args=[command, *args])
 
 
@@ -82,7 +63,7 @@ class EngineCLI(LightningCLI):
     COMMAND = ""
 
     def __init__(self, args: list[str]) -> None:
-        self.console = Console()
+        self.console = screen.notes()
         self.checkpoint_file: Path | None = None  # that a training goes on from
         self.asked_for_last = False
         quiet = {"exit_on_error": False}
@@ -207,7 +188,9 @@ class EngineCLI(LightningCLI):
     def _instantiate_trainer(self, config: dict[str, Any], callbacks: list[Callback]) -> Trainer:
         if self.subcommand != "fit":  # checkpoints are kept while training only
             callbacks = [callback for callback in callbacks if not isinstance(callback, RunCheckpoint)]
-        trainer = super()._instantiate_trainer(config, callbacks)
+        else:
+            callbacks = [*callbacks, LogInterval(config.get("log_every_n_steps"))]
+        trainer = super()._instantiate_trainer(config, with_progress(config, callbacks, screen.is_quiet()))
         if trainer.strategy.root_device.type == "cpu":
             keep_freed_memory()
         return trainer
@@ -263,12 +246,12 @@ class EngineCLI(LightningCLI):
     def after_fit(self) -> None:
         if self._is_smoke_test() or not self.trainer.is_global_zero:
             return
-        results.after_fit(self.run_folder, self.trainer, self.console)
+        results.after_fit(self.run_folder, self.trainer)
 
     def validate(self, **kwargs: Any) -> None:
         metrics = dict(self.trainer.validate(**kwargs)[0])
         if self.trainer.is_global_zero:
-            results.after_validate(metrics, self.console)
+            results.after_validate(metrics)
 
     def test(self, **kwargs: Any) -> None:
         start = time.perf_counter()
@@ -281,7 +264,6 @@ class EngineCLI(LightningCLI):
                 self.run_folder,
                 self.model,
                 self.datamodule,
-                self.console,
                 wall_seconds=time.perf_counter() - start,
             )
             log_results(self.trainer.loggers, self.run_folder, self.trainer.global_step)
@@ -336,13 +318,13 @@ class EngineCLI(LightningCLI):
         if self.trainer.is_global_zero:
             names = data.class_names or self.model.card.class_names
             windows = data.windows or [Window(video) for video in range(len(paths))]
+            folder = predictions.new_folder(self.run_folder)
             error = predictions.after_predict(
-                self.run_folder,
+                folder,
                 self.model.predict_result,
                 paths,
                 windows,
                 names,
-                self.console,
                 save_video=section.save_video,
             )
             if self.model.partial:

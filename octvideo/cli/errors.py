@@ -7,9 +7,7 @@ and what the parser and the trainer say about their options. All else is a progr
 import re
 import sys
 
-from octvideo.errors import FAILURE, USER_MISTAKE, InputError, OctvideoError, one_line
-
-INTERRUPTED = 130  # 128 + SIGINT, as a shell says it
+from octvideo.errors import FAILURE, INTERRUPTED, USER_MISTAKE, InputError, OctvideoError, one_line
 
 
 class UsageError(InputError):

@@ -5,8 +5,12 @@ from dataclasses import replace
 from pathlib import Path
 
 from octvideo.card import NETWORK
+from octvideo.cli import screen
 from octvideo.cli.errors import UsageError
+from octvideo.cli.weights import check_file
 from octvideo.limits import check_numbers
+
+FORMATS = (".onnx", ".pt2")  # octvideo.models.exported has them too, behind torch
 
 
 def export_command(args: list[str]) -> int:
@@ -43,6 +47,10 @@ def export_command(args: list[str]) -> int:
     )
     parser.add_argument("--crop", type=int, help="height and width of the clips, those of testing by default")
     options = parser.parse_args(args)
+    if Path(options.out).suffix not in FORMATS:
+        raise UsageError(f"{Path(options.out).absolute()}: the name must end in {' or '.join(FORMATS)}")
+    check_file(options.checkpoint, "checkpoint")
+    check_numbers({k: v for k, v in vars(options).items() if v is not None}, prefix="--")
 
     import torch
 
@@ -76,6 +84,9 @@ def export_command(args: list[str]) -> int:
     if options.snippet:
         write_snippet(options.snippet, card)
     file = Path(options.out).absolute()
+    if screen.wants_json():
+        screen.write_json({"file": str(file), "shape": [None, 3, *shape], "max_difference": difference})
+        return 0
     print(
         f"{file} ({file.stat().st_size / 1e6:.1f} MB): {card.name}, alpha {card.alpha:g}, clip "
         f"(B, 3, {', '.join(map(str, shape))}) to logits (B, {card.num_classes}); "

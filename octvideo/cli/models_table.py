@@ -1,13 +1,20 @@
 """`octvideo models`: what there is, and what it costs."""
 
 import argparse
+import json
+from functools import cache
+from pathlib import Path
+from typing import Any
 
 from rich.box import SIMPLE_HEAD
 from rich.console import Console
 from rich.progress import track
 from rich.table import Table
 
-ALPHAS = (0.0, 0.125, 0.25, 0.5)
+from octvideo.cli import screen
+from octvideo.limits import check_numbers
+
+STORED = Path(__file__).parents[1] / "models" / "figures.json"  # by octvideo.models.figures
 CAPTION = """\
 clip: frames x stride @ crop, at 30 frames a second, * at 15
 the parameters are the same at every alpha
@@ -16,17 +23,31 @@ with 10 x 3 views (i3d_nl_r50: by PySlowFast, in a file that cannot be read yet)
 * by torchvision with 5 x 1, of s3d with 1 x 1, and with other frames and pixels: `octvideo test` says which"""
 
 
+@cache
+def figures() -> dict[str, dict[str, Any]]:
+    """The networks by name, with what is known of them without building any."""
+    found: dict[str, dict[str, Any]] = json.loads(STORED.read_text(encoding="utf-8"))
+    return found
+
+
 def models_command(args: list[str]) -> int:
-    """Prints the model table; `--alpha` chooses the octave ratios."""
+    """Prints the model table; `--alpha` and `--num_classes` choose others than the stored figures, and count."""
     parser = argparse.ArgumentParser(prog="octvideo models", exit_on_error=False)
-    parser.add_argument("--alpha", type=float, nargs="+", default=ALPHAS, help="octave ratios, 0 to 1")
+    parser.add_argument("--alpha", type=float, nargs="+", help="octave ratios, 0 to 1")
     parser.add_argument("--num_classes", type=int, default=400)
     options = parser.parse_args(args)
+    for alpha in options.alpha or ():
+        check_numbers({"alpha": alpha}, prefix="--")
+    check_numbers({"num_classes": options.num_classes}, prefix="--")
 
-    import torch
-
-    from octvideo.models import MODELS, count_macs, count_parameters, create_model
-
+    rows = figures()
+    stored = next(iter(rows.values()))["gflops"]
+    alphas = [f"{alpha:g}" for alpha in options.alpha] if options.alpha else list(stored)
+    if options.num_classes != 400 or not set(alphas) <= set(stored):
+        rows = _counted(tuple(map(float, alphas)), options.num_classes)
+    if screen.wants_json():
+        screen.write_json(rows)
+        return 0
     table = Table(
         title="GFLOPs (multiply-adds, 1e9) of one clip at each alpha",
         caption=CAPTION,
@@ -35,21 +56,25 @@ def models_command(args: list[str]) -> int:
         padding=(0, 1, 0, 0),
     )
     table.add_column("model", no_wrap=True)
-    for column in ("clip", "params", *(f"{alpha:g}" for alpha in options.alpha), "published"):
+    for column in ("clip", "params", *alphas, "published"):
         table.add_column(column, justify="right", no_wrap=True)
-    progress = track(MODELS.items(), "counting", console=Console(stderr=True), transient=True)
-    for name, spec in progress:
-        card = spec.card
-        with torch.device("meta"):  # shapes only
-            models = [
-                create_model(name, alpha=alpha, num_classes=options.num_classes) for alpha in options.alpha
-            ]
+    for name, row in rows.items():
+        published = row["published"]
         table.add_row(
             name,
-            f"{card.num_frames}x{card.frame_stride}{'*' if card.fps == 15 else ''} @ {card.crop}",
-            f"{count_parameters(models[0]) / 1e6:.2f} M",
-            *(f"{count_macs(model, spec.input_shape) / 1e9:.3g}" for model in models),
-            f"{spec.published.top1:.1f}/{spec.published.top5:.1f}" if spec.published else "-",
+            f"{row['num_frames']}x{row['frame_stride']}{'*' if row['fps'] == 15 else ''} @ {row['crop']}",
+            f"{row['parameters'] / 1e6:.2f} M",
+            *(f"{row['gflops'][alpha]:.3g}" for alpha in alphas),
+            f"{published['top1']:.1f}/{published['top5']:.1f}" if published else "-",
         )
-    Console().print(table)
+    screen.results().print(table)
     return 0
+
+
+def _counted(alphas: tuple[float, ...], num_classes: int) -> dict[str, dict[str, Any]]:
+    from octvideo.models.figures import figures_of
+
+    progress = track(
+        figures(), "counting", console=Console(stderr=True), transient=True, disable=screen.is_quiet()
+    )
+    return {name: figures_of(name, alphas, num_classes) for name in progress}

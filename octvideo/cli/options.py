@@ -1,22 +1,36 @@
-"""What is wrong with a configuration file or the trainer's options, before anything is built of them.
+"""The options that are octvideo's own, and what is wrong with the trainer's, before anything is built of them.
 
 Lightning takes some of these without a word (nothing is trained, nothing is scored), or dies of them much later.
 """
 
+import ctypes
 import os
-from collections.abc import Mapping, Sequence
-from itertools import pairwise
+import platform
+import sys
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
-
-import torch
-import yaml
 
 from octvideo.cli.errors import UsageError
 from octvideo.limits import Limits, check_numbers
 
-_MOST_BYTES = 2**20
-_MOST_VALUES = 100_000
+_EXPORTED = ("exported", str | None, None, "a network that octvideo export wrote, instead of a checkpoint")
+
+# What a command has beside the trainer's, the model's and the data's options: name, type, default, help.
+OPTIONS: dict[str, tuple[tuple[str, Any, Any, str], ...]] = {
+    "test": (_EXPORTED,),
+    "predict": (
+        _EXPORTED,
+        (
+            "window_s",
+            float | None,
+            10.0,
+            "long videos are scored in windows of so many seconds; null: as a whole",
+        ),
+        ("hop_s", float | None, None, "from one window's start to the next's, seconds; null: half a window"),
+        ("save_video", bool, False, "also write every video with its top labels drawn on it, without sound"),
+    ),
+}
 
 _COUNT = Limits(1, whole=True, or_none=True)
 _TRAINER: dict[str, Limits] = {
@@ -33,51 +47,6 @@ _UNLIMITED = -1  # which Lightning has for these two
 _STAGES = {"fit": "train", "validate": "val", "test": "test", "predict": "predict"}
 
 
-def check_config_files(args: Sequence[str]) -> None:
-    """Raises UsageError for a configuration on the command line that is no small file of YAML.
-
-    Raises:
-        FileNotFoundError: it is not there.
-    """
-    named = [value for option, value in pairwise(args) if option in ("-c", "--config")]
-    named += [arg.partition("=")[2] for arg in args if arg.startswith("--config=")]
-    for file in (Path(name).expanduser().absolute() for name in named):
-        if not file.is_file():
-            raise FileNotFoundError(f"no configuration file {file}")
-        _check_yaml(file)
-
-
-def _check_yaml(file: Path) -> None:
-    if file.stat().st_size > _MOST_BYTES:
-        raise UsageError(f"{file} has {file.stat().st_size} bytes, a configuration at most {_MOST_BYTES}")
-    try:
-        root = yaml.compose(file.read_bytes().decode(), Loader=yaml.SafeLoader)
-        size = _size(root, {})
-    except RecursionError:
-        raise UsageError(f"{file} is nested too deeply for a configuration") from None
-    except (UnicodeDecodeError, yaml.YAMLError) as error:
-        line = getattr(getattr(error, "problem_mark", None), "line", None)
-        where = f"{file}:{line + 1}" if line is not None else str(file)
-        raise UsageError(f"{where}: no YAML, which a configuration is") from None
-    if size > _MOST_VALUES:
-        raise UsageError(f"{file} stands for more than {_MOST_VALUES} values once its aliases are resolved")
-    if not isinstance(root, yaml.MappingNode | None):
-        raise UsageError(f"{file}: no configuration, which has a name before each value")
-
-
-def _size(node: yaml.Node | None, known: dict[int, int]) -> int:
-    """Values below a node, those of an alias as often as it occurs; nodes are shared, so each is counted once."""
-    if id(node) not in known:
-        known[id(node)] = _MOST_VALUES + 1  # what is met again below itself has no end
-        parts: list[Any] = []
-        if isinstance(node, yaml.MappingNode):
-            parts = [part for pair in node.value for part in pair]
-        elif isinstance(node, yaml.SequenceNode):
-            parts = node.value
-        known[id(node)] = 1 + sum(_size(part, known) for part in parts)
-    return known[id(node)]
-
-
 def check_trainer(command: str, trainer: Mapping[str, Any]) -> None:
     """Raises InputError for a setting of the trainer that no run can mean, UsageError for processes without a core."""
     unlimited = {name for name in ("max_epochs", "max_steps") if trainer.get(name) == _UNLIMITED}
@@ -87,9 +56,58 @@ def check_trainer(command: str, trainer: Mapping[str, Any]) -> None:
         name = f"limit_{_STAGES[command]}_batches"
         allowed = Limits(0, above=True, or_none=True)
         check_numbers({name: trainer.get(name)}, prefix="trainer.", limits={name: allowed})
-    on_cpu = trainer.get("accelerator") == "cpu" or not torch.cuda.is_available()
+    accelerator = trainer.get("accelerator") or "auto"
+    if accelerator in ("gpu", "cuda") and surely_no_gpu():
+        raise UsageError(
+            f"trainer.accelerator is {accelerator}, and this machine has no GPU; allowed are auto and cpu"
+        )
+    if accelerator not in ("auto", "cpu"):
+        return
     devices, cores = str(trainer.get("devices")), os.cpu_count() or 1
-    if on_cpu and devices.isdigit() and not 1 <= int(devices) <= cores:
+    if devices.isdigit() and not 1 <= int(devices) <= cores and _on_cpu(accelerator):
         raise UsageError(
             f"trainer.devices is {devices}, allowed are 1 to {cores} processes on this machine's CPU"
         )
+    precision = trainer.get("precision")
+    if precision == "bf16-mixed" and not multiplies_bfloat16() and _on_cpu(accelerator):
+        raise UsageError(
+            "trainer.precision is bf16-mixed, and this CPU has no instructions for bfloat16: a step would take many "
+            "times as long; --trainer.precision 32-true"
+        )
+
+
+def _on_cpu(accelerator: str) -> bool:
+    if accelerator == "cpu" or surely_no_gpu():
+        return True
+    import torch  # seconds; asked only where there is a driver, and something to say
+
+    return not torch.cuda.is_available()
+
+
+def surely_no_gpu() -> bool:
+    """Whether there is no driver of a GPU here, which is known without torch; where there is one, torch has to say."""
+    if not sys.platform.startswith("linux") or Path("/dev/kfd").exists():  # AMD's
+        return False
+    try:
+        ctypes.CDLL("libcuda.so.1")
+    except OSError:
+        return True
+    return False
+
+
+def multiplies_bfloat16(cpuinfo: Path = Path("/proc/cpuinfo")) -> bool:
+    """Whether the processor multiplies bfloat16; True where that cannot be seen.
+
+    Args:
+        cpuinfo: what Linux says of it: `flags` on x86, `Features` on ARM.
+    """
+    try:
+        text = cpuinfo.read_text()
+    except OSError:
+        return True
+    x86 = platform.machine() in ("x86_64", "AMD64", "i686")
+    named = [
+        line.partition(":")[2].split() for line in text.splitlines() if line.startswith(("flags", "Features"))
+    ]
+    wanted = {"avx512_bf16", "amx_bf16"} if x86 else {"bf16"}
+    return not named or bool(wanted & set(named[0]))

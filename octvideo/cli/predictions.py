@@ -1,12 +1,15 @@
 """What `octvideo predict` prints and writes when the trainer is done."""
 
 from collections.abc import Iterator, Sequence
+from contextlib import suppress
+from itertools import count
 from pathlib import Path
 
 import numpy as np
 from rich.console import Console
 from rich.progress import track
 
+from octvideo.cli import screen
 from octvideo.data import VideoDecodeError, open_video
 from octvideo.data.windows import Window
 from octvideo.evaluation.labelled_video import write_labelled_video
@@ -19,34 +22,52 @@ from octvideo.text import shown
 FRAMES_AT_ONCE = 32  # in memory, while a labelled video is written
 
 
+def new_folder(run_folder: Path) -> Path:
+    """`predictions/1` of a run folder, or the first number above that is free: earlier predictions stay.
+
+    The configuration of the prediction that has just run goes there.
+    """
+    above = run_folder / "predictions"
+    above.mkdir(parents=True, exist_ok=True)
+    numbers = [int(folder.name) for folder in above.iterdir() if folder.name.isdecimal()]
+    for number in count(max(numbers, default=0) + 1):
+        with suppress(FileExistsError):  # of another prediction, a moment ago
+            (above / str(number)).mkdir()
+            with suppress(FileNotFoundError):  # where the trainer keeps none
+                (run_folder / "predict_config.yaml").replace(above / str(number) / "config.yaml")
+            return above / str(number)
+    raise AssertionError
+
+
 def after_predict(
     folder: Path,
     scores: VideoScores,
     paths: Sequence[str],
     windows: Sequence[Window],
     names: Sequence[str] | None,
-    console: Console,
     *,
     save_video: bool = False,
 ) -> VideoDecodeError | None:
     """Prints the most probable classes of every video; writes predict.json, predict.csv, and what is drawn.
 
     Args:
-        folder: the run folder.
+        folder: of these predictions.
         scores: of the windows, `video` being the window's number.
         paths: the videos' files.
         windows: all of them, those of a video in order.
         names: the classes; None numbers them.
-        console: to print on.
         save_video: whether to write labelled copies of the videos.
 
     Returns:
         What the command has to end with where a video could not be read.
     """
     videos = join_windows(scores, paths, windows)
+    console = screen.results()
     for video in videos:
         _print(video, names, console)
-    write_predictions(folder, videos, names)
+    content = write_predictions(folder, videos, names)
+    if screen.wants_json():
+        screen.write_json({"folder": str(folder.absolute()), "videos": content})
     drawn = _draw_all(folder / "videos", videos, names, save_video)
     listed = ", ".join(["predict.json", "predict.csv", *drawn])
     console.print(shown(f"{listed} in {folder.absolute()}"), soft_wrap=True, highlight=False, markup=False)
@@ -83,7 +104,7 @@ def _draw_all(
     """Timelines of long videos and labelled copies; what was written, relative to the run folder."""
     written = []
     todo = [(n, v) for n, v in enumerate(videos) if v.probabilities is not None and (v.windows or save_video)]
-    for number, video in track(todo, "drawing", transient=True, disable=not todo):
+    for number, video in track(todo, "drawing", transient=True, disable=not todo or screen.is_quiet()):
         spans = [(start, end) for start, end, _ in video.windows] or [(0.0, 1.0)]
         rows = [scores for _, _, scores in video.windows] or [np.asarray(video.probabilities)]
         timeline = Timeline(spans, np.stack(rows))

@@ -10,13 +10,13 @@ from typing import Any
 import numpy as np
 import torch
 from lightning.pytorch import Trainer
-from rich.console import Console
 from rich.table import Table
 from torch import nn
 
 import octvideo
 from octvideo.card import RECIPE, Card, Published
 from octvideo.classifier import VideoClassifier
+from octvideo.cli import screen
 from octvideo.data import KineticsDataModule, open_video
 from octvideo.evaluation import plots
 from octvideo.evaluation.metrics import confusion_matrix
@@ -67,7 +67,7 @@ def model_line(classifier: VideoClassifier, data: KineticsDataModule) -> str:
     )
 
 
-def after_fit(folder: Path, trainer: Trainer, console: Console) -> None:
+def after_fit(folder: Path, trainer: Trainer) -> None:
     """Plots the curves and says where things are."""
     written = []
     if (folder / "metrics.csv").is_file() and plots.plot_curves(
@@ -78,23 +78,30 @@ def after_fit(folder: Path, trainer: Trainer, console: Console) -> None:
     value = trainer.callback_metrics.get("val/top1")
     top1 = f"val top-1 {float(value):.1%}; " if value is not None else ""
     names = ", ".join(["config.yaml", "metrics.csv", *written])
-    console.print(
+    if screen.wants_json():
+        metrics = {key: float(metric) for key, metric in trainer.callback_metrics.items()}
+        screen.write_json(
+            {"run_folder": str(folder.absolute()), "written": names.split(", "), "metrics": metrics}
+        )
+    screen.results().print(
         shown(f"{top1}{names} in {folder.absolute()}"), soft_wrap=True, highlight=False, markup=False
     )
 
 
-def after_validate(metrics: dict[str, float], console: Console) -> None:
+def after_validate(metrics: dict[str, float]) -> None:
+    """Prints the numbers."""
+    if screen.wants_json():
+        screen.write_json(metrics)
     table = Table("metric", "value", title="validation, one view a video")
     for name, value in metrics.items():
         table.add_row(name, f"{value:.4f}")
-    console.print(table)
+    screen.results().print(table)
 
 
 def after_test(
     folder: Path,
     classifier: VideoClassifier,
     data: KineticsDataModule,
-    console: Console,
     *,
     wall_seconds: float,
 ) -> None:
@@ -148,6 +155,9 @@ def after_test(
         read_frames=_frames_of,
     )
 
+    if screen.wants_json():
+        screen.write_json(metrics)
+    console = screen.results()
     table = Table(title=f"{classifier.name}, alpha {classifier.alpha:g}")
     views = f"{card.num_clips} x {card.num_crops} views"
     several = ["mean_average_precision"] if scores.multi_label else []

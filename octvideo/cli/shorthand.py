@@ -5,6 +5,7 @@ import json
 from pathlib import Path
 
 from octvideo.cli.errors import UsageError
+from octvideo.data.manifest import VIDEO_EXTENSIONS
 
 
 def expand(command: str, args: list[str]) -> list[str]:
@@ -15,7 +16,7 @@ def expand(command: str, args: list[str]) -> list[str]:
         args: what follows it on the command line.
 
     Raises:
-        UsageError: too many arguments, or a pattern without a match.
+        UsageError: a video where the checkpoint should be, too many arguments, or a pattern without a match.
     """
     if args[:1] == ["--exported"] and len(args) > 1:
         # An exported network stands where the checkpoint would.
@@ -25,6 +26,10 @@ def expand(command: str, args: list[str]) -> list[str]:
     words, options = args[:count], args[count:]
     if not words:
         return options
+    if Path(words[0]).suffix.lower() in VIDEO_EXTENSIONS:
+        raise UsageError(
+            f"{words[0]} is a video; a checkpoint comes first: octvideo {command} FILE.ckpt {words[0]}"
+        )
     expanded = ["--ckpt_path", words[0]]
     if words[1:] and command != "predict":
         raise UsageError(f"octvideo {command} takes one checkpoint, got {words[1]!r} too")

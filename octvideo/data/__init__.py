@@ -1,13 +1,17 @@
-"""Video data: decoding, clip sampling, transforms, manifests, and the data module over them."""
+"""Video data: decoding, clip sampling, transforms, manifests, and the data module over them.
 
+The names below are imported on first use: what only reads manifests goes without torch, what only decodes without
+Lightning, and each takes seconds.
+"""
+
+from importlib import import_module
 from typing import TYPE_CHECKING, Any
-
-from octvideo.data.decode import VideoDecodeError, VideoReader, open_video
-from octvideo.data.manifest import Manifest, ManifestError, read_class_list, read_manifest
 
 if TYPE_CHECKING:
     from octvideo.data.clip_transform import ClipTransform
     from octvideo.data.datamodule import KineticsDataModule
+    from octvideo.data.decode import VideoDecodeError, VideoReader, open_video
+    from octvideo.data.manifest import Manifest, ManifestError, read_class_list, read_manifest
 
 __all__ = [
     "ClipTransform",
@@ -21,15 +25,19 @@ __all__ = [
     "read_manifest",
 ]
 
+_HOME = {
+    "ClipTransform": "clip_transform",
+    "KineticsDataModule": "datamodule",
+    **dict.fromkeys(("VideoDecodeError", "VideoReader", "open_video"), "decode"),
+    **dict.fromkeys(("Manifest", "ManifestError", "read_class_list", "read_manifest"), "manifest"),
+}
 
-def __getattr__(name: str) -> Any:
-    """Imports what needs torch's or Lightning's seconds on first use: processes that only decode go without."""
-    if name == "KineticsDataModule":
-        from octvideo.data.datamodule import KineticsDataModule
 
-        return KineticsDataModule
-    if name == "ClipTransform":
-        from octvideo.data.clip_transform import ClipTransform
-
-        return ClipTransform
+def __getattr__(name: str) -> Any:  # PEP 562
+    if name in _HOME:
+        return getattr(import_module(f"{__name__}.{_HOME[name]}"), name)
     raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+
+
+def __dir__() -> list[str]:
+    return sorted({*globals(), *__all__})

@@ -61,10 +61,13 @@ def join_windows(
 
 def write_predictions(
     folder: str | Path, videos: Sequence[VideoPrediction], class_names: Sequence[str] | None
-) -> None:
+) -> list[dict[str, Any]]:
     """Writes predict.json, every class of every video and window, and predict.csv, the most probable ones.
 
     A row of the CSV is a rank of a video (`start_s` and `end_s` empty) or of one of its windows.
+
+    Returns:
+        What predict.json holds.
     """
     folder = Path(folder)
     folder.mkdir(parents=True, exist_ok=True)
@@ -101,3 +104,4 @@ def write_predictions(
 
     replace_file(folder / "predict.json", lambda file: json.dump(content, file, indent=2))
     replace_file(folder / "predict.csv", table)
+    return content

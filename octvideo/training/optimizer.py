@@ -8,8 +8,7 @@ from torch import nn
 from torch.nn.modules.batchnorm import _NormBase
 
 from octvideo.errors import InputError
-
-OPTIMIZERS = ("sgd", "adamw")
+from octvideo.training.settings import OPTIMIZERS
 
 
 def freeze_backbone(network: nn.Module, head: str) -> None:

@@ -162,7 +162,7 @@ def test_file_instead_of_a_folder(tmp_path: Path, capsys) -> None:
 def test_missing_packages_are_named_with_the_extra(tmp_path: Path, capsys, monkeypatch) -> None:
     monkeypatch.setattr("data_prep.motions.__main__.find_spec", lambda name: None)
     assert main([str(tmp_path)]) == 2
-    assert "pip install -e '.[prep]'" in capsys.readouterr().err
+    assert "pip install 'octvideo[prep]'" in capsys.readouterr().err
 
 
 # What a class is
