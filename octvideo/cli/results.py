@@ -20,6 +20,7 @@ from octvideo.cli import screen
 from octvideo.data import KineticsDataModule, open_video
 from octvideo.evaluation import plots
 from octvideo.evaluation.metrics import confusion_matrix
+from octvideo.evaluation.relabelled import relabelled
 from octvideo.evaluation.report import write_report
 from octvideo.evaluation.results import error_line, write_results
 from octvideo.models import MODELS, count_macs, count_parameters, create_model, layer_costs
@@ -186,6 +187,8 @@ def after_test(
     if card.published:
         line = shown(_published_line(card.published, MODELS[classifier.name].card))
         console.print(line, soft_wrap=True, highlight=False, markup=False)
+    if told := relabelled(scores):
+        console.print(told.sentence(names), soft_wrap=True, highlight=False, markup=False)
     if scores.errors:
         console.print(f"{len(scores.errors)} unreadable, not in the numbers above:")
         for item in metrics["unreadable"]:

@@ -49,7 +49,7 @@ class KineticsDataModule(LightningDataModule):
         test_csv: manifest of the test videos.
         predict_paths: video files, folders of them or manifests; labels are optional.
         root: folder that the manifests' paths are relative to; None is each manifest's own folder.
-        class_list: file of the ordered class names, one a line.
+        class_list: file of the ordered class names, one a line; or kinetics400, kinetics600 or kinetics700.
         num_classes: labels must be below it; None is the length of the class list, or unchecked.
         multi_label: whether videos may be of several classes, joined in the manifests by `|`.
         missing: "error", or "skip" to leave out listed videos that are not there.

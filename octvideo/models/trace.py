@@ -6,6 +6,7 @@ from torch import fx, nn
 
 from octvideo.errors import InputError
 from octvideo.layers.flat import FlatConv3d
+from octvideo.models.inception import SameMaxPool3d, SamePad
 from octvideo.models.pathways import MeanOverPositions
 
 
@@ -19,8 +20,8 @@ class _Tracer(fx.Tracer):
     def is_leaf_module(self, m: nn.Module, module_qualified_name: str) -> bool:
         if isinstance(m, nn.Identity):
             return False  # pytorchvideo passes lists of pathways through it, which a trace has to see
-        if isinstance(m, MeanOverPositions):
-            return True  # it looks at its mode and at sizes
+        if isinstance(m, MeanOverPositions | SamePad | SameMaxPool3d):
+            return True  # they look at their mode or at sizes
         return is_plain(m) or super().is_leaf_module(m, module_qualified_name)
 
 

@@ -12,8 +12,9 @@ from safetensors.torch import save_file
 from torch import Tensor
 
 from octvideo.models import create_model
-from octvideo.models.checkpoints import CheckpointError, LoadReport, pyslowfast_name, read_checkpoint
+from octvideo.models.checkpoints import CheckpointError, LoadReport, read_checkpoint
 from octvideo.models.checkpoints import load_weights as load_tensors
+from octvideo.models.sources.pyslowfast import their_name
 from octvideo.models.weights import get_spec, read_weights
 
 
@@ -253,8 +254,8 @@ def test_pyslowfast_files_give_pyslowfast_outputs(tmp_path, name: str, shape, op
 
 
 def test_names_without_a_counterpart() -> None:
-    assert pyslowfast_name("blocks.7.something.weight", {0: 1}) is None
-    assert pyslowfast_name("blocks.0.multipathway_fusion.other.weight", {0: 1}) is None
+    assert their_name("blocks.7.something.weight", {0: 1}) is None
+    assert their_name("blocks.0.multipathway_fusion.other.weight", {0: 1}) is None
 
 
 class Evil:

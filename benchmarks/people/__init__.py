@@ -1,0 +1,1 @@
+"""Dense against octave on footage of people: `python -m benchmarks.people`."""
