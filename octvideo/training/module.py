@@ -10,13 +10,14 @@ from lightning.pytorch.callbacks import EMAWeightAveraging
 from lightning.pytorch.utilities.types import OptimizerLRScheduler
 from torch import Tensor, nn
 
-from octvideo.errors import OctvideoError
+from octvideo.errors import InputError, OctvideoError
 from octvideo.training.clock import StepClock
 from octvideo.training.loss import ClassLoss, balanced_weights, hits
 from octvideo.training.optimizer import build_optimizer, norms, parameter_groups
 from octvideo.training.precise_norms import PreciseNorms
 from octvideo.training.recompute import recompute_activations
 from octvideo.training.schedule import Schedule, lr_scale, schedule_of
+from octvideo.training.settings import CLASS_WEIGHTS
 
 
 class NonFiniteLossError(OctvideoError, ArithmeticError):
@@ -93,7 +94,7 @@ class TrainedModule(LightningModule):
             if counts is None:
                 raise InputError(
                     "class_weights is balanced, which needs a data module that counts its classes; allowed without are "
-                    + _WEIGHTS.format(**self.hparams)
+                    + CLASS_WEIGHTS.format(**self.hparams)
                 )
             weights = balanced_weights(counts())
         self.loss.weight = None if weights is None else torch.as_tensor(weights, device=self.device)

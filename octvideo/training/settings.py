@@ -36,7 +36,7 @@ def check_settings(of: Mapping[str, Any]) -> None:
         ("warmup_start_lr", of["warmup_start_lr"] >= 0, "0 or more"),
         ("label_smoothing", 0 <= of["label_smoothing"] < 1, "from 0 to below 1"),
         ("label_smoothing", not (of["label_smoothing"] and of["multi_label"]), "0 with multi_label"),
-        ("class_weights", _are_weights(of["class_weights"], of["num_classes"]), _WEIGHTS.format(**of)),
+        ("class_weights", _are_weights(of["class_weights"], of["num_classes"]), CLASS_WEIGHTS.format(**of)),
         ("precise_norm_batches", of["precise_norm_batches"] >= 0, "0 or more"),
         (
             "compile",
@@ -48,7 +48,7 @@ def check_settings(of: Mapping[str, Any]) -> None:
         check_range(name, of[name], fits, allowed)
 
 
-_WEIGHTS = "balanced, {num_classes} numbers of 0 or more, or none"
+CLASS_WEIGHTS = "balanced, {num_classes} numbers of 0 or more, or none"
 
 
 def _are_weights(weights: Any, num_classes: int) -> bool:
