@@ -8,6 +8,7 @@ from importlib.metadata import PackageNotFoundError, version
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
+    from octvideo.adaptation import adapt
     from octvideo.card import Card
     from octvideo.classifier import VideoClassifier
     from octvideo.engines import engine
@@ -19,11 +20,14 @@ try:
 except PackageNotFoundError:  # a source tree that was never installed
     __version__ = "0+unknown"
 
-__all__ = ["Card", "VideoClassifier", "__version__", "create_model", "engine", "octavize", "optimize", "predict"]
+__all__ = [
+    "Card", "VideoClassifier", "__version__", "adapt", "create_model", "engine", "octavize", "optimize", "predict"
+]
 
 _HOME = {
     "Card": "octvideo.card",
     "VideoClassifier": "octvideo.classifier",
+    "adapt": "octvideo.adaptation",
     "create_model": "octvideo.models",
     "engine": "octvideo.engines",
     "octavize": "octvideo.models",

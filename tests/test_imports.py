@@ -21,6 +21,7 @@ ALLOWED = {
     "models": {"engines", "layers"},
     "data": {"heap"},
     "evaluation": set(),
+    "adaptation": {"engines", "layers", "models", "data", "evaluation"},
     "viz": {"engines", "layers", "models", "data", "evaluation"},
     "training": {"layers"},
     "inference": {"classifier", "data", "evaluation", "files"},
@@ -29,6 +30,7 @@ ALLOWED = {
     "heap": set(),
     "cli": {
         "octvideo",
+        "adaptation",
         "engines",
         "layers",
         "models",
@@ -40,7 +42,7 @@ ALLOWED = {
         "heap",
         "inference",
     },
-    "__init__": {"classifier", "engines", "inference", "models"},
+    "__init__": {"adaptation", "classifier", "engines", "inference", "models"},
     "__main__": {"cli"},
 }
 

@@ -1,6 +1,6 @@
 """How near an octave network is to the dense one, on clips: what it says, and layer by layer."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from typing import Any, cast
 
@@ -46,7 +46,9 @@ class LayerErrors:
         norms = norm_behind(dense)
         self._splits = {p: plan_and_split(cast(Any, octave.get_submodule(p)))[1] for p in self.paths}
         self._norms = {
-            p: (octave.get_submodule(norms[p]), dense.get_submodule(norms[p])) for p in self.paths if p in norms
+            p: (octave.get_submodule(norms[p]), dense.get_submodule(norms[p]))
+            for p in self.paths
+            if p in norms
         }
         self._dense: dict[str, dict[str, Tensor]] = {}
         self.found: dict[str, Tensor] = {}
@@ -59,7 +61,9 @@ class LayerErrors:
     def hear_octave(self, path: str, y: Any) -> None:
         parts = {"high": y} if isinstance(y, Tensor) else {"high": y[0], "low": y[1]}
         wanted = self._dense.pop(path)
-        wrong = sum((self._passed_on(path, out, y, 0) - wanted[out]).square().sum() for out, y in parts.items())
+        wrong = sum(
+            (self._passed_on(path, out, y, 0) - wanted[out]).square().sum() for out, y in parts.items()
+        )
         size = sum(_centred(y).square().sum() for y in wanted.values())
         self.found[path] = cast(Tensor, wrong / (size + 1e-12))
 
@@ -75,12 +79,17 @@ def _centred(y: Tensor) -> Tensor:
 
 @torch.no_grad()
 def compare(
-    octave: fx.GraphModule, dense: nn.Module, clips: Sequence[Tensor], labels: Sequence[int] | None = None
+    octave: fx.GraphModule,
+    dense: nn.Module,
+    clips: Sequence[Tensor],
+    labels: Sequence[int] | None = None,
+    progress: Callable[[int, int], None] | None = None,
 ) -> Agreement:
     """Runs both networks, in evaluation, on clips `(3, T, H, W)`, one by one.
 
     Args:
         labels: of the clips, for the accuracy; -1 where there is none.
+        progress: called with the number of clips done and of all.
     """
     head, errors = head_of(octave), LayerErrors(octave, dense)
     pairs: list[tuple[Outputs, Outputs]] = []
@@ -93,6 +102,8 @@ def compare(
             pairs.append((run(octave, clip, head), of_dense))
         for path, error in errors.found.items():
             sums[path] += float(error) / len(clips)
+        if progress:
+            progress(index + 1, len(clips))
     ours, theirs = (torch.cat([pair[i].logits for pair in pairs]).double() for i in (0, 1))
     features = [torch.stack([pair[i].features.mean((0, 1)) for pair in pairs]) for i in (0, 1)]
     known = [i for i, label in enumerate(labels or []) if label >= 0]

@@ -1,8 +1,9 @@
 """The octave network's features and logits brought to the dense ones, by gradient descent and without labels.
 
-What is compared, each as a share of what the dense network's own varies by: the features that the classifying layer
-reads; the classes' probabilities (their divergence, as it is); and the outputs of convolutions on the way. The last ones
-say in thousands of places of each clip what is wrong, where features are one place: a few clips are enough.
+What is compared are the features that the classifying layer reads, the logits, and the outputs of the convolutions on
+the way: squared errors, as shares of the dense network's own squares. The convolutions say in thousands of places of
+each clip what is wrong, where features are one place: a few clips are enough. The divergence of the probabilities is
+no part of it: networks that are sure of themselves made it outweigh all else, and features went apart.
 
 Norms keep their statistics: a batch of four clips has none to give. Learning rates fall to nothing over the budget, so
 that whatever time there is, it ends well.
@@ -18,7 +19,7 @@ import torch
 from torch import Tensor, fx, nn
 
 from octvideo.adaptation.agreement import LayerErrors
-from octvideo.adaptation.outputs import Outputs, head_of, listening, run
+from octvideo.adaptation.outputs import head_of, listening, run
 
 WARMUP = 0.03  # of the budget
 
@@ -60,7 +61,7 @@ class Distillation:
         clips: Sequence[Tensor],
         *,
         batch_size: int = 4,
-        lr: float = 3e-4,
+        lr: float = 1e-4,
         layer_weight: float = 1.0,
         seed: int = 0,
     ) -> None:
@@ -113,7 +114,9 @@ class Distillation:
             wanted = run(self.dense, clips, self._head)
         with listening(self.octave, paths, errors.hear_octave):
             found = run(self.octave, clips, self._head)
-        loss = feature_error(found, wanted) + divergence(found, wanted)
+        loss = relative_error(found.features, wanted.features) + relative_error(
+            _centred(found.logits), _centred(wanted.logits)
+        )
         if paths:
             loss = loss + self.layer_weight * torch.stack([errors.found[p] for p in paths]).mean()
         return loss
@@ -127,12 +130,11 @@ class Distillation:
         self._optimizer.load_state_dict(state["optimizer"])
 
 
-def feature_error(found: Outputs, wanted: Outputs) -> Tensor:
-    """Squared error of the features, as a share of the dense ones' squares."""
-    return (found.features - wanted.features).square().sum() / wanted.features.square().sum().clamp_min(1e-12)
+def _centred(logits: Tensor) -> Tensor:
+    """What is added to all classes alike changes no probability."""
+    return logits - logits.mean(1, keepdim=True)
 
 
-def divergence(found: Outputs, wanted: Outputs) -> Tensor:
-    """Of the probabilities, Kullback and Leibler's."""
-    p, q = wanted.logits.log_softmax(1), found.logits.log_softmax(1)
-    return nn.functional.kl_div(q, p, log_target=True, reduction="batchmean")
+def relative_error(found: Tensor, wanted: Tensor) -> Tensor:
+    """Squared error, as a share of the wanted numbers' squares."""
+    return (found - wanted).square().sum() / wanted.square().sum().clamp_min(1e-12)

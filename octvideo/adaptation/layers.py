@@ -1,9 +1,9 @@
 """Each convolution of an octave network fitted to the dense one's, in the order in which they run.
 
 An octave layer reads averaged maps, and what came before it is no longer the dense network's either. Its weights are
-fitted by ridge regression, towards the dense ones, so that on these inputs it gives what the dense layer gives: its high
-channels those channels, its low channels their averages over 2x2 pixels. An offset goes into the mean of the norm behind
-the layer, or into its bias.
+fitted by ridge regression, towards the dense ones, so that on these inputs it gives what the dense layer gives: its
+high channels those channels, its low channels their averages over 2x2 pixels. An offset goes into the mean of the norm
+behind the layer, or into its bias.
 """
 
 from collections.abc import Callable, Sequence

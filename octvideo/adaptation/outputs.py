@@ -43,9 +43,7 @@ def run(network: nn.Module, clips: Tensor, head: str) -> Outputs:
 
 
 @contextmanager
-def listening(
-    network: nn.Module, paths: Iterable[str], hear: Callable[[str, Any], None]
-) -> Iterator[None]:
+def listening(network: nn.Module, paths: Iterable[str], hear: Callable[[str, Any], None]) -> Iterator[None]:
     """Calls `hear` with the path and the output of each of some modules, whenever they run."""
     handles = [
         network.get_submodule(path).register_forward_hook(lambda _, __, y, path=path: hear(path, y))
