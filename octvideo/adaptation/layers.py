@@ -19,8 +19,8 @@ from octvideo.adaptation.patches import at_places, draw_places, plan_rows, put_w
 from octvideo.adaptation.ridge import Ridge
 from octvideo.engines.resample import downsample
 from octvideo.layers import ChannelSplit, OctaveConv2d, OctaveConv3d
-from octvideo.layers.flat import geometry_of, is_zero_padded
-from octvideo.layers.plan import Plan, dense_plan
+from octvideo.layers.flat import dense_plan, is_zero_padded
+from octvideo.layers.plan import Plan
 from octvideo.layers.sums import Maps
 
 SAMPLES = 8192  # of an output, of all clips together
@@ -58,8 +58,7 @@ def plan_and_split(conv: Conv) -> tuple[Plan, ChannelSplit]:
     """How a convolution runs, and which dense channels its outputs are."""
     if isinstance(conv, OctaveConv2d | OctaveConv3d) and not conv.is_dense:
         return conv.plan, conv.out_split
-    plan = dense_plan(conv.weight.shape[0], conv.weight.shape[1], geometry_of(conv))
-    return plan, ChannelSplit.high_first(conv.out_channels, 0)
+    return dense_plan(conv), ChannelSplit.high_first(conv.out_channels, 0)
 
 
 def as_octave(dense: Tensor, split: ChannelSplit) -> dict[str, Tensor]:

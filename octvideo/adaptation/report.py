@@ -10,8 +10,8 @@ from typing import TYPE_CHECKING, Any
 
 from octvideo.adaptation.adapt import Measured
 from octvideo.adaptation.layers import FittedLayer
-from octvideo.evaluation.files import replace_file
 from octvideo.evaluation.report import image, write_page
+from octvideo.files import replace_file
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure

@@ -8,7 +8,7 @@ from typing import Any
 import torch
 
 from octvideo.errors import InputError
-from octvideo.evaluation.files import replacing
+from octvideo.files import replacing
 from octvideo.models.checkpoints import read_checkpoint
 
 EVERY_SECONDS = 30.0

@@ -1,6 +1,7 @@
 """`octvideo adapt WEIGHTS --alpha A --videos FOLDER --out FILE`: dense weights to an octave checkpoint, no labels."""
 
 import argparse
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -84,10 +85,10 @@ def _run(options: argparse.Namespace) -> int:
     if options.device == "cpu":
         keep_freed_memory()
     network, card = _dense(options)
-    manifest = find_videos(options.videos, class_names=card.get("class_names"))
+    manifest = find_videos(options.videos, class_names=card.class_names)
     learnt, held_out = hold_out(manifest, HELD_OUT)
     settings = {name: getattr(options, name) for name in _MADE_OF}
-    settings |= {name: card[name] for name in ("name", *_RECIPE)}
+    settings |= {"name": card.name, **{name: card.to_dict()[name] for name in _RECIPE}}
     state = State(
         options.out.with_name(f"{options.out.name}.part"),
         {**settings, "weights": str(Path(options.weights).absolute()), "videos": list(manifest.paths)},
@@ -110,10 +111,8 @@ def _run(options: argparse.Namespace) -> int:
             progress.update(bar, description=step, completed=share, note=note)
 
         def read(videos: list[int], num_clips: int, num_crops: int) -> Clips:
-            transform = EvalTransform(
-                card["test_short_side"], card["test_crop"], num_crops, tuple(card["mean"]), tuple(card["std"])
-            )
-            spec = ClipSpec(card["num_frames"], card["frame_stride"], card["fps"])
+            transform = EvalTransform(card.test_short_side, card.test_crop, num_crops, card.mean, card.std)
+            spec = ClipSpec.of(card)
             return read_clips(
                 manifest, videos, spec, transform, num_clips=num_clips, num_workers=options.num_workers,
                 progress=lambda done, of: tell("decoding", done / of),
@@ -136,8 +135,8 @@ def _run(options: argparse.Namespace) -> int:
             progress=lambda p: tell(p.step, p.share, "" if p.loss is None else f"loss {p.loss:.3f}"),
             batch_size=options.batch_size, lr=options.lr,
         )  # fmt: skip
-    title = f"{card['name']} adapted to alpha {options.alpha:g}"
-    _write_checkpoint(options.out, adaptation.octave.cpu(), card, options)
+    title = f"{card.name} adapted to alpha {options.alpha:g}"
+    _write_checkpoint(options.out, adaptation.octave.cpu(), replace(card, alpha=options.alpha))
     told = {**settings, "minutes": options.minutes, "steps": options.steps, "weights": options.weights}
     written = write_adaptation(options.out, title, adaptation.measured, adaptation.fitted, told, errors)
     state.remove()
@@ -154,60 +153,40 @@ _MADE_OF = ("alpha", "channel_multiple", "without", "batch_size", "lr")
 _RECIPE = ("num_frames", "frame_stride", "fps", "test_short_side", "test_crop", "mean", "std")
 
 
-def _dense(options: argparse.Namespace) -> tuple[Any, dict[str, Any]]:
+def _dense(options: argparse.Namespace) -> tuple[Any, Any]:
     """The dense network of the command line, and its card with the options in it."""
-    from octvideo.classifier import load_classifier
-    from octvideo.models import MODELS, create_model, get_spec, model_card
-    from octvideo.models.checkpoints import read_checkpoint
+    from octvideo.models import open_weights
 
-    stored = read_checkpoint(options.weights).get("hyper_parameters")
-    if isinstance(stored, dict) and "name" in stored:
-        classifier = load_classifier(options.weights)
-        if classifier.alpha:
-            file = Path(options.weights).absolute()
-            raise UsageError(f"{file} is of alpha {classifier.alpha:g}, allowed are dense weights: alpha 0")
-        network, name = classifier.network, classifier.name
-        card = {**get_spec(name).recipe, **classifier.card, "num_classes": classifier.num_classes}
-    elif options.name is None:
-        file = Path(options.weights).absolute()
-        raise UsageError(f"{file} does not say what it is of: --model.name, one of {', '.join(MODELS)}")
-    else:
-        name, num_classes = options.name, options.num_classes or 400
-        network = create_model(name, num_classes=num_classes, checkpoint=options.weights)
-        card = {**model_card(name, num_classes=num_classes), "num_classes": num_classes}
-        card.pop("published", None)
+    network, card, report = open_weights(options.weights, name=options.name, num_classes=options.num_classes)
+    if card.alpha:
+        raise UsageError(f"{report.file} is of alpha {card.alpha:g}, allowed are dense weights: alpha 0")
     given = {key: getattr(options, key) for key in ("num_frames", "frame_stride", "fps")}
     if options.crop is not None:
-        scaled = round(card["test_short_side"] * options.crop / card["test_crop"])
+        scaled = round(card.test_short_side * options.crop / card.test_crop)
         given |= {"test_crop": options.crop, "test_short_side": scaled}
-    card |= {"name": name, **{key: value for key, value in given.items() if value is not None}}
-    check_numbers(card)
-    return network, card
+    known = {key: value for key, value in given.items() if value is not None}
+    return network, replace(card, **known, channel_multiple=options.channel_multiple, published=None)
 
 
-def _write_checkpoint(out: Path, network: Any, card: dict[str, Any], options: argparse.Namespace) -> None:
+def _write_checkpoint(out: Path, network: Any, card: Any) -> None:
     """The network as `octvideo fit` would have written it."""
     import lightning
     import torch
 
-    import octvideo
     from octvideo.classifier import VideoClassifier
-    from octvideo.evaluation.files import replacing
-    from octvideo.models.checkpoints import CARD_KEY
+    from octvideo.files import replacing
 
-    classifier = VideoClassifier(
-        card["name"], options.alpha, card["num_classes"], channel_multiple=options.channel_multiple
-    )
+    classifier = VideoClassifier(**card.network)
     classifier.network.load_state_dict(network.state_dict())
-    recipe = {key: value for key, value in card.items() if key not in ("name", "num_classes")}
+    classifier.card = card
     content = {
         "epoch": 0,
         "global_step": 0,
         "pytorch-lightning_version": lightning.__version__,
         "state_dict": classifier.state_dict(),
         "hyper_parameters": dict(classifier.hparams),
-        CARD_KEY: {"version": octvideo.__version__, "card": recipe},
     }
+    classifier.on_save_checkpoint(content)
     with replacing(out) as temporary:
         torch.save(content, temporary)
 
