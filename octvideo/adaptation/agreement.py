@@ -105,7 +105,7 @@ def compare(
         if progress:
             progress(index + 1, len(clips))
     ours, theirs = (torch.cat([pair[i].logits for pair in pairs]).double() for i in (0, 1))
-    features = [torch.stack([pair[i].features.mean((0, 1)) for pair in pairs]) for i in (0, 1)]
+    pooled, wanted = (torch.stack([pair[i].features.mean((0, 1)) for pair in pairs]) for i in (0, 1))
     known = [i for i, label in enumerate(labels or []) if label >= 0]
 
     def accuracy(logits: Tensor) -> float | None:
@@ -115,7 +115,7 @@ def compare(
     return Agreement(
         top1=float((ours.argmax(1) == theirs.argmax(1)).double().mean()),
         rank=float(_correlation(_ranks(ours), _ranks(theirs)).mean()),
-        cosine=float(nn.functional.cosine_similarity(*features).mean()),
+        cosine=float(nn.functional.cosine_similarity(pooled, wanted).mean()),
         num_clips=len(pairs),
         accuracy=accuracy(ours),
         dense_accuracy=accuracy(theirs),

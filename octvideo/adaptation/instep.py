@@ -32,12 +32,15 @@ def run_in_step(
         if node.op == "placeholder":
             values[node] = list(clips)
             continue
-        inputs = [
-            fx.node.map_arg((node.args, node.kwargs), lambda n, i=i: values[n][i]) for i in range(len(clips))
-        ]
+        inputs = [_of_clip(node, values, number) for number in range(len(clips))]
         if node.op == "call_module" and isinstance(module := network.get_submodule(node.target), Conv):
             before_conv(node.target, module, [args[0] for args, _ in inputs])
         values[node] = [getattr(run, node.op)(node.target, args, kwargs) for args, kwargs in inputs]
         del inputs
         for used in run.user_to_last_uses.get(node, []):
             del values[used]
+
+
+def _of_clip(node: fx.Node, values: dict[fx.Node, list[Any]], number: int) -> Any:
+    """A node's arguments, positional and named, for one clip."""
+    return fx.node.map_arg((node.args, node.kwargs), lambda n: values[n][number])

@@ -121,7 +121,7 @@ def layers_to_fit(octave: fx.GraphModule) -> list[str]:
         for path, conv in list(zip(paths, modules, strict=True))[first:]
         if modules.count(conv) == 1
         and is_zero_padded(cast(nn.Conv3d, conv))
-        and conv.weight[0].numel() <= MOST_COLUMNS
+        and cast(nn.Conv3d, conv).weight[0].numel() <= MOST_COLUMNS
     ]
 
 

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 from octvideo.adaptation.adapt import Measured
 from octvideo.adaptation.layers import FittedLayer
-from octvideo.evaluation.report import image, write_page
+from octvideo.evaluation.report import embedded, write_page
 from octvideo.files import replace_file
 
 if TYPE_CHECKING:
@@ -108,7 +108,7 @@ def write_adaptation(
         f"<h1>{escape(title)}</h1>",
         f"<p>On {measured[-1].agreement.num_clips} clips that no step has seen, beside the dense network.</p>",
         _table(COLUMNS, rows(measured), left=1),
-        "<h2>On the way</h2>" + image(picture.getvalue(), "png", "agreement against time, and error by layer"),
+        "<h2>On the way</h2>" + embedded(picture.getvalue(), "png", "agreement against time, and error by layer"),
         f"<h2>{len(errors)} unreadable, not in the numbers</h2><ul>{notes}</ul>" if errors else "",
         "<h2>Layers</h2><p>Errors on clips that choose the strength, as a share of the dense output's variance.</p>",
         _table(

@@ -81,11 +81,11 @@ class Ridge:
         power = power + 1e-6 * power.mean(1, keepdim=True) + 1e-12  # channels that are always off
         nothing = torch.zeros_like(self.weight)
         before = self._error(nothing, torch.zeros_like(mean_error))
-        fits = [(nothing, None)]
-        for strength in STRENGTHS if self._count else ():
-            factor, failed = torch.linalg.cholesky_ex(square + torch.diag_embed(strength * power))
+        fits: list[tuple[Tensor, float | None]] = [(nothing, None)]
+        for penalty in STRENGTHS if self._count else ():
+            factor, failed = torch.linalg.cholesky_ex(square + torch.diag_embed(penalty * power))
             if not failed.any():
-                fits.append((torch.cholesky_solve(cross, factor).mT, strength))
+                fits.append((torch.cholesky_solve(cross, factor).mT, penalty))
         best: Fit | None = None
         for change, strength in fits:
             offset = torch.zeros_like(mean_error)

@@ -160,10 +160,10 @@ def _unreadable(metrics: dict[str, Any]) -> str:
 def _picture(title: str, png: Path) -> str:
     if not png.is_file():
         return ""
-    return f"<h2>{title}</h2>{image(png.read_bytes(), 'png', title)}"
+    return f"<h2>{title}</h2>{embedded(png.read_bytes(), 'png', title)}"
 
 
-def image(content: bytes, kind: str, text: str) -> str:
+def embedded(content: bytes, kind: str, text: str) -> str:
     """A picture that is in the page itself; `text` stands for it where it cannot be seen."""
     data = base64.b64encode(content).decode()
     return f'<img alt="{escape(text, quote=True)}" src="data:image/{kind};base64,{data}">'
@@ -246,7 +246,7 @@ def _strip(path: str, read_frames: ReadFrames | None) -> str:
         strip.paste(image.resize(size), (index * (size[0] + 2), 0))
     buffer = io.BytesIO()
     strip.save(buffer, "JPEG", quality=80)
-    return image(buffer.getvalue(), "jpeg", f"frames of {Path(path).name}")
+    return embedded(buffer.getvalue(), "jpeg", f"frames of {Path(path).name}")
 
 
 def _recipe(metrics: dict[str, Any]) -> str:
