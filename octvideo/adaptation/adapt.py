@@ -281,7 +281,14 @@ def adapt(
     }
     kept = State(state, made_of)
     adaptation = Adaptation(dense, alpha, channel_multiple=channel_multiple, without=without, state=kept)
-    adaptation.run(clips, Budget(minutes, steps), progress=progress, batch_size=batch_size, lr=lr, seed=seed)
+    adaptation.run(
+        cast(Sequence[Tensor], clips),
+        Budget(minutes, steps),
+        progress=progress,
+        batch_size=batch_size,
+        lr=lr,
+        seed=seed,
+    )
     kept.remove()
     return adaptation.octave
 
