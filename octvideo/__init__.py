@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from octvideo import data, engines, evaluation, layers, models, training, viz  # noqa: F401  as attributes
+    from octvideo.adaptation import adapt
     from octvideo.card import Card
     from octvideo.classifier import VideoClassifier
     from octvideo.engines import engine
@@ -26,6 +27,7 @@ __all__ = [
     "Card",
     "VideoClassifier",
     "__version__",
+    "adapt",
     "create_model",
     "engine",
     "octavize",
@@ -37,6 +39,7 @@ _PARTS = ("classifier", "data", "engines", "evaluation", "layers", "models", "tr
 _HOME = {
     "Card": "octvideo.card",
     "VideoClassifier": "octvideo.classifier",
+    "adapt": "octvideo.adaptation",
     "create_model": "octvideo.models",
     "engine": "octvideo.engines",
     "octavize": "octvideo.models",

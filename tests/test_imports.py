@@ -21,6 +21,7 @@ ALLOWED = {
     "models": {"engines", "layers"},
     "data": {"heap"},
     "evaluation": set(),
+    "adaptation": {"engines", "layers", "models", "data", "evaluation"},
     "viz": {"engines", "layers", "models", "data", "evaluation"},
     "training": {"layers"},
     "inference": {"classifier", "data", "evaluation", "files"},
@@ -29,6 +30,7 @@ ALLOWED = {
     "heap": set(),
     "cli": {
         "octvideo",
+        "adaptation",
         "engines",
         "layers",
         "models",
@@ -41,6 +43,7 @@ ALLOWED = {
         "inference",
     },
     "__init__": {
+        "adaptation",
         "card",
         "classifier",
         "data",

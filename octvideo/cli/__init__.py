@@ -21,6 +21,8 @@ commands:
                                      octvideo test FILE.ckpt --data.test_csv LIST.csv
   predict    name the actions:       octvideo predict FILE.ckpt VIDEO FOLDER 'GLOB' ...
   export     write ONNX or .pt2:     octvideo export FILE.ckpt OUT.onnx
+  adapt      dense weights to an octave checkpoint, without labels:
+                                     octvideo adapt WEIGHTS --alpha .25 --videos FOLDER --out oct.ckpt
   features   what a layer gives, in a file: octvideo features FILE.ckpt VIDEOS --out features.npz
   probe      a linear classifier of such features:  octvideo probe TRAIN.npz TEST.npz
   compare    several tests side by side: octvideo compare RUN_FOLDER RUN_FOLDER ...
@@ -52,6 +54,7 @@ COMMANDS = (
     *ENGINE_COMMANDS,
     "features",
     "probe",
+    "adapt",
     "compare",
     "export",
     "weights",
@@ -117,6 +120,10 @@ def _run(args: list[str]) -> int:
         from octvideo.cli.export import export_command
 
         return export_command(rest)
+    if command == "adapt":
+        from octvideo.cli.adapt import adapt_command
+
+        return adapt_command(rest)
     if command in ("features", "probe"):
         from octvideo.cli.features import features_command, probe_command
 

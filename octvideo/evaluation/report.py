@@ -110,6 +110,11 @@ def write_report(
             _mistakes(scores, paths, class_names, read_frames),
         ]
     parts.append(_recipe(metrics))
+    write_page(file, title, parts)
+
+
+def write_page(file: str | Path, title: str, parts: Sequence[str]) -> None:
+    """Writes a page of some parts, which are HTML; empty ones are left out."""
     page = (
         '<!doctype html>\n<html lang="en"><head><meta charset="utf-8">'
         '<meta name="viewport" content="width=device-width">'
@@ -155,10 +160,11 @@ def _unreadable(metrics: dict[str, Any]) -> str:
 def _picture(title: str, png: Path) -> str:
     if not png.is_file():
         return ""
-    return f"<h2>{title}</h2>{_image(png.read_bytes(), 'png', title)}"
+    return f"<h2>{title}</h2>{embedded(png.read_bytes(), 'png', title)}"
 
 
-def _image(content: bytes, kind: str, text: str) -> str:
+def embedded(content: bytes, kind: str, text: str) -> str:
+    """A picture that is in the page itself; `text` stands for it where it cannot be seen."""
     data = base64.b64encode(content).decode()
     return f'<img alt="{escape(text, quote=True)}" src="data:image/{kind};base64,{data}">'
 
@@ -240,7 +246,7 @@ def _strip(path: str, read_frames: ReadFrames | None) -> str:
         strip.paste(image.resize(size), (index * (size[0] + 2), 0))
     buffer = io.BytesIO()
     strip.save(buffer, "JPEG", quality=80)
-    return _image(buffer.getvalue(), "jpeg", f"frames of {Path(path).name}")
+    return embedded(buffer.getvalue(), "jpeg", f"frames of {Path(path).name}")
 
 
 def _recipe(metrics: dict[str, Any]) -> str:

@@ -78,6 +78,9 @@ def run_octvideo(words: list[str], stage: Path, monkeypatch: pytest.MonkeyPatch)
             run_octvideo(
                 ["features", "runs/demo/checkpoints/best.ckpt", listed, "--out", file], stage, monkeypatch
             )
+    if words[0] == "adapt":
+        small = ["--steps=1", "--num_workers=0", "--num_frames=4", "--crop=32", "--model.num_classes=2"]
+        words = [*("i3d_tiny" if word == "i3d_r50" else word for word in words), *small]
     if words[0] in ("fit", "validate", "test", "predict"):
         if "--model.network.init_args.num_classes" in words:
             words[words.index("--model.network.init_args.num_classes") + 1] = "2"

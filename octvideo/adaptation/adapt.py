@@ -1,0 +1,307 @@
+"""From a dense network to its octave twin at an alpha, by unlabelled clips.
+
+As post-training quantisation does for int8: three steps, each of which can be left out. `order_channels` chooses which
+channels become low ones, `fit_layers` fits each layer to what the dense one gives, a `Distillation` brings features and
+logits together for as long as there is time.
+"""
+
+import copy
+import time
+from collections.abc import Callable, Collection, Sequence
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any, cast
+
+from torch import Tensor, fx, nn
+
+from octvideo.adaptation.agreement import Agreement
+from octvideo.adaptation.channels import order_channels
+from octvideo.adaptation.distill import Budget, Distillation
+from octvideo.adaptation.layers import FittedLayer, fit_layers
+from octvideo.adaptation.state import State
+from octvideo.errors import InputError
+from octvideo.layers import OctaveConv2d, OctaveConv3d
+from octvideo.limits import Limits, check_numbers
+from octvideo.models import octavize
+
+STEPS = ("channels", "layers", "features")
+# Clips that order the channels and fit the layers: all their maps of a layer are in memory, ten times this.
+FIT_CLIPS, FIT_BYTES = 32, 2**28
+MARKS = (0.25, 0.5, 0.75)  # of the distillation, where it is measured on the way
+_LIMITS = {
+    "minutes": Limits(0, 100_000),
+    "steps": Limits(0, whole=True, or_none=True),
+    "batch_size": Limits(1, 10_000, whole=True),
+    "lr": Limits(0, 1, above=True),
+}
+
+
+@dataclass(frozen=True)
+class Progress:
+    """How far an adaptation is.
+
+    Attributes:
+        step: of STEPS.
+        share: of this step that is done, 0 to 1.
+        loss: of the distillation's last step.
+    """
+
+    step: str
+    share: float
+    loss: float | None = None
+
+
+@dataclass(frozen=True)
+class Measured:
+    """Where an adaptation was.
+
+    Attributes:
+        after: the step that had ended, or was under way; "nothing" at the start.
+        share: of that step, 0 to 1.
+        seconds: of all steps so far, measuring apart.
+        agreement: on clips that no step has seen.
+    """
+
+    after: str
+    share: float
+    seconds: float
+    agreement: Agreement
+
+
+class Adaptation:
+    """The two networks, what was done and what it brought.
+
+    Args:
+        dense: a dense network; it is left as it is.
+        alpha: share of low-frequency channels, above 0 and below 1.
+        channel_multiple: as for `octavize`.
+        without: steps to leave out.
+        state: what an adaptation that was stopped has kept; it is kept up to date.
+
+    Attributes:
+        dense: a copy, whose channels may have been put in another order.
+        octave: its twin, which is changed.
+        fitted: the layers' fits.
+        measured: from the start on, in order.
+
+    Raises:
+        ValueError: alpha is out of its range, or the network cannot be split.
+    """
+
+    def __init__(
+        self,
+        dense: nn.Module,
+        alpha: float,
+        *,
+        channel_multiple: int = 1,
+        without: Collection[str] = (),
+        state: State | None = None,
+    ) -> None:
+        check_numbers({"alpha": alpha, "channel_multiple": channel_multiple})
+        if not 0 < alpha < 1:
+            raise InputError(
+                f"alpha is {alpha:g}, allowed is a number above 0 and below 1: 0 is the dense network"
+            )
+        if any(isinstance(m, OctaveConv2d | OctaveConv3d) for m in dense.modules()):
+            raise InputError("the network is an octave one already, allowed is a dense one: alpha 0")
+        self.alpha, self.channel_multiple = alpha, channel_multiple
+        self.steps = [step for step in STEPS if step not in without]
+        self.dense = copy.deepcopy(dense).eval().requires_grad_(False)
+        self.octave = self._octavized()
+        self.fitted: list[FittedLayer] = []
+        self.measured: list[Measured] = []
+        self.seconds = 0.0  # of all steps
+        self._done: list[str] = []
+        self._state = state or State(None, {})
+        self._distillation: dict[str, Any] | None = None
+        if self._state.content:
+            self._go_on(self._state.content)
+
+    def _octavized(self) -> fx.GraphModule:
+        twin = octavize(self.dense, self.alpha, channel_multiple=self.channel_multiple)
+        return cast(fx.GraphModule, twin)
+
+    def run(
+        self,
+        clips: Sequence[Tensor],
+        budget: Budget,
+        *,
+        measure: Callable[[fx.GraphModule, nn.Module], Agreement] | None = None,
+        progress: Callable[[Progress], None] | None = None,
+        **distillation: Any,
+    ) -> None:
+        """All steps that are not done.
+
+        Args:
+            clips: `float (3, T, H, W)` each, normalised, of one size.
+            budget: of the distillation.
+            measure: compares the two networks; called at the start, after each step and in between.
+            progress: is told after each part of a step.
+            distillation: `batch_size`, `lr` and `seed`.
+        """
+
+        def note(after: str, share: float = 1.0) -> None:
+            if measure:
+                found = measure(self.octave, self.dense)
+                self.measured.append(Measured(after, share, self.seconds, found))
+
+        tell = progress or (lambda _: None)
+        if not self.measured:
+            note("nothing")
+        for step in [step for step in self.steps if step not in self._done]:
+            if step == "channels":
+                self._order(clips)
+            elif step == "layers":
+                self._fit(clips, tell)
+            else:
+                self._bring_together(clips, budget, note, tell, distillation)
+            self._done.append(step)
+            note(step)
+            self._keep()
+
+    def _order(self, clips: Sequence[Tensor]) -> None:
+        began = time.monotonic()
+        order_channels(self.dense, _some(clips))
+        self.octave = self._octavized()
+        self.seconds += time.monotonic() - began
+
+    def _fit(self, clips: Sequence[Tensor], tell: Callable[[Progress], None]) -> None:
+        began = time.monotonic()
+        self.fitted = fit_layers(
+            self.octave,
+            self.dense,
+            _some(clips),
+            progress=lambda done, of: tell(Progress("layers", done / of)),
+        )
+        self.seconds += time.monotonic() - began
+
+    def _bring_together(
+        self,
+        clips: Sequence[Tensor],
+        budget: Budget,
+        note: Callable[[str, float], None],
+        tell: Callable[[Progress], None],
+        settings: dict[str, Any],
+    ) -> None:
+        learning = Distillation(self.octave, self.dense, clips, **settings)
+        if self._distillation:
+            learning.load_state_dict(self._distillation)
+        before = self.seconds - learning.seconds
+        marks = [share for share in MARKS if share > budget.share(learning.seconds, learning.step)]
+
+        def after(share: float) -> None:
+            self.seconds = before + learning.seconds
+            tell(Progress("features", share, learning.loss))
+            if marks and share >= marks[0] and share < 1:
+                note("features", marks.pop(0))
+            if self._state.is_due:
+                self._distillation = learning.state_dict()
+                self._keep()
+
+        learning.run(budget, after)
+        self.octave.eval().requires_grad_(True)
+
+    def _keep(self) -> None:
+        self._state.write(
+            {
+                "dense": self.dense.state_dict(),
+                "octave": self.octave.state_dict(),
+                "distillation": self._distillation,
+                "done": self._done,
+                "seconds": self.seconds,
+                "fitted": [asdict(one) for one in self.fitted],
+                "measured": [asdict(one) for one in self.measured],
+            }
+        )
+
+    def _go_on(self, kept: dict[str, Any]) -> None:
+        self.dense.load_state_dict(kept["dense"])
+        self.octave.load_state_dict(kept["octave"])
+        self._distillation, self._done, self.seconds = kept["distillation"], kept["done"], kept["seconds"]
+        self.fitted = [FittedLayer(**one) for one in kept["fitted"]]
+        self.measured = [
+            Measured(**{**one, "agreement": Agreement(**one["agreement"])}) for one in kept["measured"]
+        ]
+
+
+def _some(clips: Sequence[Tensor]) -> list[Tensor]:
+    """As many of the clips as fitting has memory for, evenly over all."""
+    count = min(FIT_CLIPS, len(clips), max(FIT_BYTES // clips[0].nbytes, 4))
+    return [clips[i * len(clips) // count] for i in range(count)]
+
+
+def adapt(
+    dense: nn.Module,
+    clips: Sequence[Tensor] | Tensor,
+    *,
+    alpha: float,
+    minutes: float = 10.0,
+    steps: int | None = None,
+    without: Collection[str] = (),
+    channel_multiple: int = 1,
+    batch_size: int = 4,
+    lr: float = 1e-4,
+    seed: int = 0,
+    state: str | Path | None = None,
+    progress: Callable[[Progress], None] | None = None,
+) -> nn.Module:
+    """The octave twin of a trained dense network, adapted to give what that gives: no labels are needed.
+
+    Args:
+        dense: a dense network, of `create_model` or one's own, with trained weights; it is left as it is.
+        clips: `float (N, 3, T, H, W)`, or N times `(3, T, H, W)`, normalised as the network wants them; two or more.
+        alpha: share of low-frequency channels, above 0 and below 1.
+        minutes: that features are brought together for; the other steps take about a minute on top.
+        steps: and at most so many steps of `batch_size` clips; None: as many as there is time for.
+        without: steps to leave out: "channels", "layers", "features".
+        channel_multiple: as for `octavize`.
+        batch_size: clips of a step.
+        lr: learning rate at its peak.
+        seed: of the order of the clips.
+        state: a file to go on from, if it is there; it is written twice a minute, and removed at the end.
+        progress: called with a `Progress` after each part of a step.
+
+    Returns:
+        The octave network, in evaluation. Its state dict has the dense network's names and shapes; its low channels
+        are others than the dense network's last ones, so that it is no longer that network at alpha 0.
+
+    Raises:
+        ValueError: an argument is out of its range, a network that cannot be split, clips of several sizes, or `state`
+            is of other settings.
+    """
+    check_settings(clips, without, minutes=minutes, steps=steps, batch_size=batch_size, lr=lr)
+    made_of = {
+        "alpha": alpha,
+        "without": sorted(without),
+        "channel_multiple": channel_multiple,
+        "batch_size": batch_size,
+        "lr": lr,
+        "seed": seed,
+        "clips": len(clips),
+    }
+    kept = State(state, made_of)
+    adaptation = Adaptation(dense, alpha, channel_multiple=channel_multiple, without=without, state=kept)
+    adaptation.run(
+        cast(Sequence[Tensor], clips),
+        Budget(minutes, steps),
+        progress=progress,
+        batch_size=batch_size,
+        lr=lr,
+        seed=seed,
+    )
+    kept.remove()
+    return adaptation.octave
+
+
+def check_settings(clips: Sequence[Tensor] | Tensor, without: Collection[str], **numbers: Any) -> None:
+    """Raises InputError for clips or settings that no adaptation can have."""
+    check_numbers(numbers, limits=_LIMITS)
+    for step in without:
+        if step not in STEPS:
+            raise InputError(f"without has {step!r}, allowed are {', '.join(STEPS)}")
+    if len(clips) < 2:
+        raise InputError(f"there are {len(clips)} clips, allowed are 2 or more")
+    sizes = {tuple(clips[i].shape) for i in range(len(clips))}
+    if len(sizes) > 1:
+        one, other = sorted(sizes)[:2]
+        raise InputError(f"clips are {one} and {other}, allowed is one size")

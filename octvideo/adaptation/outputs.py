@@ -1,0 +1,56 @@
+"""What a network gives for clips, and what its convolutions give on the way."""
+
+from collections.abc import Callable, Iterable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from typing import Any
+
+from torch import Tensor, fx, nn
+
+
+@dataclass(frozen=True)
+class Outputs:
+    """Of B clips.
+
+    Attributes:
+        features: what the classifying layer reads, `(B, P, F)`, at P positions.
+        logits: `(B, C)`.
+    """
+
+    features: Tensor
+    logits: Tensor
+
+
+def head_of(octave: fx.GraphModule) -> str:
+    """The path of the layer that classifies: the last one with weights."""
+    kinds = (nn.Linear, nn.Conv2d, nn.Conv3d)
+    calls = [str(n.target) for n in octave.graph.nodes if n.op == "call_module"]
+    return [path for path in calls if isinstance(octave.get_submodule(path), kinds)][-1]
+
+
+def run(network: nn.Module, clips: Tensor, head: str) -> Outputs:
+    """Runs a network on clips `(B, 3, T, H, W)`."""
+    layer, seen = network.get_submodule(head), []
+    handle = layer.register_forward_pre_hook(lambda _, inputs: seen.append(inputs[0]))
+    try:
+        logits = network(clips)
+    finally:
+        handle.remove()
+    (x,) = seen
+    if not isinstance(layer, nn.Linear):
+        x = x.movedim(1, -1)
+    return Outputs(x.reshape(len(clips), -1, x.shape[-1]), logits)
+
+
+@contextmanager
+def listening(network: nn.Module, paths: Iterable[str], hear: Callable[[str, Any], None]) -> Iterator[None]:
+    """Calls `hear` with the path and the output of each of some modules, whenever they run."""
+    handles = [
+        network.get_submodule(path).register_forward_hook(lambda _, __, y, path=path: hear(path, y))
+        for path in paths
+    ]
+    try:
+        yield
+    finally:
+        for handle in handles:
+            handle.remove()
