@@ -9,7 +9,13 @@ from octvideo.cli.errors import UsageError
 from octvideo.cli.resolve import resolve
 
 DEFAULTS = {
-    "model": {"name": "i3d_r50", "alpha": 0.0, "channel_multiple": 1, "num_classes": 400},
+    "model": {
+        "name": "i3d_r50",
+        "alpha": 0.0,
+        "channel_multiple": 1,
+        "num_classes": 400,
+        "multi_label": False,
+    },
     "data": {**Card().recipe, "num_classes": None},
 }
 RECIPES = {"i3d_r50": Card().recipe, "x3d_s": Card(num_frames=13, frame_stride=6, test_crop=182).recipe}
@@ -18,6 +24,7 @@ CARD = {
     "alpha": 0.25,
     "channel_multiple": 16,
     "num_classes": 7,
+    "multi_label": True,
     "num_frames": 4,
     "mean": [0.5, 0.5, 0.5],
 }
@@ -30,7 +37,7 @@ def resolved(given=None, card=None, **more):
 def test_nothing_said_is_the_default_network_as_published() -> None:
     found = resolved()
     assert found.model == DEFAULTS["model"]
-    assert found.data == {**Card().recipe, "num_classes": 400}
+    assert found.data == {**Card().recipe, "num_classes": 400, "multi_label": False}
     assert found.trainer == {"default_root_dir": "runs/i3d_r50"}
     assert found.notes == []
 
@@ -44,7 +51,7 @@ def test_a_network_brings_its_recipe() -> None:
 @pytest.mark.parametrize("command", ["validate", "test", "predict"])
 def test_the_weights_card_comes_before_the_recipe(command: str) -> None:
     found = resolved(card=CARD, command=command)
-    assert found.model == {key: CARD[key] for key in ("name", "alpha", "channel_multiple", "num_classes")}
+    assert found.model == {key: CARD[key] for key in DEFAULTS["model"]}
     # What the card lacks is the recipe's of the network that it names.
     assert [found.data[key] for key in ("num_frames", "frame_stride", "mean")] == [4, 6, [0.5, 0.5, 0.5]]
     assert found.data["num_classes"] == 7
@@ -68,7 +75,7 @@ def test_a_training_that_goes_on_keeps_its_clips_and_is_asked_for_its_network() 
     """`octvideo fit --ckpt_path last` without the first command's options took the defaults' clips before."""
     found = resolved({"model": {"name": "x3d_s"}}, CARD, command="fit")
     assert (found.data["num_frames"], found.data["mean"]) == (4, [0.5, 0.5, 0.5])
-    assert found.model == {"name": "x3d_s", "alpha": 0.0, "channel_multiple": 1, "num_classes": 400}
+    assert found.model == {**DEFAULTS["model"], "name": "x3d_s"}
 
 
 @pytest.mark.parametrize(

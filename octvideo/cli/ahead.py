@@ -106,13 +106,21 @@ def _check_weights(command: str, config: Namespace) -> None:
     elif config.ckpt_path in ("best", "last"):
         return
     elif config.ckpt_path is not None:
-        check_file(config.ckpt_path, "checkpoint")
+        _check_checkpoint(config.ckpt_path)
     elif command != "fit" and not config.model.checkpoint:
-        raise UsageError(f"octvideo {command} needs a checkpoint: --ckpt_path FILE, or best, or last")
+        raise UsageError(
+            f"octvideo {command} needs a checkpoint: --ckpt_path FILE, or best, or last, or a name of octvideo weights"
+        )
     else:
         for file in (config.model.checkpoint, config.model.image_checkpoint):
             if file:
-                check_file(file, "checkpoint")
+                _check_checkpoint(file)
+
+
+def _check_checkpoint(source: str) -> None:
+    """A file; or a name, whose weights are looked for where they are opened."""
+    if source not in figures():
+        check_file(source, "checkpoint")
 
 
 def _check_lists(command: str, config: Namespace) -> None:

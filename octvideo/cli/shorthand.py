@@ -28,7 +28,8 @@ def expand(command: str, args: list[str]) -> list[str]:
         return options
     if Path(words[0]).suffix.lower() in VIDEO_EXTENSIONS:
         raise UsageError(
-            f"{words[0]} is a video; a checkpoint comes first: octvideo {command} FILE.ckpt {words[0]}"
+            f"{words[0]} is a video; a checkpoint comes first: octvideo {command} FILE.ckpt {words[0]}; without one of "
+            f"your own: octvideo weights i3d_inception, then octvideo {command} i3d_inception {words[0]}"
         )
     expanded = ["--ckpt_path", words[0]]
     if words[1:] and command != "predict":

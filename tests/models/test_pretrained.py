@@ -95,8 +95,9 @@ def test_a_name_is_fetched_once_and_used_offline(server, network, monkeypatch, c
     assert server.ranges == [None]
 
 
-def test_without_them_the_line_says_how_to_get_them(server, capsys) -> None:
-    assert main(["predict", "i3d_tiny", "video.mp4"]) == 2
+def test_without_them_the_line_says_how_to_get_them(server, tmp_path, capsys) -> None:
+    (tmp_path / "video.mp4").write_bytes(b"")
+    assert main(["predict", "i3d_tiny", str(tmp_path / "video.mp4")]) == 2
     line = capsys.readouterr().err
     assert f"no weights {weights_file('i3d_tiny')}; to get them: octvideo weights i3d_tiny" in line
 
