@@ -21,7 +21,15 @@ except PackageNotFoundError:  # a source tree that was never installed
     __version__ = "0+unknown"
 
 __all__ = [
-    "Card", "VideoClassifier", "__version__", "adapt", "create_model", "engine", "octavize", "optimize", "predict"
+    "Card",
+    "VideoClassifier",
+    "__version__",
+    "adapt",
+    "create_model",
+    "engine",
+    "octavize",
+    "optimize",
+    "predict",
 ]
 
 _HOME = {

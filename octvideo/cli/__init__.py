@@ -48,7 +48,16 @@ exit codes:
 
 ENGINE_COMMANDS = ("fit", "validate", "test", "predict")
 COMMANDS = (
-    *ENGINE_COMMANDS, "adapt", "features", "probe", "compare", "export", "weights", "models", "bench", "doctor"
+    *ENGINE_COMMANDS,
+    "adapt",
+    "features",
+    "probe",
+    "compare",
+    "export",
+    "weights",
+    "models",
+    "bench",
+    "doctor",
 )
 
 
