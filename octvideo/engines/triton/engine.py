@@ -170,8 +170,8 @@ def _unavailable_reason(request: Request) -> str | None:
         return "the operations are traced or watched"
     if any(geometry.groups > 1 for geometry in geometries):
         return "it has no groups"
-    if x.dim() == 5 and x.stride(1) != 1:
-        return "it is for channels-last clips"
+    if transposed and any(step > 1 for geometry in geometries for step in geometry.stride):
+        return "it has no transposed convolution with a stride"
     if trains and torch.are_deterministic_algorithms_enabled():
         return "its weight gradients are added in no fixed order"
     return "it knows no gradient" if needs_gradient(x) and not trains else None

@@ -25,11 +25,11 @@ class Source(NamedTuple):
 
     Args:
         x: the clip's numbers; ``x_pixel`` from one pixel to the next, in units.
-        weight: its numbers; ``row``, ``column``, ``tap`` (T, H, W) are strides, rows in units.
+        weight: its numbers; ``row``, ``column``, ``tap`` (T, H, W) are strides.
         channels: of the input, in units.
         frames, height, width: of the input.
         scale: 1, or 0.5 where averages of the input are read, or 2 where the sum is repeated.
-        unit: of channels and of ``x_pixel``; ``row_unit``: of ``row``.
+        unit: of channels and of ``x_pixel``; ``weight_unit``: of ``row`` and ``tap``.
     """
 
     x: Any
@@ -44,7 +44,7 @@ class Source(NamedTuple):
     width: Any
     scale: Any
     unit: Any
-    row_unit: Any
+    weight_unit: Any
 
 
 class Target(NamedTuple):
@@ -227,8 +227,8 @@ def _add(total, to, source, kernel, map, y, x, there, channel, DEPTH: tl.constex
                 number /= _count(source, ay, ax)[:, None]
         else:
             number = _read(source, line, ay, ax, frame_there, depth)
-        place = channel[None, :].to(tl.int64) * (source.row * source.row_unit) + depth[:, None] * source.column
-        place += kt * source.tap[0] + kh * source.tap[1] + kw * source.tap[2]
+        place = channel[None, :].to(tl.int64) * (source.row * source.weight_unit) + depth[:, None] * source.column
+        place += (kt * source.tap[0] + kh * source.tap[1] + kw * source.tap[2]) * source.weight_unit
         known = (depth < channels)[:, None] & (channel < to.channels * to.unit)[None, :]
         weight = tl.load(source.weight + place, known, 0.0)
         total = tl.dot(
@@ -279,6 +279,6 @@ def weight_gradient(
         total = tl.dot(
             given.to(kernel.dtype), number.to(kernel.dtype), total, input_precision=kernel.precision
         )
-    place = row[:, None].to(tl.int64) * (source.row * source.row_unit) + column[None, :] * source.column
-    place += kt * source.tap[0] + kh * source.tap[1] + kw * source.tap[2]
+    place = row[:, None].to(tl.int64) * (source.row * source.weight_unit) + column[None, :] * source.column
+    place += (kt * source.tap[0] + kh * source.tap[1] + kw * source.tap[2]) * source.weight_unit
     tl.atomic_add(source.weight + place, total, (row < channels)[:, None] & (column < inputs)[None, :])

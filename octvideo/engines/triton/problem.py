@@ -116,10 +116,12 @@ def out_size(convolutions: Convolutions, reads: Sequence[Read]) -> tuple[int, ..
 def source(x: Tensor, weight: Tensor, scale: float, *, transposed: bool = False) -> kernels.Source:
     """A clip that lies by pixels, and a weight ``(C_out, C_in, kT, kH, kW)`` read where it lies."""
     row, column = weight.stride()[1::-1] if transposed else weight.stride()[:2]
-    unit, row_unit = _unit(x.shape[1], pixel_step(x)), _unit(row)
+    # The stride of an axis of one pixel says nothing, and would hide from Triton that all others are even.
+    taps = [step if size > 1 else 0 for step, size in zip(weight.stride()[2:], weight.shape[2:], strict=True)]
+    unit, weight_unit = _unit(x.shape[1], pixel_step(x)), _unit(row, *taps)
     return kernels.Source(
-        x, weight, pixel_step(x) // unit, row // row_unit, column, tuple(weight.stride()[2:]),
-        x.shape[1] // unit, *x.shape[2:], tl.constexpr(scale), tl.constexpr(unit), tl.constexpr(row_unit),
+        x, weight, pixel_step(x) // unit, row // weight_unit, column, tuple(tap // weight_unit for tap in taps),
+        x.shape[1] // unit, *x.shape[2:], tl.constexpr(scale), tl.constexpr(unit), tl.constexpr(weight_unit),
     )  # fmt: skip
 
 
