@@ -91,7 +91,9 @@ def layer(channels: Any, *, joined: bool, pool: bool = False, backwards: bool = 
     ends += [Epilogue(None if backwards else clip(low_out, 4), relu=not backwards)]
     bias = None if backwards else torch.empty(high_out, dtype=torch.bfloat16)
     jobs = [
-        problem.Job(clip(high_out), bias, ends[0], [Read(high), Read(low, 2)], blocks[0], transposed=backwards),
+        problem.Job(
+            clip(high_out), bias, ends[0], [Read(high), Read(low, 2)], blocks[0], transposed=backwards
+        ),
         problem.Job(
             clip(low_out, 4), bias, ends[1], [Read(high, 0.5), Read(low)], blocks[1], transposed=backwards
         ),
@@ -133,7 +135,10 @@ def facts(kernel: Any, capability: int) -> dict[str, Any]:
     for lanes, bits in re.findall(r"ld\.global(?:\.\w+(?:::\w+)*)*?(?:\.v(\d))?\.[bfus](\d+)", ptx):
         width = int(lanes or 1) * int(bits) // 8
         widths[width] = widths.get(width, 0) + 1
-    for size in re.findall(r"cp\.async\.c[ag]\.shared\.global(?:\.\w+(?:::\w+)*)*\s+\[[^\]]*\],\s*\[[^\]]*\],\s*(?:0x)?(\w+)", ptx):
+    for size in re.findall(
+        r"cp\.async\.c[ag]\.shared\.global(?:\.\w+(?:::\w+)*)*\s+\[[^\]]*\],\s*\[[^\]]*\],\s*(?:0x)?(\w+)",
+        ptx,
+    ):
         width = int(size, 16)
         widths[width] = widths.get(width, 0) + 1
     with tempfile.TemporaryDirectory() as folder:

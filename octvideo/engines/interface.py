@@ -121,7 +121,7 @@ class Engine:
     Args:
         name: what ``octvideo.engine(name)`` calls it.
         sum: prepares a ``Sum``: a layer whose weights are constant does it once.
-        weight_gradient: ``(grad, x, out, geometry)``: writes a convolution's weight gradient into ``out``.
+        weight_gradient: ``(grad, x, out, geometry)``: writes a convolution's weight gradient into ``out``, which is zeros.
         unavailable_reason: why it cannot do what is asked for, or None.
         is_one_pass: whether a sum of several convolutions and all of its epilogue are one pass over memory; where they
             are not, plans share convolutions among outputs instead.
@@ -151,7 +151,5 @@ def is_traced() -> bool:
 def is_plain(x: Tensor) -> bool:
     """Whether code that torch knows nothing of may read this tensor's memory: nothing traces, counts or fakes it."""
     return (
-        type(x) in (Tensor, torch.nn.Parameter)
-        and not is_traced()
-        and not _get_current_dispatch_mode_stack()
+        type(x) in (Tensor, torch.nn.Parameter) and not is_traced() and not _get_current_dispatch_mode_stack()
     )

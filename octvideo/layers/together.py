@@ -49,9 +49,7 @@ class JointSums:
     ) -> dict[str, Tensor]:
         reads, epilogues = [], []
         for out in self.plan.channels:
-            reads.append(
-                [_read(maps, t.into, t.before, t.after) for t in self.plan.terms if t.out == out]
-            )
+            reads.append([_read(maps, t.into, t.before, t.after) for t in self.plan.terms if t.out == out])
             residual = None if residuals is None else residuals.get(out)
             epilogues.append(Epilogue(residual, None, out in relus, out in overwrite, out in pool))
         found = self.run(reads, epilogues, [sizes.get(out) or () for out in self.plan.channels])

@@ -62,10 +62,12 @@ class Together:
         for convolutions, of_sum, epilogue, size in zip(self.sums, reads, epilogues, sizes, strict=True):
             weights, bias, _, transposed = convolutions
             clips, epilogue = [Read(as_video(x), scale) for x, scale in of_sum], video_epilogue(epilogue)
-            size = (1, *size)[-3:] if size else out_size(convolutions, clips)
+            if not transposed:  # the frames follow from the inputs', whatever size the maps are to have
+                follows = out_size(convolutions, clips)
+                size = (follows[0], *size[-2:]) if size else follows
             residual, channels = epilogue.residual, weights[0].shape[1 if transposed else 0]
             if not epilogue.overwrite or residual is None or not is_own(residual, dtype):
-                out = empty((len(first), channels, *size), dtype, first)
+                out = empty((len(first), channels, *(1, *size)[-3:]), dtype, first)
             else:
                 out = residual
             jobs.append(Job(out, bias, epilogue, clips, weights, transposed=transposed))
@@ -177,6 +179,4 @@ def _unavailable_reason(request: Request) -> str | None:
     return "it knows no gradient" if needs_gradient(x) and not trains else None
 
 
-ENGINE = Engine(
-    "triton", Sum, weight_gradient, _unavailable_reason, together=together, is_asked_for=True
-)
+ENGINE = Engine("triton", Sum, weight_gradient, _unavailable_reason, together=together, is_asked_for=True)

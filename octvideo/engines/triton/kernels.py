@@ -227,7 +227,9 @@ def _add(total, to, source, kernel, map, y, x, there, channel, DEPTH: tl.constex
                 number /= _count(source, ay, ax)[:, None]
         else:
             number = _read(source, line, ay, ax, frame_there, depth)
-        place = channel[None, :].to(tl.int64) * (source.row * source.weight_unit) + depth[:, None] * source.column
+        place = (
+            channel[None, :].to(tl.int64) * (source.row * source.weight_unit) + depth[:, None] * source.column
+        )
         place += (kt * source.tap[0] + kh * source.tap[1] + kw * source.tap[2]) * source.weight_unit
         known = (depth < channels)[:, None] & (channel < to.channels * to.unit)[None, :]
         weight = tl.load(source.weight + place, known, 0.0)

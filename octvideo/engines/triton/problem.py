@@ -16,7 +16,7 @@ from octvideo.engines.geometry import Geometry
 from octvideo.engines.images import by_pixels, pixel_step
 from octvideo.engines.interface import Convolutions, Epilogue, Read
 from octvideo.engines.triton import kernels
-from octvideo.engines.triton.tiles import SUMS, Tile, choose
+from octvideo.engines.triton.tiles import SUMS, Tile, choose, may_search
 
 _TYPES = {torch.float32: tl.float32, torch.bfloat16: tl.bfloat16, torch.float16: tl.float16}
 
@@ -82,7 +82,7 @@ class Job:
 def run(jobs: Sequence[Job], kernel: kernels.Kernel) -> None:
     """Compute one or two jobs."""
     key = " and ".join(job.key for job in jobs) + f", {'x'.join(str(size.value) for size in kernel.size)}"
-    search = jobs[0].out.is_cuda and not torch.cuda.is_current_stream_capturing()
+    search = may_search(jobs[0].out)
     # What is run to be timed may not write where a sum is to be read later.
     trials = [job.elsewhere() for job in jobs] if search else []
     _launch(jobs, kernel, choose(key, SUMS, lambda tile: _launch(trials, kernel, tile), search=search))
@@ -104,7 +104,9 @@ def _launch(jobs: Sequence[Job], kernel: kernels.Kernel, tile: Tile) -> None:
 def out_size(convolutions: Convolutions, reads: Sequence[Read]) -> tuple[int, ...]:
     """T, H and W of a sum, as they follow from its inputs."""
     found = {}
-    for (x, scale), weight, geometry in zip(reads, convolutions.weights, convolutions.geometries, strict=True):
+    for (x, scale), weight, geometry in zip(
+        reads, convolutions.weights, convolutions.geometries, strict=True
+    ):
         frames, *sides = x.shape[2:]
         sides = [-(-side // 2) for side in sides] if scale == 0.5 else sides
         geometry = Geometry((1, *geometry.stride)[-3:], (0, *geometry.padding)[-3:], (1, 1, 1))

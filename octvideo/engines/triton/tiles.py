@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import NamedTuple
 
 import torch
+from torch import Tensor
 
 from octvideo.engines.native.cache import cache_folder
 
@@ -36,6 +37,15 @@ SUMS = (
 GRADIENTS = (Tile(64, 64, 64, 4, 4), Tile(128, 64, 64, 8, 3), Tile(64, 128, 64, 8, 3))
 
 
+# Whether tiles may be tried at all; where not, the first of a list is taken for what is not known.
+searches = True
+
+
+def may_search(x: Tensor) -> bool:
+    """Whether kernels that read this may be run to be timed: on a GPU, and not into a CUDA graph."""
+    return searches and x.is_cuda and not torch.cuda.is_current_stream_capturing()
+
+
 def choose(key: str, tiles: Sequence[Tile], run: Callable[[Tile], object], *, search: bool) -> Tile:
     """The tile that was the fastest for a problem, found by running each once it is asked for.
 
@@ -52,6 +62,11 @@ def choose(key: str, tiles: Sequence[Tile], run: Callable[[Tile], object], *, se
         _keep(_device(), known)
     number = known.get(key, 0)
     return tiles[number if number < len(tiles) else 0]
+
+
+def known() -> dict[str, int]:
+    """What was the fastest on this device, as numbers in the lists, by problem."""
+    return dict(_known(_device()))
 
 
 def _milliseconds(run: Callable[[Tile], object], tile: Tile) -> float:
