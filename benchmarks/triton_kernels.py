@@ -1,7 +1,7 @@
 """What Triton's compiler makes of the engine's kernels, without a GPU: `python -m benchmarks.triton_kernels`.
 
-A line a kernel and tile: registers, spills, shared memory, and how many bytes its loads of global memory take at a time.
-What spills or loads by two bytes would be slow, and is known before a GPU is had.
+A line a kernel and tile: registers, spills, shared memory, and how many bytes its loads of global memory take at
+a time. What spills or loads by two bytes would be slow, and is known before a GPU is had.
 """
 
 import argparse
