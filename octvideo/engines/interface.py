@@ -70,8 +70,8 @@ class Read(NamedTuple):
 
     Args:
         x: ``(B, C, T, H, W)``, or without T for images.
-        scale: 1; or 0.5 where its averages over 2x2 pixels are convolved, sums where the convolution is transposed; or 2
-            where what the convolution gives is repeated, divided by what it averages where that is transposed.
+        scale: 1; or 0.5 where its averages over 2x2 pixels are convolved, sums where the convolution is transposed; or
+            2 where what the convolution gives is repeated, divided by what it averages where that is transposed.
     """
 
     x: Tensor
@@ -121,7 +121,8 @@ class Engine:
     Args:
         name: what ``octvideo.engine(name)`` calls it.
         sum: prepares a ``Sum``: a layer whose weights are constant does it once.
-        weight_gradient: ``(grad, x, out, geometry)``: writes a convolution's weight gradient into ``out``, which is zeros.
+        weight_gradient: ``(grad, x, out, geometry)``: writes a convolution's weight gradient into ``out``, which
+            is zeros.
         unavailable_reason: why it cannot do what is asked for, or None.
         is_one_pass: whether a sum of several convolutions and all of its epilogue are one pass over memory; where they
             are not, plans share convolutions among outputs instead.

@@ -45,10 +45,12 @@ def _cut(parameter: Tensor | None, rows: tuple[Channels, Channels]) -> tuple[Ten
     if parameter is None:
         return None, None
     first, second = rows
-    if isinstance(first, slice) and isinstance(second, slice):
-        if (first.start, first.stop, second.stop) == (0, second.start, len(parameter)):
-            return parameter.split([first.stop, second.stop - second.start])  # type: ignore[return-value]
-    return parameter[first], parameter[second]
+    if not isinstance(first, slice) or not isinstance(second, slice):
+        return parameter[first], parameter[second]
+    if (first.start, first.stop, second.stop) != (0, second.start, len(parameter)):
+        return parameter[first], parameter[second]
+    high, low = parameter.split([first.stop, second.stop - second.start])
+    return high, low
 
 
 def _part(

@@ -54,7 +54,10 @@ class JointSums:
             epilogues.append(Epilogue(residual, None, out in relus, out in overwrite, out in pool))
         found = self.run(reads, epilogues, [sizes.get(out) or () for out in self.plan.channels])
         outputs = {out: y for out, (y, _) in zip(self.plan.channels, found, strict=True)}
-        return outputs | {"pooled": pooled for _, pooled in found if pooled is not None}
+        for _, pooled in found:
+            if pooled is not None:
+                outputs["pooled"] = pooled
+        return outputs
 
 
 def _read(maps: Maps, name: str, before: float, after: float) -> Read:

@@ -1,7 +1,7 @@
 """The engine ``triton``: what it takes, and its kernels as the primitive.
 
-What has a kernel of one pixel in space is bound by memory and runs in octvideo's own kernel, everything behind it within;
-what has a larger one is bound by arithmetic, where cuDNN is the faster: there its epilogue alone is a kernel of ours.
+What has a kernel of one pixel in space is bound by memory and runs in octvideo's own kernel, everything behind it
+within; what has a larger one is bound by arithmetic, where cuDNN should be the faster: there only the epilogue is ours.
 """
 
 import functools
@@ -111,7 +111,7 @@ def weight_gradient(grad: Tensor, x: Tensor, out: Tensor, geometry: Geometry) ->
         return
     from octvideo.engines.triton.weight_gradient import weight_gradient
 
-    weight_gradient(*map(as_video, (grad, x, out)), geometry)
+    weight_gradient(as_video(grad), as_video(x), as_video(out), geometry)
 
 
 def computed_in(x: Tensor) -> torch.dtype:

@@ -2,10 +2,10 @@
 
     out = relu(sum of conv(read(x), w) + bias + upsample(up) + residual),    pooled = average2x2(out)
 
-An implicit product of matrices: a program has some pixels as rows and some output channels as columns, and goes over the
-input channels under each pixel of the kernel. A source is read as it is, averaged over 2x2 pixels, or repeated to twice
-its height and width; repeated ones are multiplied at their own size, and only the sums are repeated. Where four pixels
-belong together (something is repeated, or averages are asked for), rows come in fours: those of one low pixel.
+An implicit product of matrices: a program has some pixels as rows and some output channels as columns, and goes over
+the input channels under each pixel of the kernel. A source is read as it is, averaged over 2x2 pixels, or repeated to
+twice its height and width; repeated ones are multiplied at their own size, and only the sums are repeated. Where four
+pixels belong together (something is repeated, or averages are asked for), rows come in fours: those of one low pixel.
 
 Two sums may share a launch: the low output's programs run beside those of the same pixels' high output, so that what
 both read comes out of memory once, and out of the second cache after that.

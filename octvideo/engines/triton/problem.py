@@ -121,7 +121,7 @@ def source(x: Tensor, weight: Tensor, scale: float, *, transposed: bool = False)
     # The stride of an axis of one pixel says nothing, and would hide from Triton that all others are even.
     taps = [step if size > 1 else 0 for step, size in zip(weight.stride()[2:], weight.shape[2:], strict=True)]
     unit, weight_unit = _unit(x.shape[1], pixel_step(x)), _unit(row, *taps)
-    return kernels.Source(
+    return kernels.Source(  # type: ignore[call-arg]
         x, weight, pixel_step(x) // unit, row // weight_unit, column, tuple(tap // weight_unit for tap in taps),
         x.shape[1] // unit, *x.shape[2:], tl.constexpr(scale), tl.constexpr(unit), tl.constexpr(weight_unit),
     )  # fmt: skip
@@ -132,7 +132,7 @@ def target(job: Job) -> kernels.Target:
     parts = (job.out, job.residual, job.up, job.pooled)
     steps = [0 if part is None else pixel_step(part) for part in parts]
     unit = _unit(channels, *steps)
-    return kernels.Target(
+    return kernels.Target(  # type: ignore[call-arg]
         job.out, job.bias, job.residual, job.up, job.pooled, *(step // unit for step in steps),
         channels // unit, images, *size, tl.constexpr(job.relu), tl.constexpr(job.is_quads), tl.constexpr(unit),
     )  # fmt: skip

@@ -45,7 +45,7 @@ def launch(tile: Tile, grad: Tensor, x: Tensor, out: Tensor, geometry: Geometry)
     images, channels, *size = grad.shape
     step = pixel_step(grad)
     unit = 1 if channels % 8 or step % 8 else 8
-    to = kernels.Target(
+    to = kernels.Target(  # type: ignore[call-arg]
         grad, None, None, None, None, step // unit, 0, 0, 0, channels // unit, images, *size,
         tl.constexpr(False), tl.constexpr(False), tl.constexpr(unit),
     )  # fmt: skip
