@@ -16,6 +16,7 @@ SAMPLES = {
     "networks": "test_network[i3d_tiny-inference]",
     "data": "test_views_are_cut_alike",
     "training": "test_training_is_the_cpus[plain]",
+    "engines": "test_triton_is_torch[pointwise-0.25]",
     "decoding": "test_frames_are_those_of_the_cpu[h264]",
 }
 

@@ -41,6 +41,9 @@ def unpack(kit: Path | None, out: Path) -> dict[str, str]:
     checkout = str(Path(__file__).parents[2])
     caches = Path(tempfile.gettempdir()) / "octvideo-gpu-inductor"
     environment |= {"PYTHONUNBUFFERED": "1", "TORCHINDUCTOR_CACHE_DIR": str(caches)}
+    environment["TRITON_CACHE_DIR"] = str(
+        caches / "triton"
+    )  # the engine's kernels go home with the compiler's
     if kit is None:
         return _prepend(environment, "PYTHONPATH", checkout)
     if not kit.is_dir():

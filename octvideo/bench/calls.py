@@ -8,6 +8,7 @@ import torch
 from torch import Tensor, nn
 
 from octvideo.models import optimize
+from octvideo.models.graphs import record
 from octvideo.models.optimize import Frozen
 
 DTYPES = {"fp32": torch.float32, "bf16": torch.bfloat16}
@@ -30,7 +31,7 @@ def inference(model: nn.Module, x: Tensor, mode: str, *, optimized: bool = True)
     def run() -> object:
         return network(x)
 
-    return recorded(run) if mode.endswith("graphs") else run
+    return record(run) if mode.endswith("graphs") else run
 
 
 def training_step(model: nn.Module, x: Tensor, dtype: torch.dtype, mode: str) -> Callable[[], object]:
@@ -51,27 +52,7 @@ def training_step(model: nn.Module, x: Tensor, dtype: torch.dtype, mode: str) ->
         optimizer.step()
         return loss
 
-    return recorded(run) if is_recorded else run
-
-
-def recorded(run: Callable[[], object]) -> Callable[[], object]:
-    """A call as a CUDA graph, which starts all of its kernels together: same shapes, same memory, each time."""
-    # Beside the main stream, so that kernels are chosen and buffers made before the recording.
-    side = torch.cuda.Stream()
-    side.wait_stream(torch.cuda.current_stream())
-    with torch.cuda.stream(side):
-        for _ in range(3):
-            run()
-    torch.cuda.current_stream().wait_stream(side)
-    graph = torch.cuda.CUDAGraph()
-    with torch.cuda.graph(graph):
-        output = run()
-
-    def replay() -> object:
-        graph.replay()
-        return output
-
-    return replay
+    return record(run) if is_recorded else run
 
 
 def resident_bytes(device: str) -> int:

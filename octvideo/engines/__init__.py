@@ -4,6 +4,7 @@
 |---|---|---|
 | ``native`` | octvideo's own kernels in C++ | CPUs, plain eager mode, float32 in training |
 | ``onednn`` | torch's CPU kernels, weights laid out once | CPUs, inference |
+| ``triton`` | octvideo's own kernels in Triton, an octave layer in one launch | CUDA, where it is asked for |
 | ``torch`` | torch's operations | everywhere: any device, size and type, traced, compiled, exported |
 """
 
@@ -19,10 +20,12 @@ from octvideo.engines.interface import Engine, Request
 from octvideo.engines.native.engine import ENGINE as NATIVE
 from octvideo.engines.onednn import ENGINE as ONEDNN
 from octvideo.engines.reference import ENGINE as TORCH
+from octvideo.engines.triton.engine import ENGINE as TRITON
 from octvideo.errors import InputError
 
-# The first that can do what is asked for is taken.
-ENGINES = {e.name: e for e in (NATIVE, ONEDNN, TORCH)}
+# The first that can do what is asked for is taken, of those that need not be asked for by name.
+ENGINES = {e.name: e for e in (NATIVE, ONEDNN, TRITON, TORCH)}
+_BY_DEFAULT = tuple(e for e in ENGINES.values() if not e.is_asked_for)
 
 _forced: ContextVar[str | None] = ContextVar("octvideo_engine", default=None)
 
@@ -33,7 +36,7 @@ def choose(request: Request) -> Engine:
     Where the engine that was asked for cannot do a layer, ``torch`` does it: no other one may take its place.
     """
     name = forced()
-    candidates = ENGINES.values() if name is None else (ENGINES[name], TORCH)
+    candidates = _BY_DEFAULT if name is None else (ENGINES[name], TORCH)
     return next(e for e in candidates if e.unavailable_reason(request) is None)
 
 
@@ -53,7 +56,7 @@ def engine(name: str) -> Iterator[None]:
     """Within it, layers compute by this engine, and by ``torch`` where it cannot: ``with octvideo.engine("torch"):``.
 
     Args:
-        name: ``native``, ``onednn`` or ``torch``.
+        name: ``native``, ``onednn``, ``triton`` or ``torch``.
 
     Raises:
         InputError: there is no such engine.

@@ -39,3 +39,22 @@ def per_image(op: Callable[[Tensor], Tensor], x: Tensor) -> Tensor:
     # The operation treats every channel alike, so (channel, frame) pairs can stand for channels.
     y = op(x.reshape(b, c * t, h, w))
     return y.view(b, c, t, *y.shape[2:])
+
+
+def by_pixels(x: Tensor) -> Tensor:
+    """``x`` lying in memory as B T H W C, with or without other channels between the pixels."""
+    if x.is_contiguous(memory_format=channels_last_3d):
+        return x
+    step, (_, _, frames, height, width) = pixel_step(x), x.shape
+    expected = (step * width * height * frames, 1, step * width * height, step * width, step)
+    if all(n == 1 or s == e for n, s, e in zip(x.shape, x.stride(), expected, strict=True)):
+        return x
+    return x.contiguous(memory_format=channels_last_3d)
+
+
+def pixel_step(x: Tensor) -> int:
+    """Numbers from one pixel to the next."""
+    if x.is_contiguous(memory_format=channels_last_3d):
+        return x.shape[1]
+    # The stride of an axis of one pixel says nothing.
+    return next((x.stride(axis) for axis in (4, 3, 2, 0) if x.shape[axis] > 1), x.shape[1])

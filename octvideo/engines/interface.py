@@ -65,6 +65,35 @@ class Sum(Protocol):
         """
 
 
+class Read(NamedTuple):
+    """An input, and how a sum reads it.
+
+    Args:
+        x: ``(B, C, T, H, W)``, or without T for images.
+        scale: 1; or 0.5 where its averages over 2x2 pixels are convolved, sums where the convolution is transposed; or
+            2 where what the convolution gives is repeated, divided by what it averages where that is transposed.
+    """
+
+    x: Tensor
+    scale: float = 1
+
+
+class Together(Protocol):
+    """Sums of given weights in one launch; the second has half the height and width of the first, rounded up."""
+
+    def __call__(
+        self,
+        reads: Sequence[Sequence[Read]],
+        epilogues: Sequence[Epilogue],
+        sizes: Sequence[Sequence[int]],
+    ) -> list[tuple[Tensor, Tensor | None]]:
+        """Of each sum what ``Sum`` gives, from one ``Read`` for each of its weights.
+
+        Args:
+            sizes: of each sum in T, H and W, or nothing where it follows from the inputs.
+        """
+
+
 class Request(NamedTuple):
     """What an engine is asked whether it can do it.
 
@@ -92,10 +121,13 @@ class Engine:
     Args:
         name: what ``octvideo.engine(name)`` calls it.
         sum: prepares a ``Sum``: a layer whose weights are constant does it once.
-        weight_gradient: ``(grad, x, out, geometry)``: writes a convolution's weight gradient into ``out``.
+        weight_gradient: ``(grad, x, out, geometry)``: writes a convolution's weight gradient into ``out``, which
+            is zeros.
         unavailable_reason: why it cannot do what is asked for, or None.
         is_one_pass: whether a sum of several convolutions and all of its epilogue are one pass over memory; where they
             are not, plans share convolutions among outputs instead.
+        together: prepares one or two sums that read their inputs at other sizes, too; None where it cannot do these.
+        is_asked_for: whether it is taken only where a person names it.
     """
 
     name: str
@@ -103,6 +135,8 @@ class Engine:
     weight_gradient: Callable[[Tensor, Tensor, Tensor, Geometry], None]
     unavailable_reason: Callable[[Request], str | None]
     is_one_pass: bool = False
+    together: Callable[[Sequence[Convolutions]], Together | None] | None = None
+    is_asked_for: bool = False
 
 
 def is_traced() -> bool:
@@ -118,8 +152,5 @@ def is_traced() -> bool:
 def is_plain(x: Tensor) -> bool:
     """Whether code that torch knows nothing of may read this tensor's memory: nothing traces, counts or fakes it."""
     return (
-        x.device.type == "cpu"
-        and type(x) in (Tensor, torch.nn.Parameter)
-        and not is_traced()
-        and not _get_current_dispatch_mode_stack()
+        type(x) in (Tensor, torch.nn.Parameter) and not is_traced() and not _get_current_dispatch_mode_stack()
     )

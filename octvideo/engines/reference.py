@@ -64,7 +64,11 @@ def convolve(x: Tensor, weight: Tensor, bias: Tensor | None, geometry: Geometry)
     weight, sizes = flat_sizes(weight, geometry, kind)
     if kind is not None:
         return as_clip(F.conv2d(as_images(x, kind), weight, bias, *sizes), kind, x)
-    return (F.conv2d if x.dim() == 4 else F.conv3d)(x, weight, bias, *sizes)
+    y = (F.conv2d if x.dim() == 4 else F.conv3d)(x, weight, bias, *sizes)
+    if x.dim() == 5 and x.device.type == "cpu" and not is_traced() and is_channels_last(x):
+        # Of few pixels the CPU makes a contiguous map, which all that follow would be.
+        y = y.contiguous(memory_format=torch.channels_last_3d)
+    return y
 
 
 def input_gradient(grad: Tensor, weight: Tensor, size: Sequence[int], geometry: Geometry) -> Tensor:

@@ -16,6 +16,7 @@ from octvideo.engines.resample import downsample, needs_gradient
 from octvideo.layers.conv import OctaveConv2d, OctaveConv3d
 from octvideo.layers.flat import dense_plan
 from octvideo.layers.sums import Maps, PlannedSums
+from octvideo.layers.together import JointSums, prepare
 
 
 class FrozenConv(nn.Module):
@@ -48,7 +49,7 @@ class FrozenConv(nn.Module):
         self.relu: tuple[str, ...] = ()
         self.overwrites: tuple[str, ...] = ()
         self.gives_pooled = False
-        self._sums: dict[Any, PlannedSums] = {}
+        self._sums: dict[Any, PlannedSums | JointSums] = {}
 
     @property
     def takes_pooled(self) -> bool:
@@ -96,12 +97,12 @@ class FrozenConv(nn.Module):
             return TORCH
         return choose(self.plan.request(x, self.weight, trains=False))
 
-    def _prepared(self, x: Tensor) -> PlannedSums:
+    def _prepared(self, x: Tensor) -> PlannedSums | JointSums:
         engine = self.engine(x)
         key = engine.name, self.weight.dtype, self.weight.device
         if key not in self._sums:
             plan = self.plan.averaging_behind(self.weight.shape[2:]) if engine is ONEDNN else self.plan
-            sums = PlannedSums(plan, self.weight, self.bias, engine)
+            sums = prepare(plan, self.weight, self.bias, engine)
             if is_traced():
                 return sums
             self._sums = {key: sums}

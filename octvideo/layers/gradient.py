@@ -24,7 +24,8 @@ from octvideo.engines import TORCH, choose
 from octvideo.engines.interface import Engine, is_traced
 from octvideo.engines.resample import needs_gradient
 from octvideo.layers.plan import Plan
-from octvideo.layers.sums import Maps, PlannedSums
+from octvideo.layers.sums import Maps
+from octvideo.layers.together import prepare
 
 
 def convolve(
@@ -66,7 +67,7 @@ def _forward(
     sizes = {}
     if "high" in inputs and any(term.after > 1 for term in plan.terms):
         sizes["high"] = inputs["high"].shape[2:]
-    return PlannedSums(plan, weight, bias, engine)(Maps(inputs), sizes)
+    return prepare(plan, weight, bias, engine)(Maps(inputs), sizes)
 
 
 class _Convolution(torch.autograd.Function):
@@ -113,7 +114,7 @@ def _input_gradients(
     asked = backwards.request(grads.at(backwards.terms[0].into, 1), weight, trains=True)
     able = engine if engine.unavailable_reason(asked) is None else TORCH
     sizes = {name: maps.at(name, 1).shape[2:] for name in wanted}
-    return PlannedSums(backwards, weight, None, able)(grads, sizes)
+    return prepare(backwards, weight, None, able)(grads, sizes)
 
 
 def _weight_gradient(plan: Plan, engine: Engine, grads: Maps, maps: Maps, weight: Tensor) -> Tensor:

@@ -33,12 +33,29 @@ def batch_norm(norm: _BatchNorm, high: Tensor, low: Tensor, rows: tuple[Channels
     for watch in watchers:
         watch(norm, high, rows[0])
         watch(norm, low, rows[1])
-    return Octave(_part(norm, high, rows[0], True), _part(norm, low, rows[1], False))
+    weights, biases = _cut(norm.weight, rows), _cut(norm.bias, rows)
+    return Octave(
+        _part(norm, high, rows[0], weights[0], biases[0], True),
+        _part(norm, low, rows[1], weights[1], biases[1], False),
+    )
 
 
-def _part(norm: _BatchNorm, x: Tensor, rows: Channels, count: bool) -> Tensor:
-    weight = None if norm.weight is None else norm.weight[rows]
-    bias = None if norm.bias is None else norm.bias[rows]
+def _cut(parameter: Tensor | None, rows: tuple[Channels, Channels]) -> tuple[Tensor | None, Tensor | None]:
+    """A parameter's rows; by a split where they follow each other: slices cost a zero-filled gradient each."""
+    if parameter is None:
+        return None, None
+    first, second = rows
+    if not isinstance(first, slice) or not isinstance(second, slice):
+        return parameter[first], parameter[second]
+    if (first.start, first.stop, second.stop) != (0, second.start, len(parameter)):
+        return parameter[first], parameter[second]
+    high, low = parameter.split([first.stop, second.stop - second.start])
+    return high, low
+
+
+def _part(
+    norm: _BatchNorm, x: Tensor, rows: Channels, weight: Tensor | None, bias: Tensor | None, count: bool
+) -> Tensor:
     if norm.running_mean is None or norm.running_var is None:
         mean = var = None
     else:

@@ -31,6 +31,10 @@ class Maps:
         if pooled is not None:
             self._made["high", 0.5] = pooled
 
+    def has(self, name: str, scale: float) -> bool:
+        """Whether an input is there at a scale."""
+        return (name, scale) in self._made
+
     def at(self, name: str, scale: float) -> Tensor:
         """An input at 1, 1/2 or 1/4 of its size."""
         if (name, scale) not in self._made:

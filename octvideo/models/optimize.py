@@ -13,11 +13,12 @@ from octvideo.layers.conv import OctaveConv2d, OctaveConv3d
 from octvideo.layers.frozen import FrozenConv
 from octvideo.layers.norm import batch_norm
 from octvideo.models.fuse import fuse
+from octvideo.models.graphs import Recorded
 from octvideo.models.repair import repair
 from octvideo.models.trace import is_plain, trace
 
 
-def optimize(model: nn.Module, *, compile: bool = False) -> nn.Module:
+def optimize(model: nn.Module, *, compile: bool = False, graphs: bool = False) -> nn.Module:
     """A copy of a network, octave or dense, that gives the same outputs faster, for inference only.
 
     Norms that follow a convolution are folded into its weights; the addition and ReLU behind it become part of it;
@@ -30,6 +31,8 @@ def optimize(model: nn.Module, *, compile: bool = False) -> nn.Module:
         compile: also compile it (``torch.compile``, weights frozen): minutes at the first call, faster from
             then on, for one input shape. On a CPU where nearly all of its convolutions run in octvideo's own
             kernels, which are compiled in any case, it is left as it is: that was measured faster.
+        graphs: on a GPU, also record its calls as CUDA graphs, for inputs whose shape comes again: one clip's call is
+            hundreds of kernels, which take longer to start than to run. A recording holds the memory of a call.
 
     Raises:
         ValueError: the network cannot be traced.
@@ -38,7 +41,8 @@ def optimize(model: nn.Module, *, compile: bool = False) -> nn.Module:
     layout = torch.channels_last_3d if _is_video(graph) else torch.channels_last
     fuse(graph)
     graph = graph.to(memory_format=layout).requires_grad_(False)  # type: ignore[call-overload]
-    return Frozen(graph) if compile else graph
+    network = Frozen(graph) if compile else graph
+    return Recorded(network) if graphs else network
 
 
 def fold_norms(model: nn.Module) -> fx.GraphModule:

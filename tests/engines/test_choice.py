@@ -40,7 +40,7 @@ def test_a_person_chooses(monkeypatch):
 
 def test_an_unknown_engine_is_refused(monkeypatch):
     with (
-        pytest.raises(InputError, match="engine is 'cuda'; it must be one of native, onednn, torch"),
+        pytest.raises(InputError, match="engine is 'cuda'; it must be one of native, onednn, triton, torch"),
         octvideo.engine("cuda"),
     ):
         pass

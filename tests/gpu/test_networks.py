@@ -9,10 +9,10 @@ import torch
 import torch.nn.functional as F
 from torch import nn
 
-from octvideo.bench.calls import recorded
 from octvideo.models import create_model, octavize, optimize
 from octvideo.models.export import export_network
 from octvideo.models.exported import load_exported
+from octvideo.models.graphs import record
 from tests.gpu.precision import distance, whole_float32
 from tests.models.networks import FAST, SLOW, randomise_norms
 
@@ -112,7 +112,7 @@ def test_recorded_network_gives_the_same(device, alpha):
     network = optimize(network).to(device)
     clip = torch.randn(2, 3, 8, 64, 64).to(device, memory_format=torch.channels_last_3d)
     with torch.no_grad():
-        run = recorded(lambda: network(clip)) if device == "cuda" else lambda: network(clip)
+        run = record(lambda: network(clip)) if device == "cuda" else lambda: network(clip)
         clip.copy_(torch.randn(clip.shape))
         torch.testing.assert_close(run(), network(clip), atol=1e-4, rtol=1e-3)
 

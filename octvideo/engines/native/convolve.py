@@ -9,6 +9,7 @@ from collections.abc import Sequence
 import torch
 from torch import Tensor
 
+from octvideo.engines.images import by_pixels, pixel_step
 from octvideo.engines.native.build import library, missing, shown, type_name
 from octvideo.engines.native.checks import check_clip
 from octvideo.engines.native.problem import Convolution, Three
@@ -140,22 +141,3 @@ def is_supported(
 
 def _empty(shape: Sequence[int], like: Tensor) -> Tensor:
     return torch.empty(shape, dtype=like.dtype, memory_format=torch.channels_last_3d)
-
-
-def by_pixels(x: Tensor) -> Tensor:
-    """``x`` lying in memory as B T H W C, with or without other channels between the pixels."""
-    if x.is_contiguous(memory_format=torch.channels_last_3d):
-        return x
-    step, (_, _, frames, height, width) = pixel_step(x), x.shape
-    expected = (step * width * height * frames, 1, step * width * height, step * width, step)
-    if all(n == 1 or s == e for n, s, e in zip(x.shape, x.stride(), expected, strict=True)):
-        return x
-    return x.contiguous(memory_format=torch.channels_last_3d)
-
-
-def pixel_step(x: Tensor) -> int:
-    """Numbers from one pixel to the next."""
-    if x.is_contiguous(memory_format=torch.channels_last_3d):
-        return x.shape[1]
-    # The stride of an axis of one pixel says nothing.
-    return next((x.stride(axis) for axis in (4, 3, 2, 0) if x.shape[axis] > 1), x.shape[1])

@@ -9,9 +9,9 @@ from collections.abc import Sequence
 import torch
 from torch import Tensor
 
+from octvideo.engines.images import by_pixels, pixel_step
 from octvideo.engines.native.build import library, shown
 from octvideo.engines.native.checks import check_clip
-from octvideo.engines.native.convolve import by_pixels, pixel_step
 from octvideo.engines.native.problem import Three, WeightGradient
 from octvideo.engines.native.weights import unpack
 from octvideo.errors import InputError

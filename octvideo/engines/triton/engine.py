@@ -1,0 +1,182 @@
+"""The engine ``triton``: what it takes, and its kernels as the primitive.
+
+What has a kernel of one pixel in space is bound by memory and runs in octvideo's own kernel, everything behind it
+within; what has a larger one is bound by arithmetic, where cuDNN should be the faster: there only the epilogue is ours.
+"""
+
+import functools
+import os
+from collections.abc import Sequence
+from typing import TYPE_CHECKING
+
+import torch
+from torch import Tensor
+
+from octvideo.engines import reference
+from octvideo.engines.geometry import Geometry
+from octvideo.engines.images import by_pixels
+from octvideo.engines.interface import Convolutions, Engine, Epilogue, Read, Request, is_plain
+from octvideo.engines.resample import needs_gradient
+
+if TYPE_CHECKING:
+    from octvideo.engines.triton.problem import Job
+
+_DTYPES = (torch.float32, torch.bfloat16, torch.float16)
+
+
+class Sum:
+    """A sum of convolutions (``octvideo.engines.interface.Sum``)."""
+
+    def __init__(self, convolutions: Convolutions) -> None:
+        self.convolutions, self.together = convolutions, together([convolutions])
+
+    def __call__(
+        self, inputs: Sequence[Tensor], epilogue: Epilogue, size: Sequence[int]
+    ) -> tuple[Tensor, Tensor | None]:
+        if self.together is not None:
+            return self.together([[Read(x) for x in inputs]], [epilogue], [size])[0]
+        y, _ = reference.Sum(self.convolutions._replace(bias=None))(inputs, Epilogue(), size)
+        return behind(y, self.convolutions.bias, epilogue)
+
+
+class Together:
+    """One or two sums in one launch (``octvideo.engines.interface.Together``)."""
+
+    def __init__(self, sums: Sequence[Convolutions]) -> None:
+        self.sums = [
+            convolutions._replace(weights=[as_video(weight) for weight in convolutions.weights])
+            for convolutions in sums
+        ]
+
+    def __call__(
+        self,
+        reads: Sequence[Sequence[Read]],
+        epilogues: Sequence[Epilogue],
+        sizes: Sequence[Sequence[int]],
+    ) -> list[tuple[Tensor, Tensor | None]]:
+        from octvideo.engines.triton.problem import Job, constants, empty, out_size, run
+
+        first = reads[0][0].x
+        dtype = computed_in(first)
+        jobs = []
+        for convolutions, of_sum, epilogue, size in zip(self.sums, reads, epilogues, sizes, strict=True):
+            weights, bias, _, transposed = convolutions
+            clips, epilogue = [Read(as_video(x), scale) for x, scale in of_sum], video_epilogue(epilogue)
+            if not transposed:  # the frames follow from the inputs', whatever size the maps are to have
+                follows = out_size(convolutions, clips)
+                size = (follows[0], *size[-2:]) if size else follows
+            residual, channels = epilogue.residual, weights[0].shape[1 if transposed else 0]
+            if not epilogue.overwrite or residual is None or not is_own(residual, dtype):
+                out = empty((len(first), channels, *(1, *size)[-3:]), dtype, first)
+            else:
+                out = residual
+            jobs.append(Job(out, bias, epilogue, clips, weights, transposed=transposed))
+        weight, geometry = self.sums[0].weights[0], self.sums[0].geometries[0]
+        run(jobs, constants(geometry, weight.shape[2:], dtype, backwards=self.sums[0].transposed))
+        return [as_it_came(job, first) for job in jobs]
+
+
+def together(sums: Sequence[Convolutions]) -> Together | None:
+    """Sums in one launch: of at most two convolutions each, over single pixels of a map, without a stride in it."""
+    geometries = [geometry for convolutions in sums for geometry in convolutions.geometries]
+    weights = [weight for convolutions in sums for weight in convolutions.weights]
+    is_pointwise = all(
+        max(weight.shape[-2:]) == max(geometry.stride[-2:]) == geometry.groups == 1
+        and not any(geometry.padding[-2:])
+        for weight, geometry in zip(weights, geometries, strict=True)
+    )
+    alike = len(set(geometries)) == 1 and max(geometries[0].dilation) == 1
+    return (
+        Together(sums)
+        if is_pointwise and alike and max(len(convolutions.weights) for convolutions in sums) <= 2
+        else None
+    )
+
+
+def behind(y: Tensor, bias: Tensor | None, epilogue: Epilogue) -> tuple[Tensor, Tensor | None]:
+    """``relu(y + bias + upsample(up) + residual)`` in the memory of ``y``, and its averages, in one pass."""
+    from octvideo.engines.triton.problem import Job, constants, run
+
+    if bias is None and epilogue._replace(overwrite=False) == Epilogue():
+        return y, None
+    job = Job(by_pixels(as_video(y)), bias, video_epilogue(epilogue))
+    run([job], constants(Geometry((1,) * 3, (0,) * 3, (1,) * 3), (1, 1, 1), y.dtype))
+    return as_it_came(job, y)
+
+
+def weight_gradient(grad: Tensor, x: Tensor, out: Tensor, geometry: Geometry) -> None:
+    """Write a convolution's weight gradient into ``out (C_out, C_in, kT, kH, kW)``."""
+    if max(out.shape[-2:]) > 1 or max(geometry.stride[-2:]) > 1:
+        reference.weight_gradient(grad, x, out, geometry)
+        return
+    from octvideo.engines.triton.weight_gradient import weight_gradient
+
+    weight_gradient(as_video(grad), as_video(x), as_video(out), geometry)
+
+
+def computed_in(x: Tensor) -> torch.dtype:
+    """The type of products and sums: autocast's where that is on."""
+    kind = x.device.type
+    return torch.get_autocast_dtype(kind) if torch.is_autocast_enabled(kind) else x.dtype
+
+
+def as_video(x: Tensor) -> Tensor:
+    """An image, or its weight, as a clip of one frame."""
+    return x if x.dim() == 5 else x.unsqueeze(2)
+
+
+def is_own(residual: Tensor, dtype: torch.dtype) -> bool:
+    """Whether a residual's memory can become the sum's."""
+    return residual.dtype == dtype and by_pixels(residual) is residual
+
+
+def video_epilogue(epilogue: Epilogue) -> Epilogue:
+    residual, up = (None if x is None else as_video(x) for x in (epilogue.residual, epilogue.up))
+    return epilogue._replace(residual=residual, up=up)
+
+
+def as_it_came(job: "Job", x: Tensor) -> tuple[Tensor, Tensor | None]:
+    if x.dim() == 5:
+        return job.out, job.pooled
+    return job.out.squeeze(2), None if job.pooled is None else job.pooled.squeeze(2)
+
+
+@functools.cache
+def missing() -> str | None:
+    """Why Triton cannot be used here, or None."""
+    try:
+        import triton  # noqa: F401
+    except ImportError as error:
+        return f"Triton cannot be imported: {error}"
+    return None
+
+
+def is_interpreted() -> bool:
+    """Whether Triton's interpreter runs the kernels, on the CPU: for tests."""
+    return os.environ.get("TRITON_INTERPRET") == "1"
+
+
+def _unavailable_reason(request: Request) -> str | None:
+    x, weight, _, geometries, trains, transposed = request
+    if x.device.type != ("cpu" if is_interpreted() else "cuda"):
+        return f"it runs on CUDA; the input is on {x.device}"
+    if (reason := missing()) is not None:
+        return reason
+    if x.is_cuda and torch.cuda.get_device_capability(x.device) < (8, 0):
+        return "it is for GPUs that multiply bfloat16: compute capability 8.0 and later"
+    if computed_in(x) not in _DTYPES or weight.dtype not in _DTYPES:
+        return f"it has no kernels for {computed_in(x)} and weights of {weight.dtype}"
+    if x.dtype != weight.dtype and not torch.is_autocast_enabled(x.device.type):
+        return f"the input is {x.dtype}, the weight {weight.dtype}"
+    if not is_plain(x):
+        return "the operations are traced or watched"
+    if any(geometry.groups > 1 for geometry in geometries):
+        return "it has no groups"
+    if transposed and any(step > 1 for geometry in geometries for step in geometry.stride):
+        return "it has no transposed convolution with a stride"
+    if trains and torch.are_deterministic_algorithms_enabled():
+        return "its weight gradients are added in no fixed order"
+    return "it knows no gradient" if needs_gradient(x) and not trains else None
+
+
+ENGINE = Engine("triton", Sum, weight_gradient, _unavailable_reason, together=together, is_asked_for=True)

@@ -1,0 +1,135 @@
+"""The engine triton without a GPU: in Triton's interpreter, against torch; and why it cannot run elsewhere.
+
+The interpreter has to be asked for before Triton is imported, so these tests run in a process of their own:
+TRITON_INTERPRET=1 python -m pytest tests/engines/test_triton.py
+"""
+
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+import torch
+from torch import nn
+
+import octvideo
+from octvideo.engines import ENGINES, choose, reasons
+from octvideo.engines.geometry import Geometry
+from octvideo.engines.interface import Convolutions, Epilogue, Request
+from octvideo.layers import Octave, OctaveConv3d
+from octvideo.layers.frozen import FrozenConv
+from tests.gpu.precision import distance
+from tests.gpu.test_layers import ALPHAS, CONVS, forward_and_gradients, maps, tensors
+
+pytest.importorskip("triton")
+TRITON, TORCH = ENGINES["triton"], ENGINES["torch"]
+POINT = Geometry((1, 1, 1), (0, 0, 0), (1, 1, 1))
+INTERPRETED = os.environ.get("TRITON_INTERPRET") == "1"
+interpreted = pytest.mark.skipif(not INTERPRETED, reason="test_in_the_interpreter runs these")
+
+
+@pytest.mark.slow
+@pytest.mark.skipif(INTERPRETED, reason="this is the interpreter")
+def test_in_the_interpreter():
+    command = [sys.executable, "-m", "pytest", "-q", "-p", "no:cacheprovider", __file__]
+    environment = {**os.environ, "TRITON_INTERPRET": "1"}
+    done = subprocess.run(
+        command, env=environment, cwd=Path(__file__).parents[2], capture_output=True, text=True
+    )
+    assert done.returncode == 0, done.stdout[-3000:]
+
+
+def test_it_has_to_be_asked_for_and_says_why_it_cannot():
+    weight = torch.zeros(8, 8, 1, 1, 1)
+    x = torch.zeros(1, 8, 2, 8, 8).to(memory_format=torch.channels_last_3d)
+    assert choose(Request(x, weight, [8], [POINT], trains=False)).name != "triton"
+    if not INTERPRETED:
+        assert reasons(torch.float32)["triton"] == "it runs on CUDA; the input is on cpu"
+        with octvideo.engine("triton"):
+            assert choose(Request(x, weight, [8], [POINT], trains=False)).name == "torch"
+
+
+def clip(channels: int, height: int, width: int, frames: int = 3) -> torch.Tensor:
+    return torch.randn(2, channels, frames, height, width).to(memory_format=torch.channels_last_3d)
+
+
+@interpreted
+@pytest.mark.parametrize("conv", ["pointwise", "temporal", "stride 2 in time", "shortcut", "spatial"])
+@pytest.mark.parametrize("alphas", ALPHAS)
+def test_layer_and_gradients(conv, alphas):
+    """29 and 3 channels, or 24 and 8; maps of odd and of even sizes."""
+    torch.manual_seed(0)
+    alpha_in, alpha_out = ALPHAS[alphas]
+    layer = OctaveConv3d(32, 32, **CONVS[conv], alpha_in=alpha_in, alpha_out=alpha_out)
+    given = tensors(maps(alpha_in, 3, (8, 12) if conv == "shortcut" else (5, 7)))
+    given = [part.detach().float().requires_grad_() for part in given]
+    x = Octave(*given) if given[1:] else given[0]
+    with octvideo.engine("torch"):
+        expected = forward_and_gradients(layer, x)
+    with octvideo.engine("triton"):
+        found = forward_and_gradients(layer, x)
+    for one, other in zip(found, expected, strict=True):
+        assert distance(one, other) < 2e-6
+
+
+@interpreted
+@pytest.mark.parametrize("size", [(4, 6), (5, 7), (1, 1)])
+@pytest.mark.parametrize("kernel", [(1, 1, 1), (3, 1, 1), (1, 3, 3)])
+def test_everything_behind_a_sum(size, kernel):
+    """Bias, repeated map, residual, ReLU and averages; inputs that are some channels of larger maps."""
+    torch.manual_seed(0)
+    geometry = Geometry((1, 1, 1), tuple(k // 2 for k in kernel), (1, 1, 1))
+    weights = [torch.randn(20, channels, *kernel) for channels in (24, 7)]
+    x = clip(24 + 7, *size)
+    half = [-(-side // 2) for side in size]
+    epilogue = Epilogue(clip(20, *size), clip(20, *half), relu=True, pool=True)
+    convolutions = Convolutions(weights, torch.randn(20), [geometry, geometry])
+    with torch.no_grad():
+        found = TRITON.sum(convolutions)(x.split([24, 7], 1), epilogue, ())
+        expected = TORCH.sum(convolutions)(x.split([24, 7], 1), epilogue, ())
+    for one, other in zip(found, expected, strict=True):
+        torch.testing.assert_close(one, other, atol=2e-5, rtol=1e-5)
+
+
+@interpreted
+def test_a_residual_gives_its_memory():
+    residual, x = clip(16, 4, 4), clip(8, 4, 4)
+    before, weight = residual.clone(), torch.randn(16, 8, 1, 1, 1)
+    epilogue = Epilogue(residual, overwrite=True)
+    found, _ = TRITON.sum(Convolutions([weight], None, [POINT]))([x], epilogue, ())
+    assert found.data_ptr() == residual.data_ptr()
+    torch.testing.assert_close(found, nn.functional.conv3d(x, weight) + before, atol=1e-5, rtol=1e-5)
+
+
+@interpreted
+def test_a_frozen_layer_is_one_launch(monkeypatch):
+    """All four paths, and what is behind them; what is no number stays none."""
+    from octvideo.engines.triton import problem
+
+    launches = []
+    launch = problem._launch
+    monkeypatch.setattr(problem, "_launch", lambda *arguments: launches.append(launch(*arguments)))
+    torch.manual_seed(0)
+    frozen = FrozenConv(OctaveConv3d(32, 16, 1, alpha_in=0.25, alpha_out=0.5))
+    frozen.relu, frozen.gives_pooled = frozen.outputs, True
+    inputs = [clip(24, 5, 7), clip(8, 3, 4), clip(8, 5, 7), clip(8, 3, 4)]
+    inputs[0][0, 0, 0, 0, 0] = float("nan")
+    found = {}
+    for engine in ("torch", "triton"):
+        with octvideo.engine(engine), torch.no_grad():
+            found[engine] = frozen(*inputs)
+    assert len(launches) == 1
+    for one, other in zip(found["triton"], found["torch"], strict=True):
+        torch.testing.assert_close(one, other, atol=1e-5, rtol=1e-5, equal_nan=True)
+
+
+@interpreted
+def test_autocast_casts_in_the_kernel():
+    """To float16: the interpreter multiplies bfloat16's bits as if they were integers."""
+    torch.manual_seed(0)
+    layer, x = OctaveConv3d(16, 16, 1, alpha_in=0.5, alpha_out=0.5), Octave(clip(8, 4, 4), clip(8, 2, 2))
+    with octvideo.engine("triton"), torch.autocast("cpu", torch.float16):
+        found = layer(x)
+    assert {part.dtype for part in found} == {torch.float16}
+    assert distance(found, layer(x)) < 1e-2
