@@ -260,7 +260,7 @@ def test_weights_of_other_projects(dataset: Path, tmp_path, capsys) -> None:
 @pytest.mark.parametrize(
     ("arguments", "texts"),
     [
-        (["train"], ["unknown command 'train'", "fit, validate, test, predict, compare"]),
+        (["train"], ["unknown command 'train'", "fit, validate, test, predict, features"]),
         (["fit", "--config", "nowhere.yaml"], [str(Path("nowhere.yaml").absolute())]),
         (["fit", "--modl.alpha", "0.5"], ["--modl.alpha"]),
         (["fit", "--model.alpha", "much"], ["model.alpha", "float", "much"]),

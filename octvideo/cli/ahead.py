@@ -140,8 +140,15 @@ def _check_lists(command: str, config: Namespace) -> None:
         return
     for list_name in ("train_csv", "val_csv") if command == "fit" else (LISTS[command],):
         file = getattr(data, list_name)
-        if file is not None and _is_small(file):
-            read_manifest(file, class_names=names, **rules)
+        # Of several classes or of one, labels with a bar: after training the checkpoint says it.
+        if file is not None and _is_small(file) and (command == "fit" or "|" not in _text(file)):
+            multi_label = command == "fit" and config.model.multi_label
+            read_manifest(file, class_names=names, multi_label=multi_label, **rules)
+
+
+def _text(file: str) -> str:
+    path = Path(file).expanduser()
+    return path.read_text("utf-8", errors="replace") if path.is_file() else ""
 
 
 def _is_small(name: str) -> bool:

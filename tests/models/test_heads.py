@@ -5,6 +5,7 @@ import torch
 from pytorchvideo.models.head import create_res_basic_head
 from torch import nn
 
+from octvideo.card import Card
 from octvideo.models import octavize
 from octvideo.models.export import export_network
 from octvideo.models.exported import load_exported
@@ -13,7 +14,7 @@ from octvideo.models.pathways import MeanOverPositions, VideoNet, any_crop
 from octvideo.models.tiny import i3d_tiny
 from tests.models.networks import randomise_norms
 
-CARD = {"name": "i3d_tiny", "alpha": 0.0, "num_classes": 7}
+CARD = Card(name="i3d_tiny", alpha=0.0, num_classes=7)
 
 
 @pytest.fixture(scope="module")
