@@ -14,12 +14,12 @@ from octvideo.models.export import export_network
 from octvideo.models.exported import load_exported
 from octvideo.models.graphs import record
 from tests.gpu.precision import distance, whole_float32
-from tests.models.networks import FAST, SLOW, randomise_norms
+from tests.models.networks import DEEPER, FAST, SLOW, randomise_norms
 
 pytestmark = pytest.mark.gpu
 
 CARD = {"name": "i3d_tiny", "alpha": 0.25, "num_classes": 3, "class_names": ["a", "b", "c"]}
-NETWORKS = {**FAST, **SLOW}
+NETWORKS = {**FAST, **SLOW, **DEEPER}
 # Up to a hundred layers, each of which adds its rounding; norms over few numbers, where a gradient can grow.
 ALLOWED = {
     "inference": 1e-3,

@@ -61,10 +61,7 @@ SLOW = {
     "mobilenet_v1": Network(mobilenet_v1, IMAGE),
     "resnet26": Network(resnet26, IMAGE),
     "resnet50": Network(image.resnet50, IMAGE),
-    "resnet101": Network(image.resnet101, IMAGE),
-    "resnet152": Network(image.resnet152, IMAGE),
     "resnext50_32x4d": Network(image.resnext50_32x4d, IMAGE),
-    "resnext101_32x8d": Network(image.resnext101_32x8d, IMAGE, alpha=0.125),
     "densenet121": Network(image.densenet121, IMAGE),
     "seresnet50": Network(seresnet50, IMAGE),
     "mc3_18": Network(video.mc3_18, CLIP),
@@ -74,18 +71,28 @@ SLOW = {
     "i3d_nl_r50": Network(lambda: create_model("i3d_nl_r50"), CLIP),
     "slow_r50": Network(lambda: create_model("slow_r50"), CLIP),
     "slowfast_r50": Network(lambda: create_model("slowfast_r50"), (2, 3, 8, 33, 32)),
-    "slowfast_r101": Network(lambda: create_model("slowfast_r101"), (1, 3, 8, 33, 32)),
     "r2plus1d_r50": Network(lambda: create_model("r2plus1d_r50"), (1, 3, 16, 33, 32)),
-    "x3d_m": Network(lambda: create_model("x3d_m"), CLIP),
     "csn_r101": Network(lambda: create_model("csn_r101"), (1, 3, 8, 33, 32)),
+}
+# More of the same blocks as their smaller siblings.
+DEEPER = {
+    "resnet101": Network(image.resnet101, IMAGE),
+    "resnet152": Network(image.resnet152, IMAGE),
+    "resnext101_32x8d": Network(image.resnext101_32x8d, IMAGE, alpha=0.125),
+    "slowfast_r101": Network(lambda: create_model("slowfast_r101"), (1, 3, 8, 33, 32)),
+    "x3d_m": Network(lambda: create_model("x3d_m"), CLIP),
 }
 
 
+_SOAK = (pytest.mark.slow, pytest.mark.soak)
+
+
 def all_networks() -> list[Any]:
-    """Every network, the heavy ones marked slow."""
+    """Every network, the heavy ones marked slow, and the heaviest soak."""
     return [
         *(pytest.param(n, id=name) for name, n in FAST.items()),
         *(pytest.param(n, id=name, marks=pytest.mark.slow) for name, n in SLOW.items()),
+        *(pytest.param(n, id=name, marks=_SOAK) for name, n in DEEPER.items()),
     ]
 
 
@@ -107,3 +114,13 @@ def keep_centre_taps(model: nn.Module) -> None:
             mask = torch.zeros_like(module.weight)
             mask[..., height // 2, width // 2] = 1
             module.weight.data *= mask
+
+
+def traced_networks() -> list[Any]:
+    """Every network, for what takes a minute each: one of each kind of block is slow, the others are soak."""
+    kinds = ("i3d_tiny", "mobilenet_v2", "densenet121", "seresnet50", "x3d_s", "i3d_nl_r50", "slowfast_r50")
+    every = {**FAST, **SLOW, **DEEPER}
+    return [
+        pytest.param(n, id=name, marks=(pytest.mark.slow,) if name in kinds else _SOAK)
+        for name, n in every.items()
+    ]

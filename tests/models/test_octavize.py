@@ -10,7 +10,7 @@ from torch import nn
 
 from octvideo.layers import Octave, OctaveConv2d, OctaveConv3d, OctavePool
 from octvideo.models import count_parameters, octavize
-from tests.models.networks import FAST, all_networks, keep_centre_taps, randomise_norms
+from tests.models.networks import FAST, all_networks, keep_centre_taps, randomise_norms, traced_networks
 
 
 def shapes(model):
@@ -67,8 +67,7 @@ def test_state_gradients_and_copies(network):
         assert torch.equal(octavize(dense, 0.0)(x), dense(x))
 
 
-@pytest.mark.slow
-@pytest.mark.parametrize("network", all_networks())
+@pytest.mark.parametrize("network", traced_networks())
 def test_compiles_whole_and_exports(network):
     torch._dynamo.reset()
     torch.manual_seed(0)
