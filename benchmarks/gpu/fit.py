@@ -114,7 +114,7 @@ def options(lab: Lab, decode: str) -> list[str]:
     given = {
         "trainer.accelerator": accelerator,
         "trainer.devices": 1,
-        "trainer.precision": "bf16-mixed",
+        "trainer.precision": lab.pick("bf16-mixed", "32-true"),
         "trainer.callbacks": "benchmarks.gpu.fit.Watch",
         "trainer.default_root_dir": lab.scratch / lab.part.replace(" ", "_"),
         "data.num_workers": lab.pick(16, 0),
