@@ -235,10 +235,12 @@ def test_a_killed_worker_ends_the_training_with_one_line(dataset: Path, tmp_path
     assert process.returncode == 1, output
     assert "Traceback" not in output
     found = re.findall(
-        r"^octvideo: error: worker process (\d+) was ended by a signal \(Killed\)", output, re.MULTILINE
+        r"^octvideo: error: (?:worker process (\d+) was ended by a signal \(Killed\)|a worker process has ended)",
+        output,
+        re.MULTILINE,
     )
-    assert int(found[0]) in workers, output
-    assert len(found) == 1
+    assert len(found) == 1, output
+    assert not found[0] or int(found[0]) in workers  # its number, unless its end was noticed by its silence
 
 
 def test_a_killed_rank_ends_the_run_with_one_line_that_says_which(dataset: Path, tmp_path) -> None:

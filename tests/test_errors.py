@@ -1,6 +1,7 @@
 """What is a user's mistake, and what a programming error: the class decides, here and out of a worker."""
 
 import importlib
+import multiprocessing
 import pkgutil
 import subprocess
 import sys
@@ -131,3 +132,15 @@ def test_a_value_error_of_our_own_files_is_no_mistake_of_the_user(monkeypatch) -
     assert done.returncode == 1
     assert "Traceback" in done.stderr
     assert "too many values to unpack" in done.stderr
+
+
+def test_a_workers_silence_is_a_failure_in_one_line() -> None:
+    """Its end may be noticed where it hands a clip over, before torch has said whose it was."""
+    ours, its = multiprocessing.Pipe()
+    its.close()
+    with pytest.raises(EOFError) as caught:
+        ours.recv()
+    code, line = explain(caught.value)
+    assert code == 1
+    assert line is not None
+    assert line.startswith("error: a worker process has ended")

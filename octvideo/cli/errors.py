@@ -45,6 +45,12 @@ def explain(error: BaseException) -> tuple[int, str | None]:
         death = watchdog.death_of_worker(error)
         if death is not None:
             return explain(death)
+    if isinstance(error, ConnectionError | EOFError) and _raiser(error) == "multiprocessing":
+        return (  # a worker's end, noticed before torch has said whose
+            FAILURE,
+            "error: a worker process has ended while it handed over a clip, as systems end one when memory is short "
+            "(then lower data.num_workers)",
+        )
     if isinstance(error, OSError):
         return USER_MISTAKE, f"error: {one_line(error)}"
     if _is_about_options(error):
