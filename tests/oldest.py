@@ -1,4 +1,4 @@
-"""The oldest versions that setup.cfg allows, as constraints for pip: python tests/oldest.py > constraints.txt."""
+"""The oldest versions that setup.cfg allows, as constraints for pip: printed for `make test-oldest`."""
 
 import configparser
 from pathlib import Path

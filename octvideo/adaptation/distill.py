@@ -62,12 +62,10 @@ class Distillation:
         *,
         batch_size: int = 4,
         lr: float = 1e-4,
-        layer_weight: float = 1.0,
         seed: int = 0,
     ) -> None:
         self.octave, self.dense, self.clips = octave, dense, clips
         self.batch_size, self.lr, self.seed = min(batch_size, len(clips)), lr, seed
-        self.layer_weight = layer_weight
         self.step, self.seconds, self.loss = 0, 0.0, math.nan
         self._head = head_of(octave)
         self._errors = LayerErrors(octave, dense)
@@ -108,18 +106,16 @@ class Distillation:
     def _loss(self, clips: Tensor) -> Tensor:
         device = next(self.octave.parameters()).device
         clips = clips.to(device)
-        errors = self._errors
-        paths = errors.paths if self.layer_weight else []
+        errors, paths = self._errors, self._errors.paths
         with torch.no_grad(), listening(self.dense, paths, errors.hear_dense):
             wanted = run(self.dense, clips, self._head)
         with listening(self.octave, paths, errors.hear_octave):
             found = run(self.octave, clips, self._head)
-        loss = relative_error(found.features, wanted.features) + relative_error(
-            _centred(found.logits), _centred(wanted.logits)
+        return (
+            relative_error(found.features, wanted.features)
+            + relative_error(_centred(found.logits), _centred(wanted.logits))
+            + torch.stack([errors.found[path] for path in paths]).mean()
         )
-        if paths:
-            loss = loss + self.layer_weight * torch.stack([errors.found[p] for p in paths]).mean()
-        return loss
 
     def state_dict(self) -> dict[str, Any]:
         """What it goes on from, beside the octave network's own state."""

@@ -15,6 +15,7 @@ from torch import Tensor, fx, nn
 
 from octvideo.adaptation.instep import Conv, run_in_step
 from octvideo.adaptation.norms import norm_behind
+from octvideo.adaptation.outputs import listening
 from octvideo.adaptation.patches import at_places, draw_places, plan_rows, put_weight_rows, weight_rows
 from octvideo.adaptation.ridge import Ridge
 from octvideo.engines.resample import downsample
@@ -133,25 +134,16 @@ def _dense_targets(
     generator = torch.Generator().manual_seed(seed)
     targets: dict[str, dict[str, list[_Target]]] = {path: {} for path in layers}
 
-    def hook(path: str, split: ChannelSplit) -> Callable[..., None]:
-        def keep(_: nn.Module, __: Any, output: Tensor) -> None:
-            for out, y in as_octave(output, split).items():
-                places = draw_places(y.shape[2:], SAMPLES // len(clips), generator)
-                target = _Target(places, at_places(y, places))
-                targets[path].setdefault(out, []).append(target)
+    splits = {path: plan_and_split(cast(Conv, conv))[1] for path, conv in layers.items()}
 
-        return keep
+    def keep(path: str, output: Tensor) -> None:
+        for out, y in as_octave(output, splits[path]).items():
+            places = draw_places(y.shape[2:], SAMPLES // len(clips), generator)
+            targets[path].setdefault(out, []).append(_Target(places, at_places(y, places)))
 
-    handles = [
-        dense.get_submodule(path).register_forward_hook(hook(path, plan_and_split(cast(Conv, conv))[1]))
-        for path, conv in layers.items()
-    ]
-    try:
+    with listening(dense, layers, keep):
         for clip in clips:
             dense(clip)
-    finally:
-        for handle in handles:
-            handle.remove()
     return targets
 
 

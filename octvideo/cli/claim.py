@@ -14,6 +14,11 @@ LOCK = ".lock"
 _ANOTHER = "--trainer.default_root_dir FOLDER starts one elsewhere"
 
 
+def run_folder(asked: str | Path | None, model: str) -> Path:
+    """The folder of a run: the one that was asked for, or the model's."""
+    return Path(asked or Path("runs") / model)
+
+
 def check_unused(folder: Path, checkpoints: Path, *, goes_on_from: Path | None, asked_for_last: bool) -> None:
     """Stops a training that would replace what an earlier one has left.
 

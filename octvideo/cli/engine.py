@@ -19,12 +19,12 @@ from lightning.pytorch.utilities import rank_zero_only
 
 from octvideo.classifier import VideoClassifier
 from octvideo.cli import predictions, results, screen
-from octvideo.cli.claim import check_unused, claimed
-from octvideo.cli.errors import UsageError
+from octvideo.cli.claim import check_unused, claimed, run_folder
 from octvideo.cli.logged import log_results
 from octvideo.cli.options import OPTIONS, check_trainer
 from octvideo.cli.resolve import resolve
 from octvideo.cli.run_folder import RunLogger, tensorboard
+from octvideo.cli.weights import no_checkpoint
 from octvideo.data import KineticsDataModule, read_class_list
 from octvideo.data.windows import Window, plan_windows
 from octvideo.evaluation.partial import PartialScores, fingerprint
@@ -148,8 +148,8 @@ class EngineCLI(LightningCLI):
         asked = section.get("ckpt_path")
         self.asked_for_last = asked == "last"
         if asked in ("best", "last"):
-            folder = section.trainer.get("default_root_dir") or Path("runs") / section.model.name
-            file = (Path(folder) / "checkpoints" / f"{asked}.ckpt").absolute()
+            folder = run_folder(section.trainer.get("default_root_dir"), section.model.name)
+            file = (folder / "checkpoints" / f"{asked}.ckpt").absolute()
             if command == "fit" and not file.is_file():
                 self._say(f"no {file} yet: training starts from the beginning")
                 section.ckpt_path = None
@@ -159,10 +159,7 @@ class EngineCLI(LightningCLI):
             return asked
         source = section.get("exported") or asked or section.model.get("checkpoint")
         if source is None:
-            raise UsageError(
-                f"octvideo {command} needs a checkpoint: --ckpt_path FILE, or best, or last, "
-                "or a name of octvideo weights"
-            )
+            raise no_checkpoint(command)
         return source
 
     # Building and running

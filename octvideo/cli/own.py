@@ -8,6 +8,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
+from octvideo.cli.claim import run_folder
 from octvideo.cli.configurations import files_of, read
 from octvideo.limits import RECIPE
 
@@ -51,7 +52,7 @@ def _run_folder(args: Sequence[str], said: dict[str, Any]) -> Path:
         return checkpoint.parent.parent.absolute()
     trainer, model = said.get("trainer") or {}, said.get("model") or {}
     folder = _value(args, "--trainer.default_root_dir") or trainer.get("default_root_dir")
-    return Path(folder or Path("runs") / str(model.get("name"))).absolute()
+    return run_folder(folder, str(model.get("name"))).absolute()
 
 
 def _value(args: Sequence[str], option: str) -> str | None:

@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 from octvideo.card import NETWORK, RECIPE
+from octvideo.cli.claim import run_folder
 from octvideo.cli.errors import UsageError
 
 _FIXED = ("num_frames", "test_crop")  # of an exported network, beside what makes it
@@ -54,9 +55,7 @@ def resolve(
         _check_fixed(said, stored, weights)
 
     # A training that goes on keeps its clips; that its network is the same one is checked when it is loaded.
-    of_network = {} if command == "fit" else {key: stored[key] for key in NETWORK if key in stored}
-    scored = {"multi_label": stored["multi_label"]} if of_network and "multi_label" in stored else {}
-    of_network |= scored
+    of_network = {} if command == "fit" else stored
     model = {
         key: said["model"].get(key, of_network.get(key, defaults["model"][key]))
         for key in (*NETWORK, "multi_label")
@@ -75,7 +74,7 @@ def resolve(
     folder = said["trainer"].get("default_root_dir")
     if folder is None and weights is not None and weights.parent.name == "checkpoints":
         folder = str(weights.parent.parent)
-    folder = folder or str(Path("runs") / model["name"])
+    folder = str(run_folder(folder, model["name"]))
 
     differ = [("data", key) for key in RECIPE] + [("model", key) for key in NETWORK if command != "fit"]
     notes = [

@@ -3,11 +3,20 @@
 import re
 from pathlib import Path
 
+from octvideo.cli.errors import UsageError
+
 # Files that configurations name and that are somebody else's to give.
 _SOURCES = {
     r"[A-Z0-9_x]+_R\d+\w*\.pyth|X3D_\w+\.pyth": "https://dl.fbaipublicfiles.com/pytorchvideo/model_zoo/kinetics/",
     r"resnet\d+-[0-9a-f]{8}\.pth": "https://download.pytorch.org/models/",
 }
+
+
+def no_checkpoint(command: str) -> UsageError:
+    """What a command says that scores weights, and was given none."""
+    return UsageError(
+        f"octvideo {command} needs a checkpoint: --ckpt_path FILE, or best, or last, or a name of octvideo weights"
+    )
 
 
 def check_file(name: str, what: str) -> None:

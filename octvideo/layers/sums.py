@@ -60,14 +60,10 @@ class PlannedSums:
     def __init__(self, plan: Plan, weight: Tensor, bias: Tensor | None, engine: Engine) -> None:
         self.plan = plan
         self.schedule = plan.schedules[not engine.is_one_pass]
-        biases: dict[str, Tensor] = {}
-        if bias is not None:
-            parts = bias.split([len(rows) for rows in plan.channels.values()])
-            biases = dict(zip(plan.channels, parts, strict=True))
+        biases = biases_of(plan, bias)
 
         def prepare(terms: Sequence[Term], bias: Tensor | None) -> Sum:
-            weights, geometries = [term.block(weight) for term in terms], [term.geometry for term in terms]
-            return engine.sum(Convolutions(weights, bias, geometries, plan.is_backwards))
+            return engine.sum(convolutions_of(plan, terms, weight, bias))
 
         self._shared = [prepare([s.union], _shared_bias(s, biases)) for s in self.schedule.shared]
         self._sums = {
@@ -145,6 +141,20 @@ class PlannedSums:
             return y
         count = num_averaged(y, (size[-2], size[-1]))
         return y.mul_(1 / count) if isinstance(count, float) else y.div_(count)
+
+
+def biases_of(plan: Plan, bias: Tensor | None) -> dict[str, Tensor]:
+    """The part of a layer's bias that each output has; nothing where there is none."""
+    if bias is None:
+        return {}
+    parts = bias.split([len(rows) for rows in plan.channels.values()])
+    return dict(zip(plan.channels, parts, strict=True))
+
+
+def convolutions_of(plan: Plan, terms: Sequence[Term], weight: Tensor, bias: Tensor | None) -> Convolutions:
+    """Terms of a plan as one sum; ``bias`` is the sum's own."""
+    blocks, geometries = [term.block(weight) for term in terms], [term.geometry for term in terms]
+    return Convolutions(blocks, bias, geometries, plan.is_backwards)
 
 
 def _at_level(size: Sequence[int] | None, level: float) -> tuple[int, ...]:

@@ -7,9 +7,9 @@ from collections.abc import Mapping, Sequence
 
 from torch import Tensor
 
-from octvideo.engines.interface import Convolutions, Engine, Epilogue, Read, Together
+from octvideo.engines.interface import Engine, Epilogue, Read, Together
 from octvideo.layers.plan import Plan
-from octvideo.layers.sums import Maps, PlannedSums
+from octvideo.layers.sums import Maps, PlannedSums, biases_of, convolutions_of
 
 
 def prepare(plan: Plan, weight: Tensor, bias: Tensor | None, engine: Engine) -> "PlannedSums | JointSums":
@@ -21,15 +21,13 @@ def prepare(plan: Plan, weight: Tensor, bias: Tensor | None, engine: Engine) -> 
 def _joint(plan: Plan, weight: Tensor, bias: Tensor | None, engine: Engine) -> Together | None:
     if engine.together is None or plan.is_linear or any(term.after not in (1, 2) for term in plan.terms):
         return None
-    parts: Sequence[Tensor | None] = [None] * len(plan.channels)
-    if bias is not None:
-        parts = bias.split([len(rows) for rows in plan.channels.values()])
-    sums = []
-    for out, part in zip(plan.channels, parts, strict=True):
-        terms = [term for term in plan.terms if term.out == out]
-        weights, geometries = [term.block(weight) for term in terms], [term.geometry for term in terms]
-        sums.append(Convolutions(weights, part, geometries, plan.is_backwards))
-    return engine.together(sums)
+    biases = biases_of(plan, bias)
+    return engine.together(
+        [
+            convolutions_of(plan, [term for term in plan.terms if term.out == out], weight, biases.get(out))
+            for out in plan.channels
+        ]
+    )
 
 
 class JointSums:
