@@ -58,6 +58,9 @@ def test_videos_of_several_classes(dataset: Path, tmp_path: Path, capsys) -> Non
         rows = list(csv.DictReader(file))
     assert [row["videos"] for row in rows] == ["3", "3"]
     assert [float(row["average_precision"]) for row in rows] == pytest.approx(precisions, abs=1e-4)
+    # A list of several classes is one to predict from, too.
+    listed[0] = str(dataset / "several.csv")
+    assert main(["predict", best, *listed, *quiet(tmp_path)]) == 0
     assert main(["predict", best, str(dataset / "video_0.mp4"), *quiet(tmp_path, "predicted")]) == 0
     (entry,) = json.loads(next(tmp_path.rglob("predict.json")).read_text())
     assert list(entry["probabilities"].values()) == pytest.approx(stored["probabilities"][0], abs=1e-5)

@@ -12,13 +12,13 @@ from typing import Any
 
 from jsonargparse import ActionConfigFile, ArgumentParser, Namespace
 
-from octvideo.cli.claim import check_unused
+from octvideo.cli.claim import check_unused, run_folder
 from octvideo.cli.configurations import files_of, read
 from octvideo.cli.errors import UsageError
 from octvideo.cli.models_table import figures
 from octvideo.cli.options import OPTIONS, check_trainer
 from octvideo.cli.signatures import parameters
-from octvideo.cli.weights import check_file
+from octvideo.cli.weights import check_file, no_checkpoint
 from octvideo.data.manifest import find_videos, read_class_list, read_manifest
 from octvideo.errors import InputError
 from octvideo.limits import check_numbers
@@ -78,7 +78,7 @@ def check(command: str, args: Sequence[str]) -> None:
     _check_weights(command, config)
     _check_lists(command, config)
     if command == "fit" and config.ckpt_path is None and not config.trainer.fast_dev_run:
-        folder = Path(config.trainer.default_root_dir or Path("runs") / config.model.name)
+        folder = run_folder(config.trainer.default_root_dir, config.model.name)
         checkpoints = Path(config.checkpoint.dirpath or folder / "checkpoints")
         check_unused(folder, checkpoints, goes_on_from=None, asked_for_last=False)
 
@@ -108,9 +108,7 @@ def _check_weights(command: str, config: Namespace) -> None:
     elif config.ckpt_path is not None:
         _check_checkpoint(config.ckpt_path)
     elif command != "fit" and not config.model.checkpoint:
-        raise UsageError(
-            f"octvideo {command} needs a checkpoint: --ckpt_path FILE, or best, or last, or a name of octvideo weights"
-        )
+        raise no_checkpoint(command)
     else:
         for file in (config.model.checkpoint, config.model.image_checkpoint):
             if file:
@@ -131,6 +129,9 @@ def _check_lists(command: str, config: Namespace) -> None:
             f"num_classes is {data.num_classes}, allowed is the length of {data.class_list}, {len(names)}"
         )
     rules = {"root": data.root, "missing": data.missing, "allow_outside_root": data.allow_outside_root}
+    # Whether labels are of one class or of several, a trained network's card says: here both are taken.
+    either = not any("|" in name for name in names or ())
+    rules["multi_label"] = config.model.multi_label if command == "fit" else either
     if getattr(data, LISTS[command]) is None:
         raise UsageError(f"data.{LISTS[command]} is none, octvideo {command} needs it")
     if command == "predict":
@@ -140,15 +141,8 @@ def _check_lists(command: str, config: Namespace) -> None:
         return
     for list_name in ("train_csv", "val_csv") if command == "fit" else (LISTS[command],):
         file = getattr(data, list_name)
-        # Of several classes or of one, labels with a bar: after training the checkpoint says it.
-        if file is not None and _is_small(file) and (command == "fit" or "|" not in _text(file)):
-            multi_label = command == "fit" and config.model.multi_label
-            read_manifest(file, class_names=names, multi_label=multi_label, **rules)
-
-
-def _text(file: str) -> str:
-    path = Path(file).expanduser()
-    return path.read_text("utf-8", errors="replace") if path.is_file() else ""
+        if file is not None and _is_small(file):
+            read_manifest(file, class_names=names, **rules)
 
 
 def _is_small(name: str) -> bool:
