@@ -9,7 +9,7 @@ from dataclasses import asdict, dataclass, field, fields
 from typing import Any
 
 from octvideo.errors import InputError
-from octvideo.limits import Limits, check_numbers
+from octvideo.limits import Limits, check_layer_alphas, check_numbers
 
 _PER_CENT = Limits(0, 100)
 _LONGEST_NAME = 1000  # characters of a class
@@ -44,6 +44,7 @@ class Card:
         name: of the network, in `octvideo models`; None where it is none of them, or not known.
         alpha: octave ratio.
         channel_multiple: what the numbers of low channels are rounded to, as in `create_model`.
+        layer_alphas: octave ratios of layers that have one of their own, as in `create_model`.
         num_classes: None where it is not known.
         num_frames: frames of a clip.
         frame_stride: from one frame of a clip to the next, in frames at `fps` a second.
@@ -76,6 +77,7 @@ class Card:
     name: str | None = field(default=None, metadata=_NETWORK)
     alpha: float = field(default=0.0, metadata=_NETWORK)
     channel_multiple: int = field(default=1, metadata=_NETWORK)
+    layer_alphas: dict[str, float] = field(default_factory=dict, metadata=_NETWORK, hash=False)
     num_classes: int | None = field(default=None, metadata=_NETWORK)
     num_frames: int = field(default=8, metadata=_RECIPE)
     frame_stride: int = field(default=8, metadata=_RECIPE)
@@ -106,6 +108,7 @@ class Card:
         for key, allowed in _CHOICES.items():
             if getattr(self, key) not in allowed:
                 raise _refused(key, getattr(self, key), " or ".join(map(str, allowed)))
+        check_layer_alphas(self.layer_alphas)
         for key in ("name", "version"):
             if not isinstance(getattr(self, key) or "", str):
                 raise _refused(key, getattr(self, key), "a text")
@@ -136,6 +139,11 @@ class Card:
     def network(self) -> dict[str, Any]:
         """What makes the network, under the names that `create_model` has for them."""
         return {key: getattr(self, key) for key in NETWORK}
+
+    @property
+    def is_octave(self) -> bool:
+        """Whether any layer is."""
+        return any((self.alpha, *self.layer_alphas.values()))
 
     def to_dict(self) -> dict[str, Any]:
         """Numbers, texts, lists and dictionaries, for JSON, YAML and checkpoints; what is None is not there."""

@@ -48,6 +48,7 @@ class VideoClassifier(TrainedModule):
         alpha: the octave ratio, 0 (dense) to 1; any value runs the same weights.
         num_classes: the number of classes.
         channel_multiple: what the numbers of low channels are rounded to, as in `create_model`.
+        layer_alphas: octave ratios of layers that have one of their own, as in `create_model`.
         network: instead of `name`, a network of one's own, `(B, 3, T, H, W)` to logits `(B, num_classes)`; with alpha
             above 0 it is made octave here, as `octvideo.octavize` does. Its class's name becomes `name`. A checkpoint
             holds its weights and not its code, so whoever loads one gives the network again.
@@ -100,6 +101,7 @@ class VideoClassifier(TrainedModule):
         num_classes: int = 400,
         *,
         channel_multiple: int = 1,
+        layer_alphas: dict[str, float] | None = None,
         network: nn.Module | None = None,
         multi_label: bool = False,
         optimizer: str = "sgd",
@@ -146,18 +148,23 @@ class VideoClassifier(TrainedModule):
         self.alpha = alpha
         self.num_classes = num_classes
         self.channel_multiple = channel_multiple
+        self.layer_alphas = layer_alphas or {}
         self.view_batch_size = view_batch_size
         made_of: dict[str, Any] = {
             "name": name,
             "alpha": alpha,
             "num_classes": num_classes,
             "channel_multiple": channel_multiple,
+            "layer_alphas": self.layer_alphas,
         }
         self.load_report: LoadReport | None = None
         if network is not None:
             self.head, self.blocks = find_head(network), ""
-            network = octavize(network, alpha, channel_multiple=channel_multiple) if alpha else network
             self.card = Card(**made_of)
+            if self.card.is_octave:
+                network = octavize(
+                    network, alpha, channel_multiple=channel_multiple, layer_alphas=self.layer_alphas
+                )
             if checkpoint:
                 weights = read_weights(checkpoint)
                 self.card = replace(weights.card or self.card, **made_of, published=None)

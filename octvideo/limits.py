@@ -94,6 +94,22 @@ LIMITS: dict[str, Limits] = {
     "rounds": Limits(1, 10_000, whole=True),
 }
 
+_MOST_PATTERNS = 1000
+
+
+def check_layer_alphas(value: Any) -> None:
+    """Raises InputError unless it is a dictionary of patterns of layers to octave ratios."""
+    share = LIMITS["alpha"]
+    if (
+        not isinstance(value, Mapping)
+        or len(value) > _MOST_PATTERNS
+        or not all(isinstance(pattern, str) and share.fit(alpha) for pattern, alpha in value.items())
+    ):
+        raise InputError(
+            f"layer_alphas is {repr(value)[:80]}, allowed are patterns of layers, each with {share}"
+        )
+
+
 _MOST_PIXELS = 2**28  # of a clip: 1 GB for each channel, as floats
 
 

@@ -138,7 +138,7 @@ def test_settings_come_out_of_the_checkpoint(run: Path, dataset: Path, tmp_path,
     assert metrics["model_card"]["class_names"] == ["left", "right"]
 
     capsys.readouterr()
-    rounded = ["--model.alpha=0.5", "--model.channel_multiple=16"]
+    rounded = ["--model.alpha=0.5", "--model.channel_multiple=16", '--model.layer_alphas={"blocks.3.*": 0}']
     assert main(["test", *options, *rounded, "--data.num_clips=1"]) == 0
     shown = capsys.readouterr().out
     assert "note: model.alpha is 0.5, the checkpoint's is 0.0" in shown
@@ -146,6 +146,7 @@ def test_settings_come_out_of_the_checkpoint(run: Path, dataset: Path, tmp_path,
     assert "quick" in shown  # one view is said to be one
     metrics = json.loads((folder / "metrics.json").read_text())
     assert (metrics["alpha"], metrics["channel_multiple"]) == (0.5, 16)
+    assert metrics["layer_alphas"] == metrics["model_card"]["layer_alphas"] == {"blocks.3.*": 0}
     assert metrics["gflops"] < metrics["dense_gflops"]
 
 

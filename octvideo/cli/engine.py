@@ -285,6 +285,7 @@ class EngineCLI(LightningCLI):
                 self.model.name,
                 self.model.alpha,
                 self.model.channel_multiple,
+                self.model.layer_alphas,
                 str(self.trainer.precision),
             ],
         }

@@ -68,7 +68,7 @@ def export_command(args: list[str]) -> int:
         )
 
     network, card, report = open_weights(
-        options.checkpoint, **{key: getattr(options, key) for key in NETWORK}
+        options.checkpoint, **{key: getattr(options, key, None) for key in NETWORK}
     )
     report.check_head(card.num_classes)
     side = card.test_crop if options.crop is None else options.crop

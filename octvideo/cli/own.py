@@ -13,7 +13,7 @@ from octvideo.cli.configurations import files_of, read
 from octvideo.limits import RECIPE
 
 # What makes a network and its pixels: values out of a configuration would win over the checkpoint's.
-_KEYS = {"model": ("name", "alpha", "channel_multiple", "num_classes"), "data": tuple(RECIPE)}
+_KEYS = {"model": ("name", "alpha", "channel_multiple", "layer_alphas", "num_classes"), "data": tuple(RECIPE)}
 
 
 def as_trained(args: Sequence[str]) -> tuple[list[str], list[str]]:

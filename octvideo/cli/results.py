@@ -32,21 +32,16 @@ def cost(classifier: VideoClassifier, num_frames: int, crop: int) -> dict[str, A
     shape = (1, 3, num_frames, crop, crop)
     network = classifier.network
 
-    def built(alpha: float) -> nn.Module:
+    def built(**changes: Any) -> nn.Module:
         with torch.device("meta"):  # shapes only
-            return create_model(
-                classifier.name,
-                alpha=alpha,
-                num_classes=classifier.num_classes,
-                channel_multiple=classifier.channel_multiple,
-            )
+            return create_model(**{**classifier.card.network, **changes})
 
     if next(network.parameters(), None) is None:  # an exported one, whose layers can't be seen
-        network = built(classifier.alpha)
+        network = built()
     gflops = dense_gflops = count_macs(network, shape) / 1e9
-    if classifier.alpha and classifier.name in MODELS:
-        dense_gflops = count_macs(built(0.0), shape) / 1e9
-    elif classifier.alpha:  # one's own, of which the octave one alone is there
+    if classifier.card.is_octave and classifier.name in MODELS:
+        dense_gflops = count_macs(built(alpha=0.0, layer_alphas={}), shape) / 1e9
+    elif classifier.card.is_octave:  # one's own, of which the octave one alone is there
         costs = layer_costs(network, shape)
         dense_gflops += sum(layer.dense_macs - layer.macs for layer in costs) / 1e9
     return {
@@ -60,7 +55,7 @@ def model_line(classifier: VideoClassifier, data: KineticsDataModule) -> str:
     """What is about to be trained, in one line."""
     num_frames, crop = data.card.num_frames, data.card.crop
     numbers = cost(classifier, num_frames, crop)
-    dense = f" (dense {numbers['dense_gflops']:.3g})" if classifier.alpha else ""
+    dense = f" (dense {numbers['dense_gflops']:.3g})" if classifier.card.is_octave else ""
     return (
         f"{classifier.name}, alpha {classifier.alpha:g}, {classifier.num_classes} classes: "
         f"{numbers['parameters'] / 1e6:.2f} M parameters, {numbers['gflops']:.3g} GFLOPs{dense} "
@@ -128,6 +123,7 @@ def after_test(
         "name": classifier.name,
         "alpha": classifier.alpha,
         "channel_multiple": classifier.channel_multiple,
+        "layer_alphas": classifier.layer_alphas,
         "num_classes": classifier.num_classes,
         "repeat_first_frame": data.repeat_first_frame,
         **cost(classifier, card.num_frames, card.test_crop),
@@ -172,7 +168,7 @@ def after_test(
         "views a video",
     ):
         table.add_column(column, justify="right")
-    dense = f" (dense {metrics['dense_gflops']:.3g})" if classifier.alpha else ""
+    dense = f" (dense {metrics['dense_gflops']:.3g})" if classifier.card.is_octave else ""
     table.add_row(
         *(_percent(metrics[name]) for name in several),
         _percent(metrics["top1"]),

@@ -9,7 +9,7 @@ frequency; before any other operation the two are merged. So the twin has the de
 import copy
 import fnmatch
 import operator
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from typing import Any, cast
 
@@ -45,7 +45,7 @@ def octavize(
     *,
     dense_stem: bool = True,
     dense_last_stage: bool = True,
-    dense: Iterable[str] = (),
+    layer_alphas: Mapping[str, float] | None = None,
     downsample: str = "avg_pool",
     upsample: str = "nearest",
     high_to_low: bool = True,
@@ -65,7 +65,8 @@ def octavize(
         dense_stem: keep the convolutions before the first spatial pool dense, or the first one in a network
             without such a pool (the authors' choice).
         dense_last_stage: keep values of the network's lowest resolution dense (the authors' choice).
-        dense: patterns of module paths (``fnmatch``) of convolutions whose output is to stay dense too.
+        layer_alphas: alphas of their own for some convolutions' outputs, by patterns of their module paths
+            (``fnmatch``), of which the last that matches counts; 0 keeps them dense.
         downsample: ``avg_pool`` (the paper's choice) or ``stride``.
         upsample: ``nearest`` (the paper's choice) or ``linear``.
         high_to_low, low_to_high: whether the paths between the frequencies exist (paper, Table 3).
@@ -76,7 +77,14 @@ def octavize(
         ValueError: an argument outside its range, a network without a convolution to split or that cannot be
             traced, a layer that cannot be split; the text names the module's path.
     """
-    check_alpha("alpha", alpha)
+    layer_alphas = dict(layer_alphas or {})
+    for name, share in {
+        "alpha": alpha,
+        **{f"layer_alphas[{p!r}]": a for p, a in layer_alphas.items()},
+    }.items():
+        check_alpha(name, share)
+        if share == 1:
+            raise InputError(f"{name} is 1; a network needs high-frequency channels too: it must be below 1")
     for name, value, allowed in (("downsample", downsample, DOWNSAMPLE), ("upsample", upsample, UPSAMPLE)):
         if value not in allowed:
             raise InputError(f"{name} is {value!r}; it must be one of {', '.join(allowed)}")
@@ -84,14 +92,12 @@ def octavize(
         raise InputError(f"channel_multiple is {channel_multiple}; it must be at least 1")
     if not any(isinstance(m, nn.Conv2d | nn.Conv3d) for m in model.modules()):
         raise InputError(f"{type(model).__name__} has no 2D or 3D convolution; there is nothing to octavize")
-    if alpha == 1:
-        raise InputError("alpha is 1; a network needs high-frequency channels too: it must be below 1")
     model = copy.deepcopy(model)
-    if alpha == 0:
+    if not any((alpha, *layer_alphas.values())):
         return model
     rewriter = _Rewriter(
         repair(model),
-        alpha,
+        {"*": alpha, **layer_alphas},
         channel_multiple,
         {
             "downsample": downsample,
@@ -100,20 +106,20 @@ def octavize(
             "low_to_high": low_to_high,
         },
     )
-    return rewriter.run(dense_stem, dense_last_stage, tuple(dense))
+    return rewriter.run(dense_stem, dense_last_stage)
 
 
 class _Rewriter:
     def __init__(
-        self, model: nn.Module, alpha: float, channel_multiple: int, options: dict[str, Any]
+        self, model: nn.Module, alphas: Mapping[str, float], channel_multiple: int, options: dict[str, Any]
     ) -> None:
         self.model = model
-        self.alpha = alpha
         self.channel_multiple = channel_multiple
         self.options = options
         self.modules = dict(model.named_modules())
         self.ops = Operations(trace(model), self.modules)
         self.kind, self.scale = self.ops.kind, self.ops.scale
+        self.alphas = self._of_layers(alphas)
         self.graph = fx.Graph()
         self.values: dict[fx.Node, Value] = {}
         self.merged: dict[OctaveValue, fx.Node] = {}
@@ -121,17 +127,16 @@ class _Rewriter:
         self.why_dense: dict[str, str] = {}
         self.num_octave = 0
 
-    def run(self, dense_stem: bool, dense_last_stage: bool, dense: tuple[str, ...]) -> fx.GraphModule:
+    def run(self, dense_stem: bool, dense_last_stage: bool) -> fx.GraphModule:
         scales = [self.scale[n] for n in self.ops.graph.nodes if self.kind[n] == Kind.CONV and self.scale[n]]
         self.last_scale = max(cast(list[float], scales), default=0.0) if dense_last_stage else None
         self.stem = self.ops.stem() if dense_stem else set()
-        self.named_dense = self._match(dense)
         for node in self.ops.graph.nodes:
             self.values[node] = self._rewrite(node)
         if not self.num_octave:
             raise InputError(
                 f"{type(self.model).__name__} has no convolution outside its stem and last stage; "
-                "pass dense_stem=False or dense_last_stage=False"
+                "pass dense_stem=False or dense_last_stage=False, or a larger alpha to fewer layers"
             )
         twin = fx.GraphModule(self.model, self.graph, class_name=type(self.model).__name__)
         for name in self.buffers.values():  # torch 2.11 forgets that they stay out of the state dict
@@ -150,14 +155,18 @@ class _Rewriter:
             module.training = self.modules[name].training if name in self.modules else self.model.training
         return twin
 
-    def _match(self, patterns: tuple[str, ...]) -> set[str]:
+    def _of_layers(self, alphas: Mapping[str, float]) -> dict[str, float]:
+        """Every convolution's alpha, of patterns' ones."""
         convs = [str(n.target) for n in self.ops.graph.nodes if self.kind[n] == Kind.CONV]
-        for pattern in patterns:
-            if not fnmatch.filter(convs, pattern):
+        found: dict[str, float] = {}
+        for pattern, alpha in alphas.items():
+            paths = fnmatch.filter(convs, pattern)
+            if not paths:
                 raise InputError(
-                    f"dense has {pattern!r}, which matches no convolution; there are {convs[0]} to {convs[-1]}"
+                    f"layer_alphas has {pattern!r}, which matches no convolution; there are {convs[0]} to {convs[-1]}"
                 )
-        return {path for pattern in patterns for path in fnmatch.filter(convs, pattern)}
+            found |= dict.fromkeys(paths, alpha)
+        return found
 
     # Nodes
 
@@ -241,7 +250,7 @@ class _Rewriter:
         """Why a convolution's output is not split; None if it is."""
         if node in self.stem:
             return "stem"
-        if path in self.named_dense:
+        if self.alphas[path] == 0:
             return "asked for"
         if self.scale[node] is None:
             return "behind a global pool"
@@ -264,16 +273,17 @@ class _Rewriter:
         return self._module(path, x)
 
     def _out_split(self, node: fx.Node, path: str, conv: nn.Conv2d | nn.Conv3d) -> ChannelSplit:
-        high, low = split_channels(conv.out_channels, self.alpha, self.channel_multiple)
+        alpha = self.alphas[path]
+        high, low = split_channels(conv.out_channels, alpha, self.channel_multiple)
         if not high or not low:
             raise InputError(
-                f"{path}: alpha is {self.alpha}, which leaves {high} high and {low} low of "
+                f"{path}: alpha is {alpha}, which leaves {high} high and {low} low of "
                 f"{conv.out_channels} channels; both need at least one: take a larger alpha or a wider network"
             )
         blocks = max([conv.groups, *self.ops.groups_fed(node)])
         if high % blocks or low % blocks:
             raise InputError(
-                f"{path}: alpha is {self.alpha}, which leaves {high} high and {low} low of "
+                f"{path}: alpha is {alpha}, which leaves {high} high and {low} low of "
                 f"{conv.out_channels} channels for {blocks} groups; both must be multiples of {blocks}"
             )
         return ChannelSplit.in_blocks(high, low, blocks)

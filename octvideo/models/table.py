@@ -246,18 +246,32 @@ def get_spec(name: str) -> ModelSpec:
 
 
 def build_model(
-    name: str, *, alpha: float = 0.0, num_classes: int = 400, channel_multiple: int = 1
+    name: str,
+    *,
+    alpha: float = 0.0,
+    num_classes: int = 400,
+    channel_multiple: int = 1,
+    layer_alphas: Mapping[str, float] | None = None,
 ) -> nn.Module:
     """A network of random weights; arguments and errors as `create_model`'s."""
     check_numbers({"num_classes": num_classes, "channel_multiple": channel_multiple})
     model = get_spec(name).build(num_classes)
+    if not any((alpha, *(layer_alphas or {}).values())):
+        return model
     try:
-        return octavize(model, alpha, channel_multiple=channel_multiple) if alpha else model
+        return octavize(model, alpha, channel_multiple=channel_multiple, layer_alphas=layer_alphas)
     except InputError as error:
         raise InputError(f"model {name}: {error}") from None
 
 
-def model_card(name: str, *, alpha: float = 0.0, num_classes: int = 400, channel_multiple: int = 1) -> Card:
+def model_card(
+    name: str,
+    *,
+    alpha: float = 0.0,
+    num_classes: int = 400,
+    channel_multiple: int = 1,
+    layer_alphas: Mapping[str, float] | None = None,
+) -> Card:
     """The card of a network's published weights.
 
     Args:
@@ -265,6 +279,7 @@ def model_card(name: str, *, alpha: float = 0.0, num_classes: int = 400, channel
         alpha: octave ratio; the published result is the dense network's, and in the card for alpha 0 alone.
         num_classes: the names in the card are Kinetics-400's in their published order, for 400 classes alone.
         channel_multiple: what the numbers of low channels are rounded to.
+        layer_alphas: of layers with an octave ratio of their own.
     """
     card = get_spec(name).card
     published = card.published if num_classes == 400 else None
@@ -273,9 +288,10 @@ def model_card(name: str, *, alpha: float = 0.0, num_classes: int = 400, channel
         name=name,
         alpha=alpha,
         channel_multiple=channel_multiple,
+        layer_alphas=dict(layer_alphas or {}),
         num_classes=num_classes,
         class_names=tuple(kinetics400_names()) if published else None,
-        published=None if alpha else published,
+        published=None if any((alpha, *(layer_alphas or {}).values())) else published,
     )
 
 

@@ -71,9 +71,9 @@ def open_weights(source: str | Path, **changes: Any) -> Opened:
 
     Args:
         source: the file, of any kind that is listed above, or the name.
-        changes: `name`, `alpha`, `num_classes` and `channel_multiple`, as in `create_model`, where they are to be
-            others than the file's; `name` has to be given where the file does not say what it is of. A head for
-            another number of classes starts anew.
+        changes: `name`, `alpha`, `num_classes`, `channel_multiple` and `layer_alphas`, as in `create_model`, where
+            they are to be others than the file's; `name` has to be given where the file does not say what it is of. A
+            head for another number of classes starts anew.
 
     Raises:
         FileNotFoundError: there is no such file.
@@ -142,7 +142,8 @@ def network_card(weights: Weights, changes: Mapping[str, Any]) -> Card:
             raise CheckpointError(f"{file} does not fit: its {key} is {theirs}, the model's is {given[key]}")
     if given.get("num_classes", card.num_classes) != card.num_classes:
         card = replace(card, class_names=None, published=None)
-    return replace(card, **given, published=None if given.get("alpha", card.alpha) else card.published)
+    card = replace(card, **given)
+    return replace(card, published=None) if card.is_octave else card
 
 
 def settings_of(checkpoint: Mapping[str, Any]) -> dict[str, Any]:
@@ -193,6 +194,7 @@ def create_model(
     checkpoint: str | Path | None = None,
     pretrained: bool = False,
     channel_multiple: int = 1,
+    layer_alphas: Mapping[str, float] | None = None,
 ) -> nn.Module:
     """A network for clips ``(B, 3, T, H, W)`` of any crop size, giving logits ``(B, num_classes)``.
 
@@ -205,6 +207,8 @@ def create_model(
         channel_multiple: what the numbers of low channels are rounded to, the nearest one; 1 is the paper's rule. CPU
             kernels compute 16 channels at a time: with 16, small alphas waste less of that, and split other numbers of
             channels, so that the network costs other FLOPs (``describe`` and ``octvideo bench model`` name them).
+        layer_alphas: shares of their own for some layers, by patterns of their paths, of which the last that matches
+            counts: ``{"blocks.3.*": 0.5, "*.multipathway_blocks.1.*": 0}``; 0 is dense.
         checkpoint: a file of weights to start from, of any kind that ``open_weights`` reads but exported networks;
             dense weights start an octave network too. A head for another number of classes starts anew, with a warning.
         pretrained: whether to start from the published weights, which `octvideo weights NAME` has fetched before.
@@ -220,6 +224,7 @@ def create_model(
         "alpha": alpha,
         "num_classes": num_classes,
         "channel_multiple": channel_multiple,
+        "layer_alphas": dict(layer_alphas or {}),
     }
     if pretrained and checkpoint is not None:
         raise InputError(f"pretrained is True with checkpoint {checkpoint}, allowed is one of them")

@@ -67,6 +67,8 @@ def test_lies_are_one_short_line(card, text: str) -> None:
             "channel_multiple is 1000000000000",
         ),
         ({"hyper_parameters": {"name": 3}}, "name is 3"),
+        ({"hyper_parameters": {"name": "i3d_tiny", "layer_alphas": "*"}}, "layer_alphas is '*'"),
+        ({"hyper_parameters": {"name": "i3d_tiny", "layer_alphas": {"*": 2}}}, "layer_alphas is {'*': 2}"),
     ],
 )
 def test_before_a_network_is_built(tmp_path: Path, changes: dict, text: str) -> None:
@@ -113,7 +115,9 @@ def test_an_old_checkpoint_is_read(tmp_path: Path) -> None:
     assert opened.card.recipe == {key: value for key, value in OLD.items() if key != "colour"} | {
         "frame_times": "even"
     }
-    assert opened.card.network == {"name": "i3d_tiny", "alpha": 0.25, "channel_multiple": 1, "num_classes": 2}
+    assert opened.card.network == {
+        "name": "i3d_tiny", "alpha": 0.25, "channel_multiple": 1, "layer_alphas": {}, "num_classes": 2
+    }  # fmt: skip
     assert (opened.card.class_names, opened.card.published, opened.card.version) == (None, None, "0.1.0")
 
 

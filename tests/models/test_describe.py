@@ -12,7 +12,9 @@ class Net(nn.Sequential):
 
 
 def test_costs_by_hand():
-    stem, first, second, last = layer_costs(octavize(Net(), 0.5, dense=["0"], dense_stem=False), (1, 3, 8, 8))
+    stem, first, second, last = layer_costs(
+        octavize(Net(), 0.5, layer_alphas={"0": 0}, dense_stem=False), (1, 3, 8, 8)
+    )
     assert (stem.path, stem.why_dense, stem.macs) == ("0", "asked for", 64 * 3 * 8 * 9)
     assert (first.channels_in, first.channels_out) == ((8, 0), (4, 4))
     assert first.dense_macs == 64 * 8 * 8 * 9

@@ -9,7 +9,7 @@ import torch
 from torch import nn
 
 from octvideo.layers import Octave, OctaveConv2d, OctaveConv3d, OctavePool
-from octvideo.models import count_parameters, octavize
+from octvideo.models import count_macs, count_parameters, create_model, octavize
 from tests.models.networks import FAST, all_networks, keep_centre_taps, randomise_norms, traced_networks
 
 
@@ -173,7 +173,7 @@ def test_equals_the_network_written_by_hand(alpha, side):
 
 @pytest.mark.parametrize("option", [
     {"downsample": "stride"}, {"upsample": "linear"}, {"high_to_low": False}, {"low_to_high": False},
-    {"dense": ["spatial"]}, {"channel_multiple": 8}, {"dense_stem": False},
+    {"layer_alphas": {"spatial": 0}}, {"channel_multiple": 8}, {"dense_stem": False},
 ])  # fmt: skip
 def test_every_option_changes_the_result(option):
     torch.manual_seed(0)
@@ -182,13 +182,37 @@ def test_every_option_changes_the_result(option):
     assert not torch.allclose(octavize(net, 0.25, **option)(x), octavize(net, 0.25)(x))
 
 
-def test_dense_patterns_and_stages():
+def test_layers_with_an_alpha_of_their_own():
     net = Plain()
-    twin = octavize(net, 0.25, dense=["spat*"])
+    twin = octavize(net, 0.25, layer_alphas={"spat*": 0})
     assert twin.get_submodule("spatial").out_split.low == ()
     assert twin.get_submodule("first").out_split.low == (12, 13, 14, 15)
     assert type(twin.get_submodule("stem")) is nn.Conv2d
     assert octavize(net, 0.25, dense_last_stage=False).get_submodule("down").out_split.low != ()
+    alone = octavize(net, 0, layer_alphas={"*": 0.5, "spatial": 0})  # the last pattern that matches
+    assert alone.get_submodule("first").out_split.low == tuple(range(8, 16))
+    assert alone.get_submodule("spatial").out_split.low == ()
+    by_layer = octavize(net, 0.5, layer_alphas={"first": 0.25}).state_dict()
+    assert by_layer.keys() == net.state_dict().keys()
+
+
+def test_an_alpha_a_stage_is_that_alpha_there():
+    """Addends of a residual block are of one stage; what comes from the stage before is split anew."""
+    torch.manual_seed(0)
+    dense = create_model("i3d_tiny", num_classes=3).eval()
+    stages = {"blocks.1.*": 0.5, "blocks.2.*": 0.125}
+    twin = octavize(dense, 0.25, layer_alphas=stages)
+    shares = {
+        (path.split(".")[1], len(m.out_split.low) / m.out_channels)
+        for path, m in twin.named_modules()
+        if isinstance(m, OctaveConv3d) and m.out_split.low
+    }
+    assert {share for stage, share in shares if stage == "1"} == {0.5}
+    assert {share for stage, share in shares if stage == "2"} == {0.125}
+    shape = (1, 3, 4, 32, 32)
+    lowest, highest = (count_macs(octavize(dense, alpha), shape) for alpha in (0.5, 0.125))
+    assert lowest < count_macs(twin, shape) < highest
+    assert torch.isfinite(twin(torch.randn(shape))).all()
 
 
 class ByTraining(Plain):
@@ -212,11 +236,12 @@ class Unused(Plain):
     [
         (Plain, {"alpha": 1.5}, "alpha is 1.5; it must be between 0 and 1"),
         (Plain, {"alpha": 1.0}, "must be below 1"),
+        (Plain, {"alpha": 0, "layer_alphas": {"first": 1}}, r"layer_alphas\['first'\] is 1; .* must be below 1"),
         (Plain, {"alpha": 0.01}, r"first: alpha is 0.01, which leaves 16 high and 0 low of 16 channels"),
         (Plain, {"alpha": 0.5, "downsample": "max"}, "downsample is 'max'; it must be one of avg_pool, stride"),
         (Plain, {"alpha": 0.5, "upsample": "x"}, "upsample is 'x'; it must be one of nearest, linear"),
         (Plain, {"alpha": 0.5, "channel_multiple": 0}, "channel_multiple is 0"),
-        (Plain, {"alpha": 0.5, "dense": ["nope*"]}, "'nope\\*', which matches no convolution"),
+        (Plain, {"alpha": 0.5, "layer_alphas": {"nope*": 0}}, "'nope\\*', which matches no convolution"),
         (lambda: nn.Sequential(nn.Linear(2, 2)), {"alpha": 0.5}, "no 2D or 3D convolution"),
         (lambda: nn.Sequential(nn.Conv2d(3, 8, 3)), {"alpha": 0.5}, "outside its stem and last stage"),
         (ByTraining, {"alpha": 0.5}, "something else in training than in evaluation"),
