@@ -5,13 +5,20 @@ BIN := .venv/bin
 # One stamp a set of packages: reinstalled only when what is asked for has changed.
 STAMP = .venv/.installed-$(1)
 
-.PHONY: demo test test-oldest lint docs gpu-check gpu-wheels clean
+.PHONY: demo test test-slow test-oldest lint docs gpu-check gpu-wheels clean
 
 demo: $(call STAMP,prep)
 	$(BIN)/python -m benchmarks.demo
 
+# Files of tests side by side; four processes take 6 GB at most.
+PYTEST = -m pytest -n auto --maxprocesses 4 --dist loadfile
+
 test: $(call STAMP,test)
-	$(BIN)/python -m pytest
+	$(BIN)/python $(PYTEST)
+
+# What takes more than a few seconds, but for what takes minutes (`soak`).
+test-slow: $(call STAMP,test)
+	$(BIN)/python $(PYTEST) -q -m "slow and not soak" --durations=10
 
 # The fast tests with the oldest versions that setup.cfg allows, in an environment of its own: before a release.
 OLDEST := .venv-oldest
@@ -19,7 +26,7 @@ test-oldest: $(call STAMP,test)
 	$(PYTHON) -m venv $(OLDEST)
 	$(BIN)/python tests/oldest.py > $(OLDEST)/constraints.txt
 	$(OLDEST)/bin/python -m pip install --disable-pip-version-check --constraint $(OLDEST)/constraints.txt --editable '.[test]'
-	$(OLDEST)/bin/python -m pytest
+	$(OLDEST)/bin/python $(PYTEST)
 
 lint: $(call STAMP,test)
 	$(BIN)/ruff check .

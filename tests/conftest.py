@@ -16,6 +16,15 @@ _CLIPS = Path(os.environ.get("OCTVIDEO_CLIPS") or Path(__file__).parents[2] / "s
 MakeVideo = Callable[..., Path]
 
 
+def pytest_configure(config: pytest.Config) -> None:
+    """Processes of tests side by side share the cores, and so do the commands that they start."""
+    worker = getattr(config, "workerinput", None)
+    if worker is not None:
+        threads = max(1, (os.cpu_count() or 1) // worker["workercount"])
+        torch.set_num_threads(threads)
+        os.environ.setdefault("OMP_NUM_THREADS", str(threads))
+
+
 def _gpu_is_required() -> bool:
     return os.environ.get("OCTVIDEO_REQUIRE_GPU") == "1"
 
