@@ -51,7 +51,7 @@ def _decode(args: list[str]) -> int:
     _check_numbers(options)
     _check_files(options.videos)
 
-    from octvideo.data.bench import bench_decode
+    from octvideo.bench.decoding import bench_decode
 
     console = screen.results()
     with Console(stderr=True, quiet=screen.is_quiet()).status("decoding"):
