@@ -24,6 +24,7 @@ from rich.table import Table
 
 from data_prep.motions.__main__ import main as render_motions
 from octvideo.cli import main as octvideo
+from octvideo.files import replace_file
 
 CHECKOUT = Path(__file__).resolve().parents[1]
 CONFIG = "configs/demo.yaml"
@@ -103,9 +104,7 @@ def _train(console: Console, *, retrain: bool) -> int:
     if retrain or not same:
         for file in (TRAINING, RUN / "metrics.csv", *(RUN / "checkpoints").glob("*.ckpt")):
             file.unlink(missing_ok=True)
-        temporary = TRAINING.with_suffix(".tmp")
-        temporary.write_text(json.dumps(kind) + "\n")
-        os.replace(temporary, TRAINING)
+        replace_file(TRAINING, lambda out: out.write(json.dumps(kind) + "\n"))
     start = time.monotonic()
     if code := octvideo(["fit", "--config", CONFIG, "--ckpt_path", "last"]):
         return code

@@ -28,6 +28,7 @@ from typing import Any
 
 from benchmarks.evidence_report import write_report
 from data_prep.motions.__main__ import main as render_motions
+from octvideo.files import replace_file
 
 CHECKOUT = Path(__file__).resolve().parents[1]
 CONFIG, DATA = "configs/demo.yaml", "runs/demo/data"
@@ -127,9 +128,7 @@ def execute(run: Run, way: Way) -> dict[str, Any]:
         "fit_wall_seconds": round(wall, 1),
         "fit_cpu_seconds": round(cpu, 1),
     }
-    temporary = record.with_suffix(".tmp")
-    temporary.write_text(json.dumps(found, indent=2) + "\n")
-    os.replace(temporary, record)
+    replace_file(record, lambda out: out.write(json.dumps(found, indent=2) + "\n"))
     return found
 
 

@@ -26,6 +26,7 @@ from data_prep.resize import DEFAULT_INTERVAL, resize_file
 from octvideo.bench.loading import bench_loading, num_runs, training_epoch, write_json
 from octvideo.bench.timing import interleave, ratio
 from octvideo.errors import InputError
+from octvideo.files import replacing
 
 INTERVALS = (4, 8, 16, 32, 64, 250)
 
@@ -45,9 +46,8 @@ def make_videos(folder: Path, count: int) -> list[Path]:
         command = ["ffmpeg", "-v", "error", "-y", "-f", "lavfi", "-i", f"testsrc2={size}:duration=10"]
         command += ["-f", "lavfi", "-i", f"mandelbrot={size}:start_scale={number + 1}"]
         command += ["-filter_complex", picture, "-t", "10", "-c:v", "libx264", "-pix_fmt", "yuv420p"]
-        partial = path.with_suffix(".part.mp4")
-        subprocess.run([*command, "-g", "250", "-threads", "2", str(partial)], check=True)
-        partial.replace(path)
+        with replacing(path) as temporary:
+            subprocess.run([*command, "-g", "250", "-threads", "2", str(temporary)], check=True)
     return paths
 
 

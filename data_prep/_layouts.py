@@ -12,7 +12,7 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import NamedTuple
 
-from octvideo.data.manifest import VIDEO_EXTENSIONS, ManifestError
+from octvideo.data.manifest import ManifestError, video_files
 from octvideo.errors import InputError
 
 LAYOUTS = ("kinetics", "folders", "ucf101", "hmdb51")
@@ -114,11 +114,8 @@ def hold_out(entries: Sequence[Listed], share: float, seed: int = 0) -> list[Lis
 
 
 def _video_files(folder: Path) -> Iterator[str]:
-    for where, folders, names in os.walk(folder):
-        folders.sort()
-        for name in sorted(names):
-            if os.path.splitext(name)[1].lower() in VIDEO_EXTENSIONS:
-                yield os.path.relpath(os.path.join(where, name), folder)
+    """Their paths in the folder."""
+    return (os.path.relpath(path, folder) for path in video_files(folder))
 
 
 def _by_stem(videos: Path) -> dict[str, list[str]]:

@@ -13,13 +13,14 @@ from collections import Counter
 from collections.abc import Iterable, Sequence
 from dataclasses import asdict
 from pathlib import Path
-from typing import Any
+from typing import Any, TextIO
 
 from rich.console import Console
 from rich.markup import escape
 from rich.table import Table
 
 from octvideo.data.manifest import find_videos
+from octvideo.files import replace_file
 from octvideo.limits import Limits, check_numbers
 from octvideo.text import cell, shown
 
@@ -89,14 +90,15 @@ def check(
     for result in results.values():
         if result["status"] == "failed":  # it hung or crashed
             result["status"] = "unreadable"
-    partial = out / "check.csv.part"
-    with partial.open("w", newline="", encoding="utf-8", errors="surrogateescape") as file:
+
+    def write(file: TextIO) -> None:
         writer = csv.DictWriter(file, _COLUMNS, extrasaction="ignore")
         writer.writeheader()
         for path, result in results.items():
             row = {"file": path, **result}
             writer.writerow({k: cell(v) if isinstance(v, str) else v for k, v in row.items()})
-    partial.replace(out / "check.csv")
+
+    replace_file(out / "check.csv", write)
     return results
 
 

@@ -15,7 +15,7 @@ from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from statistics import median
-from typing import Any
+from typing import Any, TextIO
 
 from rich.console import Console
 from rich.markup import escape
@@ -23,6 +23,7 @@ from rich.table import Table
 
 from octvideo.data.manifest import ManifestError, read_class_list
 from octvideo.errors import InputError
+from octvideo.files import replace_file
 from octvideo.text import shown
 
 from . import _jobs
@@ -70,8 +71,9 @@ def write_manifests(
             _write(out / f"{split}.csv", rows)
     if not report["splits"]:
         raise ManifestError(f"{videos.absolute()}: no video is listed")
-    _replace(out / "classes.txt", "".join(f"{name}\n" for name in names))
-    _replace(out / "report.json", json.dumps(report, indent=2, ensure_ascii=False) + "\n")
+    replace_file(out / "classes.txt", lambda file: file.writelines(f"{name}\n" for name in names))
+    text = json.dumps(report, indent=2, ensure_ascii=False) + "\n"
+    replace_file(out / "report.json", lambda file: file.write(text))
     return report
 
 
@@ -122,18 +124,12 @@ def _split(
 
 
 def _write(path: Path, rows: Sequence[tuple[str, int | None]]) -> None:
-    partial = path.with_suffix(".csv.part")
-    with partial.open("w", newline="", encoding="utf-8", errors="surrogateescape") as file:
+    def write(file: TextIO) -> None:
         # Quotes where a path holds a comma; a split without labels lists bare paths.
         writer = csv.writer(file, lineterminator="\n")
         writer.writerows([name] if label is None else [name, label] for name, label in rows)
-    partial.replace(path)
 
-
-def _replace(path: Path, text: str) -> None:
-    partial = path.with_name(f"{path.name}.part")
-    partial.write_text(text, encoding="utf-8", errors="surrogateescape")
-    partial.replace(path)
+    replace_file(path, write)
 
 
 def print_report(report: Mapping[str, Any]) -> None:

@@ -23,6 +23,7 @@ import numpy as np
 from octvideo.data.decode import PyAVReader, VideoDecodeError, whole_frames
 from octvideo.data.manifest import find_videos
 from octvideo.errors import InputError
+from octvideo.files import replace_file, replacing
 from octvideo.limits import Limits, check_numbers
 from octvideo.text import shown
 
@@ -74,18 +75,13 @@ def resize_file(
     Returns:
         `{"status": "ok", "num_frames", "bytes_before", "bytes"}`, or `{"status": "unreadable" | "failed", "reason"}`.
     """
-    partial = Path(f"{out}.part{os.getpid()}")
-    partial.parent.mkdir(parents=True, exist_ok=True)
     try:
-        with PyAVReader(path) as reader:
-            num_frames = _encode(reader, partial, short_side, keyframe_interval, crf, preset, fps)
-        os.replace(partial, out)
+        with replacing(out, shared=True) as temporary, PyAVReader(path) as reader:
+            num_frames = _encode(reader, temporary, short_side, keyframe_interval, crf, preset, fps)
     except VideoDecodeError as error:
         return {"status": "unreadable", "reason": error.reason}
-    except av.FFmpegError as error:  # the encoder's
+    except (av.FFmpegError, OSError) as error:  # the encoder's, a full disk's
         return {"status": "failed", "reason": str(error)}
-    finally:
-        partial.unlink(missing_ok=True)
     sizes = {"bytes_before": os.path.getsize(path), "bytes": os.path.getsize(out)}
     return {"status": "ok", "num_frames": num_frames, **sizes}
 
@@ -182,9 +178,7 @@ def _forget_deleted(journal: Path) -> None:
         for line, entry in entries
         if entry and (entry["result"]["status"] != "ok" or os.path.exists(entry["asked"][1]["out"]))
     ]
-    partial = journal.with_suffix(".part")
-    partial.write_text("".join(f"{line}\n" for line in kept), encoding="utf-8")
-    partial.replace(journal)
+    replace_file(journal, lambda file: file.writelines(f"{line}\n" for line in kept))
 
 
 def main(arguments: Sequence[str] | None = None) -> int:

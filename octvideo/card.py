@@ -162,6 +162,8 @@ class Card:
         return cls(**{**({key: getattr(base, key) for key in _FIELDS} if base else {}), **known})
 
 
+EXPORT_FORMATS = (".onnx", ".pt2")  # files of a network as it runs, with its card
+
 _FIELDS = tuple(one.name for one in fields(Card))
 NETWORK = tuple(one.name for one in fields(Card) if one.metadata.get("of") == "network")
 RECIPE = tuple(one.name for one in fields(Card) if one.metadata.get("of") == "recipe")

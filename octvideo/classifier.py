@@ -1,34 +1,24 @@
 """VideoClassifier: how a video model is trained and scored, as a LightningModule of plain scalars.
 
 The network is a plain `nn.Module` from `octvideo.models.create_model`; it is `VideoClassifier.network` and takes
-`float (B, 3, T, H, W)`. Shapes below: B videos, V views a video, T frames, C classes.
+`float (B, 3, T, H, W)`: B clips, T frames. How it is trained is in `octvideo.training.module`, how it is scored in
+`octvideo.evaluation.module`.
 """
 
-import time
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import torch
-from lightning.pytorch.utilities import rank_zero_warn
 from torch import Tensor, nn
 
 import octvideo
 from octvideo.card import NETWORK, RECIPE, Card
-from octvideo.data.views import Views
 from octvideo.errors import InputError
-from octvideo.evaluation.partial import PartialScores
-from octvideo.evaluation.scores import (
-    ScoreCollector,
-    VideoScores,
-    accuracy_at,
-    check_finite,
-    mean_average_precision,
-    mean_over_views,
-)
+from octvideo.evaluation.module import ScoredModule
 from octvideo.limits import check_numbers
 from octvideo.models import MODELS, create_model, get_spec, octavize, open_weights
-from octvideo.models.checkpoints import CARD_KEY, CheckpointError, LoadReport, check_fit, load_weights
+from octvideo.models.checkpoints import CARD_KEY, CheckpointError, LoadReport, check_fit
 from octvideo.models.classes import REORDERED, class_order, reorder_classes, reordered
 from octvideo.models.head import find_head
 from octvideo.models.inflate import inflate_file
@@ -40,7 +30,7 @@ from octvideo.training.optimizer import freeze_backbone, unset_zero_init
 from octvideo.training.settings import check_range, check_settings
 
 
-class VideoClassifier(TrainedModule):
+class VideoClassifier(TrainedModule, ScoredModule):
     """Trains and scores one of the networks of `octvideo models`, or one of one's own.
 
     Args:
@@ -160,26 +150,21 @@ class VideoClassifier(TrainedModule):
         self.load_report: LoadReport | None = None
         if network is not None:
             self.head, self.blocks = find_head(network), ""
+        else:
+            self.head, self.blocks = get_spec(name).head, get_spec(name).blocks
+        if checkpoint:
+            network, self.card, self.load_report = open_weights(checkpoint, network=network, **made_of)
+        elif network is not None:
             self.card = Card(**made_of)
             if self.card.is_octave:
                 network = octavize(
                     network, alpha, channel_multiple=channel_multiple, layer_alphas=self.layer_alphas
                 )
-            if checkpoint:
-                weights = read_weights(checkpoint)
-                self.card = replace(weights.card or self.card, **made_of, published=None)
-                self.load_report = load_weights(
-                    network, weights.tensors, weights.file, weights.kind, self.head
-                )
         else:
-            self.head, self.blocks = get_spec(name).head, get_spec(name).blocks
-            if checkpoint:
-                network, self.card, self.load_report = open_weights(checkpoint, **made_of)
-            else:
-                network = create_model(**made_of)
-                self.card = replace(get_spec(name).card, published=None, **made_of)
-                if not zero_init_norms:
-                    unset_zero_init(network)
+            network = create_model(**made_of)
+            self.card = replace(get_spec(name).card, published=None, **made_of)
+            if not zero_init_norms:
+                unset_zero_init(network)
         self.card = replace(self.card, multi_label=multi_label)
         self.start_report = str(self.load_report or "")  # in words, for the screen
         if image_checkpoint:
@@ -189,20 +174,12 @@ class VideoClassifier(TrainedModule):
         if backbone_lr_factor == 0:
             freeze_backbone(self.network, self.head)
         self.train()
+        self.multi_label = multi_label
         self.loss = ClassLoss(multi_label=multi_label, label_smoothing=label_smoothing)
+        MeanOverPositions.let(self.network, multi_label=multi_label)
         if multi_label:
             self.monitor = "val/mean_average_precision"
-            for module in self.network.modules():
-                if isinstance(module, MeanOverPositions):
-                    module.multi_label = True
-        self.test_result: VideoScores | None = None
-        self.predict_result: VideoScores | None = None
-        # Where a test keeps the scores it has, and takes those it had; `octvideo test` sets it.
-        self.partial: PartialScores | None = None
-        self._collector = ScoreCollector(num_classes)
-        self._num_unnumbered = 0  # videos of the evaluation that came without a number
-        self._batch_end_seconds = 0.0
-        self.test_data_seconds = 0.0  # of the last test, waiting for videos
+        self.start_scoring()
 
     def forward(self, clip: Tensor) -> Tensor:
         """`(B, 3, T, H, W)` to logits `(B, C)`."""
@@ -213,143 +190,6 @@ class VideoClassifier(TrainedModule):
                 f"{tuple(logits.shape)}"
             )
         return logits
-
-    # Evaluation: validation is a test with one view, in which all videos of a batch pass the network together. Batches
-    # of a loader of one's own are clips, `(B, 3, T, H, W)`, or several of each video, `(B, V, 3, T, H, W)`.
-
-    def view_probabilities(self, views: Views) -> Tensor:
-        """Class probabilities of one video, `float64 (C,)`.
-
-        `view_batch_size` views at a time are cut and scored; the result does not depend on how videos were batched.
-        """
-        logits = torch.cat([self(clip) for clip in views.batches(self.view_batch_size)])
-        return mean_over_views(logits, multi_label=self.loss.multi_label)
-
-    def _collect(self, video: int, label: Any, probabilities: Tensor, num_views: int) -> None:
-        """Keeps a video's scores, on the disk too where `partial` is; NonFiniteScoresError if they are no numbers."""
-        path_of = getattr(getattr(self._trainer, "datamodule", None), "video_path", "video {}".format)
-        check_finite(probabilities, path_of(video))
-        self._collector.add(video, label, probabilities, num_views)
-        if self.partial:
-            self.partial.append(video, label, probabilities.numpy(), num_views)
-
-    def on_validation_epoch_start(self) -> None:
-        self._collector = ScoreCollector(self.num_classes)
-        self._num_unnumbered = 0
-
-    def validation_step(self, batch: dict[str, Any], batch_idx: int) -> None:
-        self._collector.add_errors(batch.get("errors", []))
-        if "views" in batch:
-            num_views = batch["views"][0].num_views
-            clip = torch.cat([views.cut() for views in batch["views"]])
-        elif "clip" in batch:
-            clip, num_views = _by_view(batch["clip"])
-        else:  # no video of this batch could be read
-            return
-        label = batch["label"]
-        logits = self(clip).float()
-        multi_label = self.loss.multi_label
-        if (label >= 0).all():
-            loss = ClassLoss(multi_label=multi_label)(logits, label.repeat_interleave(num_views, dim=0))
-            self.log("val/loss", loss, batch_size=len(label), sync_dist=True)
-        scores = logits.sigmoid() if multi_label else logits.softmax(dim=-1)
-        probabilities = scores.unflatten(0, (-1, num_views)).mean(dim=1)
-        for video, one_label, one in zip(
-            self._numbers(batch), label.tolist(), probabilities.cpu(), strict=True
-        ):
-            self._collect(video, one_label, one, num_views)
-
-    def _numbers(self, batch: dict[str, Any]) -> list[int]:
-        """Which videos a batch is of; those of a loader that does not say it are counted, over all processes."""
-        if "video" in batch:
-            return batch["video"].tolist()
-        first, self._num_unnumbered = self._num_unnumbered, self._num_unnumbered + len(batch["label"])
-        world_size, rank = self.trainer.world_size, self.trainer.global_rank
-        return [count * world_size + rank for count in range(first, self._num_unnumbered)]
-
-    def on_validation_epoch_end(self) -> None:
-        scores = self._collector.gather()
-        if self.trainer.state.fn == "validate":  # a training goes on, and says it
-            scores.check_any()
-        if scores.errors:
-            rank_zero_warn(
-                f"{len(scores.errors)} of {scores.num_listed} validation videos are unreadable and in no number: "
-                + "; ".join(text for _, text in scores.errors)
-            )
-        if scores.multi_label:
-            self.log("val/mean_average_precision", mean_average_precision(scores), prog_bar=True)
-        self.log("val/top1", accuracy_at(scores, 1), prog_bar=True)
-        self.log("val/top5", accuracy_at(scores, 5))
-
-    def on_test_start(self) -> None:
-        self.test_data_seconds = 0.0
-        self._batch_end_seconds = time.perf_counter()
-
-    def on_test_batch_start(self, batch: Any, batch_idx: int, dataloader_idx: int = 0) -> None:
-        self.test_data_seconds += time.perf_counter() - self._batch_end_seconds
-
-    def on_test_batch_end(self, outputs: Any, batch: Any, batch_idx: int, dataloader_idx: int = 0) -> None:
-        self._batch_end_seconds = time.perf_counter()
-
-    def on_test_epoch_start(self) -> None:
-        self._start_scoring()
-        self.test_result = None
-
-    def _start_scoring(self) -> None:
-        """A new collection, of what an interrupted run has scored."""
-        self._collector = ScoreCollector(self.num_classes)
-        self._num_unnumbered = 0
-        for video, label, scores, num_views in self.partial.read() if self.partial else ():
-            self._collector.add(video, label, torch.from_numpy(scores), num_views)
-
-    def test_step(self, batch: dict[str, Any], batch_idx: int) -> None:
-        self._collector.add_errors(batch.get("errors", []))
-        self._score_batch(batch)
-
-    def on_test_epoch_end(self) -> None:
-        self.test_result = self._collector.gather()
-        if self.test_result.multi_label:
-            self.log("test/mean_average_precision", mean_average_precision(self.test_result))
-        self.log("test/top1", accuracy_at(self.test_result, 1))
-        self.log("test/top5", accuracy_at(self.test_result, 5))
-
-    def on_predict_epoch_start(self) -> None:
-        self._start_scoring()
-        self.predict_result = None
-
-    def on_predict_epoch_end(self) -> None:
-        self.predict_result = self._collector.gather()
-
-    def predict_step(self, batch: dict[str, Any], batch_idx: int) -> dict[str, Any]:
-        """`{"video": list[int], "probabilities": float64 (B, C), "errors": list[(video, text)]}`."""
-        scored = self._score_batch(batch)
-        self._collector.add_errors(batch.get("errors", []))
-        empty = torch.zeros(0, self.num_classes, dtype=torch.float64)
-        return {
-            "video": [video for video, _ in scored],
-            "probabilities": torch.stack([one for _, one in scored]) if scored else empty,
-            "errors": list(batch.get("errors", [])),
-        }
-
-    def _score_batch(self, batch: dict[str, Any]) -> list[tuple[int, Tensor]]:
-        """`(video, probabilities)` of every readable video, which are also collected and kept on the disk."""
-        if "views" in batch:
-            found = [(self.view_probabilities(views), views.num_views) for views in batch["views"]]
-        elif "clip" in batch:
-            clip, num_views = _by_view(batch["clip"])
-            of_videos = self(clip).unflatten(0, (-1, num_views))
-            found = [
-                (mean_over_views(one, multi_label=self.loss.multi_label), num_views) for one in of_videos
-            ]
-        else:
-            return []
-        scored = []
-        for (probabilities, num_views), label, video in zip(
-            found, batch["label"].tolist(), self._numbers(batch), strict=True
-        ):
-            self._collect(video, label, probabilities, num_views)
-            scored.append((video, probabilities))
-        return scored
 
     # Weights and their classes
 
@@ -417,11 +257,6 @@ class VideoClassifier(TrainedModule):
         self.card = replace(self.card, class_names=tuple(names))
 
 
-def _by_view(clip: Tensor) -> tuple[Tensor, int]:
-    """`(B, 3, T, H, W)` or `(B, V, 3, T, H, W)` to `(B * V, 3, T, H, W)` and V."""
-    return (clip.flatten(0, 1), clip.shape[1]) if clip.ndim == 6 else (clip, 1)
-
-
 def load_classifier(source: str | Path, **changes: Any) -> VideoClassifier:
     """The classifier of a file of weights, in evaluation mode, with its card in `.card`.
 
@@ -435,7 +270,8 @@ def load_classifier(source: str | Path, **changes: Any) -> VideoClassifier:
         CheckpointError: it cannot be read safely, or does not fit.
     """
     weights = read_weights(source)
-    card = network_card(weights, {key: changes[key] for key in NETWORK if key in changes})
+    made_of = {key: changes[key] for key in NETWORK if key in changes}
+    card = network_card(weights, made_of, changes.get("network"))
     settings = {**weights.settings, **card.network, "multi_label": card.multi_label}
     if card.name not in MODELS and "network" not in changes:
         raise CheckpointError(

@@ -8,15 +8,21 @@ from typing import TextIO
 
 
 @contextmanager
-def replacing(path: str | Path) -> Iterator[Path]:
-    """Gives a name beside `path` to write to, and renames it at the end.
+def replacing(path: str | Path, *, shared: bool = False) -> Iterator[Path]:
+    """Gives a hidden name beside `path`, of its ending, to write to, and renames it at the end.
+
+    Args:
+        path: the file; its folder is made.
+        shared: whether other processes may write it at the same time, so that each needs a name of its own. What a
+            killed one leaves stays then; else the next one writes over it.
 
     Raises:
         OSError: naming `path`, for what writing met; a full disk's error names no file of itself.
     """
     path = Path(path)
     path.parent.mkdir(parents=True, exist_ok=True)
-    temporary = path.with_name(f".{path.stem}.tmp{path.suffix}")
+    own = f".{os.getpid()}" if shared else ""
+    temporary = path.with_name(f".{path.stem}{own}.tmp{path.suffix}")
     try:
         yield temporary
         os.replace(temporary, path)

@@ -9,15 +9,17 @@ from typing import Any
 import pytest
 import yaml
 
+from octvideo.card import Card
 from octvideo.cli import ahead, main
 from octvideo.cli.configurations import settled
-from octvideo.cli.export import FORMATS
 from octvideo.cli.models_table import figures
 from octvideo.cli.options import check_trainer, multiplies_bfloat16
 from octvideo.cli.own import as_trained
 from octvideo.errors import InputError
-from octvideo.models import MODELS, exported
+from octvideo.models import MODELS, ModelSpec, register_model
 from octvideo.models.figures import figures_of
+from octvideo.models.tiny import i3d_tiny
+from tests.cli_videos import write_dataset
 
 MISTAKES = [
     ["fit", "--config", "nowhere.yaml"],
@@ -211,10 +213,38 @@ def test_stored_figures_are_of_these_networks() -> None:
     """`octvideo models` counted for a minute."""
     assert list(figures()) == list(MODELS)
     assert figures()["i3d_tiny"] == figures_of("i3d_tiny")
-    assert exported.FORMATS == FORMATS
 
 
 @pytest.mark.slow
 @pytest.mark.parametrize("name", list(MODELS))
 def test_stored_figures_are_counted_again(name: str) -> None:
     assert figures()[name] == figures_of(name)
+
+
+def test_a_registered_network_is_a_name(tmp_path: Path, make_video, capsys) -> None:
+    """A program of one's own registers it and calls the command line, which refused names that it did not ship."""
+    card = Card(num_frames=4, frame_stride=2, crop=32)
+    listed = write_dataset(tmp_path / "videos", make_video)
+    words = [
+        f"--data.train_csv={listed / 'all.csv'}",
+        "--model.num_classes=2",
+        f"--trainer.default_root_dir={tmp_path}",
+    ]
+    words += [
+        "--model.name=my_net",
+        "--trainer.accelerator=cpu",
+        "--trainer.fast_dev_run=true",
+        "--data.num_workers=0",
+    ]
+    assert main(["fit", *words]) == 2
+    assert "'my_net'; it must be one of i3d_tiny, " in (line := capsys.readouterr().err)
+    assert "your own program has registered (register_model) before it calls octvideo.cli.main" in line
+    register_model(
+        "my_net", ModelSpec(lambda classes: i3d_tiny(model_num_class=classes), card, "blocks.5.proj")
+    )
+    try:
+        assert main(["fit", *words]) == 0
+        assert main(["models"]) == 0
+    finally:
+        del MODELS["my_net"]
+    assert re.search(r"my_net +4x2 @ 32 +0\.60 M", capsys.readouterr().out)

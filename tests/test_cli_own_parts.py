@@ -2,13 +2,24 @@
 
 import csv
 import json
+import re
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
+import torch
+from lightning_utilities.core.imports import RequirementCache
 
+from octvideo.classifier import VideoClassifier, load_classifier
 from octvideo.cli import main
+from octvideo.models import open_weights
+from octvideo.models.checkpoints import CARD_KEY, read_checkpoint
+from octvideo.models.exported import load_exported
+from octvideo.models.weights import read_weights
+from tests.cli_checkpoint import write_checkpoint
 from tests.cli_videos import shrink, write_dataset
+from tests.test_own_parts import Small
 
 TINY = ["--model.name=i3d_tiny", "--data.num_frames=4", "--data.frame_stride=2"]
 
@@ -95,3 +106,131 @@ def test_a_tests_picture_reaches_tensorboard(dataset: Path, tmp_path: Path) -> N
             names.update(read.Tags()[kind])
     assert tags["images"] == {"test/confusion"}
     assert "test/top1" in tags["scalars"]
+
+
+@pytest.fixture
+def own_checkpoint(tmp_path: Path) -> Path:
+    classifier = VideoClassifier(network=Small(num_classes=2), num_classes=2)
+    card = {
+        "card": {
+            **classifier.card.to_dict(),
+            "num_frames": 4,
+            "crop": 32,
+            "test_crop": 32,
+            "test_short_side": 34,
+        }
+    }
+    content = {"state_dict": classifier.state_dict(), "hyper_parameters": dict(classifier.hparams)}
+    torch.save({**content, CARD_KEY: card}, tmp_path / "own.ckpt")
+    return tmp_path / "own.ckpt"
+
+
+OWN = ["--model.network", "tests.test_own_parts.Small", "--model.network.init_args.num_classes=2"]
+
+
+def test_features_and_exports_of_a_network_of_ones_own(dataset: Path, own_checkpoint: Path, capsys) -> None:
+    """Both said that there is no such model, and had no option to name it."""
+    folder = own_checkpoint.parent
+    videos = [str(dataset / "all.csv"), "--out", str(folder / "features.npz"), "--num_workers=0"]
+    few = ["--num_clips=1", "--num_crops=1", "--device=cpu", "--layer=body"]
+    assert main(["features", str(own_checkpoint), *videos, *few]) == 2
+    assert "is of Small, a network of one's own" in capsys.readouterr().err
+    assert main(["features", str(own_checkpoint), *videos, *few, *OWN]) == 0
+    assert np.load(folder / "features.npz")["features"].shape == (4, 16)
+    out = folder / "own.pt2"
+    assert main(["export", str(own_checkpoint), str(out)]) == 2
+    assert main(["export", *OWN, str(own_checkpoint), str(out)]) == 0
+    network, card = load_exported(out)
+    assert (card.name, card.num_classes) == ("Small", 2)
+    x = torch.randn(2, 3, 4, 32, 32)
+    with torch.no_grad():
+        expected = load_classifier(own_checkpoint, network=Small(num_classes=2))(x)
+        torch.testing.assert_close(network(x), expected, rtol=1e-4, atol=1e-4)
+    capsys.readouterr()
+    assert main(["export", *OWN[:1], "tests.test_own_parts.Nothing", str(own_checkpoint), str(out)]) == 2
+    assert "tests.test_own_parts.Nothing" in capsys.readouterr().err
+
+
+def test_bare_weights_of_a_network_of_ones_own(dataset: Path, tmp_path: Path) -> None:
+    """A state dict says nothing of itself; the network that is named says what it is of."""
+    torch.save(Small(num_classes=2).state_dict(), tmp_path / "bare.pth")
+    opened = open_weights(tmp_path / "bare.pth", network=Small(num_classes=2), num_classes=2, alpha=0.5)
+    assert (opened.card.name, opened.card.alpha) == ("Small", 0.5)
+    listed = [f"--data.test_csv={dataset / 'all.csv'}", *TINY[1:], "--data.crop=32", "--data.test_crop=32"]
+    listed += ["--data.test_short_side=34", "--data.num_clips=1", "--data.num_crops=1"]
+    assert (
+        main(
+            [
+                "test",
+                str(tmp_path / "bare.pth"),
+                *listed,
+                *quiet(tmp_path, "run"),
+                *OWN,
+                "--model.num_classes=2",
+            ]
+        )
+        == 0
+    )
+
+
+def test_weights_are_read_once_a_command(dataset: Path, tmp_path: Path, monkeypatch) -> None:
+    """They were read for their card, and again for the network: a second each of a large one."""
+    small = {
+        "num_frames": 4,
+        "frame_stride": 2,
+        "short_side": [34, 40],
+        "crop": 32,
+        "num_clips": 1,
+        "num_crops": 1,
+    }
+    file = write_checkpoint(tmp_path / "net.ckpt", **small, test_short_side=34, test_crop=32)
+    files: list[Path] = []
+
+    def counted(path: Path) -> Any:
+        files.append(path)
+        return read_checkpoint(path)
+
+    monkeypatch.setattr("octvideo.models.weights.read_checkpoint", counted)
+    video = str(dataset / "video_0.mp4")
+    for words in (
+        ["test", str(file), f"--data.test_csv={dataset / 'all.csv'}", *quiet(tmp_path, "run")],
+        ["predict", str(file), video, *quiet(tmp_path, "run")],
+        ["features", str(file), video, "--out", str(tmp_path / "features.npz"), "--num_workers=0"],
+        ["export", str(file), str(tmp_path / "net.pt2")],
+    ):
+        files.clear()
+        assert main(words) == 0
+        assert files == [file], words[0]
+    write_checkpoint(file, alpha=0.5, **small)  # another file of that name is read
+    assert read_weights(file).card.alpha == 0.5
+
+
+LOGGERS = {
+    "WandbLogger": "wandb._WANDB_AVAILABLE",
+    "MLFlowLogger": "mlflow._MLFLOW_AVAILABLE",
+    "CometLogger": "comet._COMET_AVAILABLE",
+}
+
+
+@pytest.mark.parametrize("name", [*LOGGERS, "TensorBoardLogger"])
+@pytest.mark.parametrize("how", ["", "+"])
+def test_a_logger_without_its_package_says_which(
+    dataset: Path, tmp_path: Path, monkeypatch, capsys, name, how
+) -> None:
+    """It said that a Namespace is no Logger."""
+    if name in LOGGERS:
+        missing = RequirementCache("octvideo-has-no-such-package>=1")
+        monkeypatch.setattr(f"lightning.pytorch.loggers.{LOGGERS[name]}", missing)
+    else:
+        for place in ("_TENSORBOARD_AVAILABLE", "_TENSORBOARDX_AVAILABLE"):
+            monkeypatch.setattr(f"lightning.fabric.loggers.tensorboard.{place}", False)
+    asked = [f"--trainer.logger{how}={name}"]
+    asked += [f"--trainer.logger.save_dir={tmp_path}"] if name == "TensorBoardLogger" else []
+    if how and len(asked) > 1:
+        asked = [f'--trainer.logger+={{"class_path": "{name}", "init_args": {{"save_dir": "{tmp_path}"}}}}']
+    assert main(["fit", *shrink(dataset, tmp_path / "run"), *TINY, *asked]) == 2
+    (line,) = [line for line in capsys.readouterr().err.splitlines() if line.startswith("octvideo: error")]
+    assert f"loggers.{name}: " in line.replace("loggers.tensorboard.", "loggers.")
+    wanted = "octvideo-has-no-such-package" if name in LOGGERS else "tensorboard"
+    assert re.search(rf"`pip install(`ing|.*{wanted})", line), line
+    assert not (tmp_path / "run").exists()

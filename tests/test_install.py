@@ -68,6 +68,8 @@ def test_the_wheel_is_whole(wheel: Path) -> None:
     for name in (
         "octvideo/py.typed",
         "octvideo/models/figures.json",
+        "octvideo/pages/test.html",
+        "octvideo/pages/page.html",
         "octvideo/engines/native/kernels.cpp",
         "octvideo/prep/motions/__main__.py",
         "octvideo/prep/_worker.py",

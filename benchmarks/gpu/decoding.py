@@ -5,7 +5,7 @@ from functools import partial
 from benchmarks.gpu.correctness import tests
 from benchmarks.gpu.lab import Lab
 from benchmarks.views import synthetic
-from octvideo.data.bench import bench_decode
+from octvideo.bench.decoding import bench_decode
 
 
 def rates(lab: Lab) -> None:

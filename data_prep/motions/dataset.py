@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import hashlib
 import json
-import os
 from collections.abc import Callable, Iterator
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -13,6 +12,7 @@ import av
 import numpy as np
 
 from octvideo.errors import InputError
+from octvideo.files import replace_file, replacing
 
 from .motion import CLASSES
 from .scene import SPLITS, make_scene
@@ -51,22 +51,20 @@ def write_video(
     path: Path, frames: Iterator[np.ndarray], *, height: int, width: int, fps: int, crf: int
 ) -> None:
     """Encodes `uint8 (H, W, 3)` frames as H.264 in MP4; the file appears complete or not at all."""
-    temporary = path.with_name(f".{path.name}.{os.getpid()}")
-    try:
-        with av.open(str(temporary), "w", format="mp4") as container:
-            stream = container.add_stream("libx264", rate=fps)
-            stream.pix_fmt = "yuv420p"
-            # One thread and plain C: the bytes must not depend on the machine's number of cores, nor on its
-            # instructions (x264's AVX-512 code gives other bytes from run to run at sides that 16 does not divide).
-            stream.thread_count = 1
-            stream.options = {"crf": str(crf), "preset": "veryfast", "g": "24", "x264-params": "asm=0"}
-            stream.height, stream.width = height, width
-            for picture in frames:
-                container.mux(stream.encode(av.VideoFrame.from_ndarray(picture, format="rgb24")))
-            container.mux(stream.encode())
-        os.replace(temporary, path)
-    finally:
-        temporary.unlink(missing_ok=True)
+    with (
+        replacing(path, shared=True) as temporary,
+        av.open(str(temporary), "w", format="mp4") as container,
+    ):
+        stream = container.add_stream("libx264", rate=fps)
+        stream.pix_fmt = "yuv420p"
+        # One thread and plain C: the bytes must not depend on the machine's number of cores, nor on its
+        # instructions (x264's AVX-512 code gives other bytes from run to run at sides that 16 does not divide).
+        stream.thread_count = 1
+        stream.options = {"crf": str(crf), "preset": "veryfast", "g": "24", "x264-params": "asm=0"}
+        stream.height, stream.width = height, width
+        for picture in frames:
+            container.mux(stream.encode(av.VideoFrame.from_ndarray(picture, format="rgb24")))
+        container.mux(stream.encode())
 
 
 def render_video(folder: Path, plan: Plan, split: str, index: int, path: str) -> str:
@@ -97,7 +95,7 @@ def render(
     folder = folder.resolve()
     record = _open_record(folder, plan)
     (folder / "videos").mkdir(exist_ok=True)
-    for leftover in (folder / "videos").glob(".*.mp4.*"):  # of a killed run
+    for leftover in (folder / "videos").glob(".*.tmp.mp4"):  # of a killed run
         leftover.unlink()
     videos = list(plan.videos())
     missing = [video for video in videos if not (folder / video[2]).is_file()]
@@ -113,10 +111,10 @@ def render(
         done += 1
         if on_video:
             on_video(done, len(videos))
-    _write(folder / "classes.txt", "".join(f"{name}\n" for name in CLASSES))
+    replace_file(folder / "classes.txt", lambda file: file.writelines(f"{name}\n" for name in CLASSES))
     for split in SPLITS:
-        rows = (f"{path} {index % len(CLASSES)}\n" for s, index, path in videos if s == split)
-        _write(folder / f"{split}.csv", "".join(rows))
+        rows = [f"{path} {index % len(CLASSES)}\n" for s, index, path in videos if s == split]
+        replace_file(folder / f"{split}.csv", lambda file, rows=rows: file.writelines(rows))
     _write_record(folder, plan, complete=True, checksum=_checksum(folder, plan))
     return len(missing)
 
@@ -147,7 +145,8 @@ def _arguments(plan: Plan) -> dict:
 def _write_record(folder: Path, plan: Plan, *, complete: bool, checksum: str) -> dict:
     num_videos = sum(1 for _ in plan.videos())
     record = {"arguments": _arguments(plan), "complete": complete, "videos": num_videos, "checksum": checksum}
-    _write(folder / RECORD, json.dumps(record, indent=2) + "\n")
+    text = json.dumps(record, indent=2) + "\n"
+    replace_file(folder / RECORD, lambda file: file.write(text))
     return record
 
 
@@ -156,9 +155,3 @@ def _checksum(folder: Path, plan: Plan) -> str:
     for _, _, path in plan.videos():
         digest.update((folder / path).read_bytes())
     return f"sha256:{digest.hexdigest()}"
-
-
-def _write(path: Path, text: str) -> None:
-    temporary = path.with_name(f".{path.name}.{os.getpid()}")
-    temporary.write_text(text)
-    os.replace(temporary, path)

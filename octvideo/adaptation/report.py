@@ -4,14 +4,13 @@ import io
 import json
 from collections.abc import Iterable, Sequence
 from dataclasses import asdict
-from html import escape
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from octvideo.adaptation.adapt import Measured
 from octvideo.adaptation.layers import FittedLayer
-from octvideo.evaluation.report import embedded, write_page
 from octvideo.files import replace_file
+from octvideo.pages import picture, write_page
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
@@ -101,29 +100,26 @@ def write_adaptation(
     Returns:
         The files.
     """
-    picture = io.BytesIO()
-    draw(measured).savefig(picture, format="png")
-    notes = "".join(f"<li>{escape(line)}</li>" for line in errors)
-    parts = [
-        f"<h1>{escape(title)}</h1>",
-        f"<p>On {measured[-1].agreement.num_clips} clips that no step has seen, beside the dense network.</p>",
-        _table(COLUMNS, rows(measured), left=1),
-        "<h2>On the way</h2>" + embedded(picture.getvalue(), "png", "agreement against time, and error by layer"),
-        f"<h2>{len(errors)} unreadable, not in the numbers</h2><ul>{notes}</ul>" if errors else "",
-        "<h2>Layers</h2><p>Errors on clips that choose the strength, as a share of the dense output's variance.</p>",
-        _table(
-            ("convolution", "output", "strength", "before", "after"),
-            [
-                (one.path, one.out, "dense weights" if one.strength is None else f"{one.strength:g}",
-                 f"{one.before:.3f}", f"{one.after:.3f}")
-                for one in fitted
-            ],
-            left=2,
-        ),
-        "<h2>Settings</h2>" + _table(("", ""), [(key, str(value)) for key, value in settings.items()], left=2),
-    ]  # fmt: skip
+    drawn = io.BytesIO()
+    draw(measured).savefig(drawn, format="png")
+    fitted = list(fitted)
     page, numbers = checkpoint.with_suffix(".html"), checkpoint.with_suffix(".json")
-    write_page(page, title, parts)
+    write_page(
+        page,
+        "adaptation.html",
+        title=title,
+        num_clips=measured[-1].agreement.num_clips,
+        columns=COLUMNS,
+        measured=rows(measured),
+        picture=picture(drawn.getvalue(), "png"),
+        errors=errors,
+        layers=[
+            (one.path, one.out, "dense weights" if one.strength is None else f"{one.strength:g}",
+             f"{one.before:.3f}", f"{one.after:.3f}")
+            for one in fitted
+        ],
+        settings=list(settings.items()),
+    )  # fmt: skip
     content = {
         "settings": settings,
         "measured": [asdict(one) for one in measured],
@@ -132,19 +128,3 @@ def write_adaptation(
     }
     replace_file(numbers, lambda stream: json.dump(content, stream, indent=1))
     return [page, numbers]
-
-
-def _table(columns: Sequence[str], cells: Sequence[Sequence[str]], left: int) -> str:
-    """A table whose first columns are text and the others numbers."""
-
-    def row(tag: str, values: Sequence[str]) -> str:
-        inside = (
-            f"<{tag}{'' if i < left else ' class=n'}>{escape(value)}</{tag}>"
-            for i, value in enumerate(values)
-        )
-        return f"<tr>{''.join(inside)}</tr>"
-
-    body = "".join(row("td", one) for one in cells)
-    return (
-        f'<div class="scroll"><table><thead>{row("th", columns)}</thead><tbody>{body}</tbody></table></div>'
-    )

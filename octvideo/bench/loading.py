@@ -29,6 +29,7 @@ from octvideo.data.manifest import Manifest
 from octvideo.data.sampling import random_start, uniform_starts, video_seconds
 from octvideo.data.transforms import TrainTransform
 from octvideo.errors import InputError
+from octvideo.files import replace_file
 
 PEERS = ("decord", "pyav")
 _BATCH = 8
@@ -225,5 +226,4 @@ def write_json(path: Path, parts: Mapping[str, Any]) -> None:
         "machine": f"{platform.machine()}, {os.cpu_count()} cores",
         "versions": {"python": platform.python_version(), **{name: version(name) for name in packages}},
     }
-    path.parent.mkdir(parents=True, exist_ok=True)
-    path.write_text(json.dumps({**about, **parts}, indent=1) + "\n", encoding="utf-8")
+    replace_file(path, lambda out: out.write(json.dumps({**about, **parts}, indent=1) + "\n"))

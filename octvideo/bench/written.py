@@ -12,6 +12,7 @@ import torch
 
 import octvideo
 from octvideo.bench.model import Row, Setting
+from octvideo.files import replace_file, replacing
 
 
 def report(setting: Setting, rows: Sequence[Row]) -> dict[str, Any]:
@@ -41,17 +42,16 @@ def write(
     Args:
         kinds: tasks and modes of the name, where the rows are not all yet; None takes the rows'.
     """
-    folder.mkdir(parents=True, exist_ok=True)
     kinds = kinds or list(dict.fromkeys([*(row.task for row in rows), *(row.mode for row in rows)]))
     batch = [f"batch{setting.batch_size}"] if setting.batch_size > 1 else []
     multiple = [f"multiple{setting.channel_multiple}"] if setting.channel_multiple > 1 else []
     engines = [name for name in dict.fromkeys(row.layer for row in rows) if name not in ("fast", "plain")]
     data = folder / f"{'_'.join([setting.name, setting.device, *kinds, *engines, *batch, *multiple])}.json"
-    data.write_text(json.dumps(report(setting, rows), indent=1) + "\n")
+    replace_file(data, lambda out: out.write(json.dumps(report(setting, rows), indent=1) + "\n"))
     picture = data.with_suffix(".png")
-    plot(rows, f"{setting.name}, {'x'.join(map(str, setting.shape))}, {setting.device}").savefig(
-        picture, dpi=120
-    )
+    figure = plot(rows, f"{setting.name}, {'x'.join(map(str, setting.shape))}, {setting.device}")
+    with replacing(picture) as temporary:
+        figure.savefig(temporary, dpi=120)
     return [data, picture]
 
 

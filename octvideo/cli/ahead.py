@@ -15,7 +15,7 @@ from jsonargparse import ActionConfigFile, ArgumentParser, Namespace
 from octvideo.cli.claim import check_unused, run_folder
 from octvideo.cli.configurations import files_of, read
 from octvideo.cli.errors import UsageError
-from octvideo.cli.models_table import figures
+from octvideo.cli.models_table import check_name, model_names
 from octvideo.cli.options import OPTIONS, check_trainer
 from octvideo.cli.signatures import parameters
 from octvideo.cli.weights import check_file, no_checkpoint
@@ -73,8 +73,7 @@ def check(command: str, args: Sequence[str]) -> None:
     )  # the class list's, or the model's
     check_numbers({k: v for k, v in vars(config.data).items() if k not in no_classes}, prefix="data.")
     check_settings(vars(config.model))
-    if config.model.name not in figures():
-        raise InputError(f"model is {config.model.name!r}; it must be one of {', '.join(figures())}")
+    check_name(config.model.name)
     _check_weights(command, config)
     _check_lists(command, config)
     if command == "fit" and config.ckpt_path is None and not config.trainer.fast_dev_run:
@@ -117,7 +116,7 @@ def _check_weights(command: str, config: Namespace) -> None:
 
 def _check_checkpoint(source: str) -> None:
     """A file; or a name, whose weights are looked for where they are opened."""
-    if source not in figures():
+    if source not in model_names():
         check_file(source, "checkpoint")
 
 

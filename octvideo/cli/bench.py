@@ -14,7 +14,7 @@ from rich.table import Table
 from octvideo.bench.choices import ALPHAS, MODES, PRECISIONS, TASKS
 from octvideo.cli import screen
 from octvideo.cli.errors import UsageError
-from octvideo.cli.models_table import figures
+from octvideo.cli.models_table import check_name
 from octvideo.limits import check_numbers
 
 USAGE = """\
@@ -51,7 +51,7 @@ def _decode(args: list[str]) -> int:
     _check_numbers(options)
     _check_files(options.videos)
 
-    from octvideo.data.bench import bench_decode
+    from octvideo.bench.decoding import bench_decode
 
     console = screen.results()
     with Console(stderr=True, quiet=screen.is_quiet()).status("decoding"):
@@ -190,8 +190,7 @@ def _model(args: list[str]) -> int:
     )
     parser.add_argument("--out", type=Path, help="folder for the JSON and the PNG")
     options = parser.parse_args(args)
-    if options.name not in figures():
-        raise UsageError(f"model is {options.name!r}; it must be one of {', '.join(figures())}")
+    check_name(options.name)
     _check_numbers(options)
     graphs = [mode for mode in options.mode if mode.endswith("graphs")]
     if graphs and options.device == "cpu":

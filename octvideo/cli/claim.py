@@ -39,7 +39,7 @@ def check_unused(folder: Path, checkpoints: Path, *, goes_on_from: Path | None, 
     ours = goes_on_from is not None and goes_on_from.parent.resolve() == checkpoints.resolve()
     if goes_on_from is not None and ours and (goes_on_from.name == last.name or not last.is_file()):
         return
-    used = sorted(file.name for file in checkpoints.glob("*.ckpt"))
+    used = sorted(file.name for file in checkpoints.glob("[!.]*.ckpt"))
     if not used and not asked_for_last and (folder / "metrics.csv").is_file():
         used = ["metrics.csv"]
     if used:

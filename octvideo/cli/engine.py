@@ -6,8 +6,8 @@ holds everything a run writes, and results are printed and written by `octvideo.
 
 import inspect
 import time
-from collections.abc import Sequence
-from contextlib import nullcontext
+from collections.abc import Iterator
+from contextlib import contextmanager, nullcontext
 from pathlib import Path
 from typing import Any
 
@@ -27,12 +27,12 @@ from octvideo.cli.run_folder import RunLogger, tensorboard
 from octvideo.cli.weights import no_checkpoint
 from octvideo.data import KineticsDataModule, read_class_list
 from octvideo.data.windows import Window, plan_windows
-from octvideo.evaluation.partial import PartialScores, fingerprint
+from octvideo.evaluation.partial import KeepScores, PartialScores, fingerprint
 from octvideo.files import replacing
 from octvideo.heap import keep_freed_memory
 from octvideo.limits import check_numbers
 from octvideo.models import MODELS
-from octvideo.models.weights import network_card, read_weights
+from octvideo.models.weights import Weights, network_card, read_weights
 from octvideo.text import shown
 from octvideo.training.checkpoint import AtomicCheckpointIO, RunCheckpoint
 from octvideo.training.progress import LogInterval, with_progress
@@ -66,6 +66,7 @@ class EngineCLI(LightningCLI):
         self.console = screen.notes()
         self.checkpoint_file: Path | None = None  # that a training goes on from
         self.asked_for_last = False
+        self.weights: Weights | None = None  # to be scored, until the network is built of them
         quiet = {"exit_on_error": False}
         super().__init__(
             VideoClassifier,
@@ -121,9 +122,10 @@ class EngineCLI(LightningCLI):
                 None  # what that training started from
             )
         elif weights:
-            network_card(
-                weights, {"name": given.get("model", {}).get("name")}
-            )  # or it is not known what they are of
+            said = given.get("model") or {}
+            if not said.get("network"):  # or it is not known what they are of
+                network_card(weights, {"name": said.get("name")})
+            self.weights = weights
             section.model.checkpoint, section.ckpt_path = str(source), None
             section.model.image_checkpoint = None
         listed = section.data.get("class_list")
@@ -210,6 +212,7 @@ class EngineCLI(LightningCLI):
         return bool(getattr(self.trainer, "fast_dev_run", False))  # absent from the trainer's type hints
 
     def after_instantiate_classes(self) -> None:
+        self.weights = None
         if self.model.start_report:
             self._say(self.model.start_report)
 
@@ -252,29 +255,28 @@ class EngineCLI(LightningCLI):
 
     def test(self, **kwargs: Any) -> None:
         start = time.perf_counter()
-        self._continue("test")
-        self.trainer.test(**kwargs)
-        if self.trainer.is_global_zero:
+        with self._continued("test", self.datamodule) as data:
+            self.trainer.test(**{**kwargs, "datamodule": data})
+            if not self.trainer.is_global_zero:
+                return
             assert self.model.test_result is not None
             self.model.test_result.check_any()
-            results.after_test(
-                self.run_folder,
-                self.model,
-                self.datamodule,
-                wall_seconds=time.perf_counter() - start,
-            )
+            results.after_test(self.run_folder, self.model, data, wall_seconds=time.perf_counter() - start)
             log_results(self.trainer.loggers, self.run_folder, self.trainer.global_step)
-            if self.model.partial:
-                self.model.partial.remove()
 
-    def _continue(self, stage: str, windows: Sequence[Window] | None = None) -> None:
-        """Scores are kept as they come; what an interrupted run of the same command has scored is left out."""
+    @contextmanager
+    def _continued(self, stage: str, data: KineticsDataModule) -> Iterator[KineticsDataModule]:
+        """Gives what of the data an interrupted run of the same command has not scored.
+
+        Scores are kept in the run folder as they come, and go at the end: what is done with them is done by then.
+        """
         if self._is_smoke_test():
+            yield data
             return
-        manifest, data = self.datamodule.manifest(stage), self.datamodule
+        manifest = data.manifest(stage)
         settings = {
             "videos": [list(manifest.paths), list(manifest.labels)],
-            "windows": [list(window) for window in windows or ()],
+            "windows": [list(window) for window in data.windows or ()],
             "data": {
                 **data.card.recipe,
                 "class_names": data.class_names,
@@ -289,46 +291,47 @@ class EngineCLI(LightningCLI):
                 str(self.trainer.precision),
             ],
         }
-        self.model.partial = PartialScores(
+        kept = PartialScores(
             self.run_folder,
             fingerprint(self.model.load_report.file, settings),
             self.model.num_classes,
-            multi_label=self.model.loss.multi_label and stage == "test",
+            multi_label=self.model.multi_label and stage == "test",
         )
-        rows = len(windows or manifest.paths)
-        scored = {video for video, *_ in self.model.partial.read()}
+        keep = KeepScores(kept)
+        self.trainer.callbacks.append(keep)
+        num_rows = len(data.windows or manifest.paths)
+        scored = {video for video, *_ in keep.earlier}
         if scored:
-            self._say(
-                f"continuing: {len(scored)} of {rows} {'windows' if windows else 'videos'} were scored before"
-            )
+            what = "windows" if data.windows else "videos"
+            self._say(f"continuing: {len(scored)} of {num_rows} {what} were scored before")
             # At least one, since the trainer passes over an empty loader without a word.
-            data.only = [row for row in range(rows) if row not in scored] or [rows - 1]
+            data = data.part(rows=[row for row in range(num_rows) if row not in scored] or [num_rows - 1])
+        yield data
+        if self.trainer.is_global_zero:
+            kept.remove()
 
     def predict(self, **kwargs: Any) -> None:
         section = self.config.predict
         data, paths = self.datamodule, self.datamodule.paths("predict")
         if section.window_s is not None:
             hop = section.window_s / 2 if section.hop_s is None else section.hop_s
-            data.windows = plan_windows(paths, section.window_s, hop)
-        self._continue("predict", data.windows)
-        kwargs["return_predictions"] = False  # they are in predict_result, of all processes
-        self.trainer.predict(**kwargs)
-        if self.trainer.is_global_zero:
-            names = data.class_names or self.model.card.class_names
-            windows = data.windows or [Window(video) for video in range(len(paths))]
-            folder = predictions.new_folder(self.run_folder)
-            error = predictions.after_predict(
-                folder,
-                self.model.predict_result,
-                paths,
-                windows,
-                names,
-                save_video=section.save_video,
-            )
-            if self.model.partial:
-                self.model.partial.remove()
-            if error:
-                raise error
+            data = data.part(windows=plan_windows(paths, section.window_s, hop))
+        # Predictions are in predict_result, of all processes.
+        kwargs["return_predictions"] = False
+        error = None
+        with self._continued("predict", data) as data:
+            self.trainer.predict(**{**kwargs, "datamodule": data})
+            if self.trainer.is_global_zero:
+                error = predictions.after_predict(
+                    predictions.new_folder(self.run_folder),
+                    self.model.predict_result,
+                    paths,
+                    data.windows or [Window(video) for video in range(len(paths))],
+                    data.class_names or self.model.card.class_names,
+                    save_video=section.save_video,
+                )
+        if error:
+            raise error
 
 
 def _is_first_process() -> bool:

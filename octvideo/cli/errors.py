@@ -84,6 +84,11 @@ def _raiser(error: BaseException) -> str:
 def _message(text: str) -> str:
     """One line out of a parser's message, which may come as an indented tree."""
     line = re.sub(r"\s+", " ", re.sub(r"<class '(?:\w+\.)*(\w+)'>", r"\1", text)).strip()
+    # Of all that a value could have been, what the class says that was asked for: that its package is missing, say.
+    if own := re.search(
+        r"Problem with given class_path '([\w.]+)': (.+?)(?: - (?:Expected|Not a valid)|$)", line
+    ):
+        return f"{own[1]}: {own[2].partition(' Given value')[0].strip()}"
     union = re.search(r"Does not validate against any of the Union subtypes Subtypes: \[(.*?)\]", line)
     value = re.search(r"Given value: (.*)$", line)
     if union and value:

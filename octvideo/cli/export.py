@@ -4,13 +4,12 @@ import argparse
 from dataclasses import replace
 from pathlib import Path
 
-from octvideo.card import NETWORK
+from octvideo.card import EXPORT_FORMATS, NETWORK
+from octvideo.cli import network as own
 from octvideo.cli import screen
 from octvideo.cli.errors import UsageError
 from octvideo.cli.weights import check_file
 from octvideo.limits import check_numbers
-
-FORMATS = (".onnx", ".pt2")  # octvideo.models.exported has them too, behind torch
 
 
 def export_command(args: list[str]) -> int:
@@ -20,6 +19,8 @@ def export_command(args: list[str]) -> int:
         exit_on_error=False,
         description="Writes a network, its weights and its model card as OUT.onnx or OUT.pt2; "
         "octvideo predict --exported OUT runs it.",
+        epilog=own.HELP,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
     )
     parser.add_argument("checkpoint", metavar="CKPT", help="of octvideo fit, or another project's weights")
     parser.add_argument("out", metavar="OUT", help="ends in .onnx or .pt2")
@@ -46,9 +47,12 @@ def export_command(args: list[str]) -> int:
         "--snippet", metavar="FILE.py", help="also write its preprocessing, of numpy and PyAV alone"
     )
     parser.add_argument("--crop", type=int, help="height and width of the clips, those of testing by default")
+    args, of_network = own.split_off(args)
     options = parser.parse_args(args)
-    if Path(options.out).suffix not in FORMATS:
-        raise UsageError(f"{Path(options.out).absolute()}: the name must end in {' or '.join(FORMATS)}")
+    if Path(options.out).suffix not in EXPORT_FORMATS:
+        raise UsageError(
+            f"{Path(options.out).absolute()}: the name must end in {' or '.join(EXPORT_FORMATS)}"
+        )
     check_file(options.checkpoint, "checkpoint")
     check_numbers({k: v for k, v in vars(options).items() if v is not None}, prefix="--")
 
@@ -68,7 +72,9 @@ def export_command(args: list[str]) -> int:
         )
 
     network, card, report = open_weights(
-        options.checkpoint, **{key: getattr(options, key, None) for key in NETWORK}
+        options.checkpoint,
+        network=own.build(of_network),
+        **{key: getattr(options, key, None) for key in NETWORK},
     )
     report.check_head(card.num_classes)
     side = card.test_crop if options.crop is None else options.crop

@@ -5,6 +5,7 @@ from pathlib import Path
 
 import numpy as np
 
+from octvideo.cli import network as own
 from octvideo.text import shown
 
 
@@ -15,6 +16,8 @@ def features_command(args: list[str]) -> int:
         exit_on_error=False,
         description="Writes what a layer gives for videos, averaged over time and space: an .npz file of "
         "features (N, D), views (N, V, D), labels, paths and layer.",
+        epilog=own.HELP,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
     )
     parser.add_argument("checkpoint", metavar="CKPT", help="of octvideo fit, or another project's weights")
     parser.add_argument(
@@ -32,19 +35,18 @@ def features_command(args: list[str]) -> int:
     parser.add_argument("--num_crops", type=int, help="crops a clip, the checkpoint's by default")
     parser.add_argument("--num_workers", type=int, help="decoding processes, one a CPU core by default")
     parser.add_argument("--device", help="cpu, cuda or cuda:N")
+    args, of_network = own.split_off(args)
     options = parser.parse_args(args)
 
-    from octvideo.classifier import load_classifier
     from octvideo.inference import features
     from octvideo.inference.videos import classifier_of
 
-    changes = {key: getattr(options, key) for key in ("name", "alpha") if getattr(options, key) is not None}
+    changes = {"name": options.name, "alpha": options.alpha, "network": own.build(of_network)}
+    changes = {key: value for key, value in changes.items() if value is not None}
     names = ("class_list", "root", "num_clips", "num_crops", "num_workers")
     settings = {key: getattr(options, key) for key in names if getattr(options, key) is not None}
-    classifier = load_classifier(options.checkpoint, **changes) if changes else options.checkpoint
-    found = features(
-        options.videos, classifier_of(classifier, options.device), layer=options.layer, **settings
-    )
+    classifier = classifier_of(options.checkpoint, options.device, **changes)
+    found = features(options.videos, classifier, layer=options.layer, **settings)
     file = Path(options.out).expanduser().absolute()
     found.save(file)
     num_videos, num_views, size = found.views.shape

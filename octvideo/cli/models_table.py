@@ -2,6 +2,7 @@
 
 import argparse
 import json
+import sys
 from functools import cache
 from pathlib import Path
 from typing import Any
@@ -12,6 +13,7 @@ from rich.progress import track
 from rich.table import Table
 
 from octvideo.cli import screen
+from octvideo.errors import InputError
 from octvideo.limits import check_numbers
 
 STORED = Path(__file__).parents[1] / "models" / "figures.json"  # by octvideo.models.figures
@@ -30,6 +32,24 @@ def figures() -> dict[str, dict[str, Any]]:
     return found
 
 
+def model_names() -> list[str]:
+    """What a network may be called: those of `octvideo models`, and those that this process has registered.
+
+    A program that calls `register_model` and then `octvideo.cli.main` has imported the table already.
+    """
+    table = sys.modules.get("octvideo.models.table")
+    return list(figures()) if table is None else list(table.MODELS)
+
+
+def check_name(name: str) -> None:
+    """Raises InputError for a network that there is not."""
+    if name not in model_names():
+        raise InputError(
+            f"model is {name!r}; it must be one of {', '.join(model_names())}, or one that your own program has "
+            "registered (register_model) before it calls octvideo.cli.main"
+        )
+
+
 def models_command(args: list[str]) -> int:
     """Prints the model table; `--alpha` and `--num_classes` choose others than the stored figures, and count."""
     parser = argparse.ArgumentParser(prog="octvideo models", exit_on_error=False)
@@ -43,8 +63,11 @@ def models_command(args: list[str]) -> int:
     rows = figures()
     stored = next(iter(rows.values()))["gflops"]
     alphas = [f"{alpha:g}" for alpha in options.alpha] if options.alpha else list(stored)
+    names = model_names()
     if options.num_classes != 400 or not set(alphas) <= set(stored):
-        rows = _counted(tuple(map(float, alphas)), options.num_classes)
+        rows = _counted(names, tuple(map(float, alphas)), options.num_classes)
+    elif own := [name for name in names if name not in rows]:
+        rows = rows | _counted(own, tuple(map(float, stored)), 400)
     if screen.wants_json():
         screen.write_json(rows)
         return 0
@@ -71,10 +94,10 @@ def models_command(args: list[str]) -> int:
     return 0
 
 
-def _counted(alphas: tuple[float, ...], num_classes: int) -> dict[str, dict[str, Any]]:
+def _counted(names: list[str], alphas: tuple[float, ...], num_classes: int) -> dict[str, dict[str, Any]]:
     from octvideo.models.figures import figures_of
 
     progress = track(
-        figures(), "counting", console=Console(stderr=True), transient=True, disable=screen.is_quiet()
+        names, "counting", console=Console(stderr=True), transient=True, disable=screen.is_quiet()
     )
     return {name: figures_of(name, alphas, num_classes) for name in progress}

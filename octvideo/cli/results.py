@@ -70,7 +70,7 @@ def after_fit(folder: Path, trainer: Trainer) -> None:
         folder / "metrics.csv", folder / "curves.png"
     ):
         written.append("curves.png")
-    written += [f"checkpoints/{file.name}" for file in sorted((folder / "checkpoints").glob("*.ckpt"))]
+    written += [f"checkpoints/{file.name}" for file in sorted((folder / "checkpoints").glob("[!.]*.ckpt"))]
     value = trainer.callback_metrics.get("val/top1")
     top1 = f"val top-1 {float(value):.1%}; " if value is not None else ""
     names = ", ".join(["config.yaml", "metrics.csv", *written])
@@ -116,7 +116,7 @@ def after_test(
     report = classifier.load_report
     manifest = data.manifest("test")
     num_now = (
-        scores.num_listed if data.only is None else len(data.only)
+        scores.num_listed if data.rows is None else len(data.rows)
     )  # the others, an earlier run has scored
     listed = [list(manifest.paths), list(manifest.labels)]
     extra = {

@@ -8,10 +8,12 @@ import time
 from argparse import Namespace
 from importlib.util import find_spec
 from pathlib import Path
-from typing import Any
+from typing import Any, TextIO
 
 from lightning.pytorch.loggers import Logger
 from lightning.pytorch.utilities import rank_zero_only
+
+from octvideo.files import replace_file
 
 
 class RunLogger(Logger):
@@ -74,13 +76,13 @@ class RunLogger(Logger):
             return
         names = set().union(*self.rows)
         first = [name for name in ("epoch", "step") if name in names]
-        self.file.parent.mkdir(parents=True, exist_ok=True)
-        temporary = self.file.with_suffix(".csv.tmp")
-        with temporary.open("w", newline="") as file:
+
+        def write(file: TextIO) -> None:
             writer = csv.DictWriter(file, [*first, *sorted(names.difference(first))])
             writer.writeheader()
             writer.writerows(self.rows)
-        temporary.replace(self.file)
+
+        replace_file(self.file, write)
         self._flushed_seconds = time.monotonic()
 
     @rank_zero_only

@@ -1,6 +1,7 @@
 """KineticsDataModule: from manifests to normalised batches, for training, evaluation and prediction."""
 
 from collections.abc import Sequence
+from copy import copy
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -173,11 +174,26 @@ class KineticsDataModule(LightningDataModule):
         self.seconds_a_video = seconds_a_video
         self.max_unreadable = max_unreadable
         self.repeat_first_frame = repeat_first_frame
-        self.windows: list[Window] | None = None  # of the videos to predict; None is each one whole
-        self.only: list[int] | None = None  # rows to evaluate, of videos or windows; None is all
         self.manifests: dict[str, Manifest] = {}
+        self.windows: list[Window] | None = None  # as `part` has them
+        self.rows: list[int] | None = None
         self._unreadable = Unreadable()
         self._num_seen = 0  # videos that this process has had of the epoch that it resumes
+
+    def part(
+        self, *, windows: Sequence[Window] | None = None, rows: Sequence[int] | None = None
+    ) -> "KineticsDataModule":
+        """The same data, of which stretches of videos are predicted, or some rows alone evaluated.
+
+        Args:
+            windows: of the videos to predict, which are rows then; None leaves them as they are, each video whole at
+                first.
+            rows: to evaluate, of videos or of windows; None is all.
+        """
+        part = copy(self)
+        part.windows = self.windows if windows is None else list(windows)
+        part.rows = None if rows is None else list(rows)
+        return part
 
     # Manifests
 
@@ -302,7 +318,7 @@ class KineticsDataModule(LightningDataModule):
         )
         if name == "predict" and self.windows is not None:
             videos = WindowDataset(videos, self.windows)
-        dataset = videos if self.only is None else EvalRows(videos, self.only)
+        dataset = videos if self.rows is None else EvalRows(videos, self.rows)
         world_size, rank = self._world()
         # Every process gets as many videos, so the first may come twice; their number tells.
         sampler: Sampler = (

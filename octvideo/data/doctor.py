@@ -6,7 +6,7 @@ from typing import NamedTuple
 
 import torch
 
-from octvideo.data.decode import cpu_failure, cuda_failure
+from octvideo.data.decode import TABLE, cpu_failure, cuda_failure
 
 
 class Finding(NamedTuple):
@@ -32,7 +32,7 @@ def report() -> list[Finding]:
         Finding("CUDA GPU", bool(gpus), ", ".join(gpus) or "torch finds none"),
     ]
     for device, failure in (("the CPU", cpu_failure), ("CUDA", cuda_failure)):
-        for decoder in ("decord", "torchcodec", "pyav"):
+        for decoder in TABLE:
             reason = failure(decoder)
             findings.append(Finding(f"{decoder} on {device}", reason is None, reason or _version(decoder)))
     on_cpu = (
@@ -45,8 +45,7 @@ def report() -> list[Finding]:
 
 
 def _version(decoder: str) -> str:
-    package = {"pyav": "av"}.get(decoder, decoder)
     try:
-        return version(package)
+        return version(TABLE[decoder].package)
     except PackageNotFoundError:  # built and put on the path by hand
         return "version unknown"

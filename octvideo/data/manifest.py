@@ -175,7 +175,7 @@ def find_videos(
     missing: str = "error",
     allow_outside_root: bool = False,
 ) -> Manifest:
-    """Videos to predict: files, folders (searched through, in order of name) and manifests (.csv, .txt, .json).
+    """Videos to predict: files, folders (`video_files` of them) and manifests (.csv, .txt, .json).
 
     Raises:
         ManifestError: a source that is not there, or a folder without videos.
@@ -187,7 +187,7 @@ def find_videos(
     for source in sources:
         path = Path(source).expanduser().absolute()
         if path.is_dir():
-            found = [str(file) for file in _walk(path) if file.suffix.lower() in VIDEO_EXTENSIONS]
+            found = list(map(str, video_files(path)))
             if not found:
                 raise ManifestError(
                     f"{path}: no video in this folder; known are {' '.join(VIDEO_EXTENSIONS)}"
@@ -216,12 +216,16 @@ def find_videos(
     return Manifest("predict_paths", tuple(paths), tuple(labels))
 
 
-def _walk(folder: Path) -> Iterator[Path]:
-    """Files below a folder, by name; links to folders are not followed, so loops end."""
+def video_files(folder: Path) -> Iterator[Path]:
+    """The videos below a folder, by name; links to folders are not followed, so loops end.
+
+    Hidden files, of a name that begins with a dot, are none: some program is writing them, or has left them.
+    """
     for where, folders, names in os.walk(folder):
         folders.sort()
         for name in sorted(names):
-            yield Path(where, name)
+            if not name.startswith(".") and os.path.splitext(name)[1].lower() in VIDEO_EXTENSIONS:
+                yield Path(where, name)
 
 
 def _label(text: str | None, where: str, labelled: bool, numbers: dict[str, int], limit: int | None) -> int:

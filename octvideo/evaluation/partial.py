@@ -15,6 +15,43 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+from lightning.pytorch import Callback, LightningModule, Trainer
+
+
+class KeepScores(Callback):
+    """Keeps the scores of a test or a prediction as they come, and counts in those that an interrupted one has left.
+
+    The module is a `ScoredModule`.
+
+    Args:
+        kept: where they are kept.
+
+    Attributes:
+        earlier: what was there before, `(video, label, probabilities, views)` each.
+    """
+
+    def __init__(self, kept: "PartialScores") -> None:
+        self.kept = kept
+        self.earlier = list(kept.read())
+
+    def on_test_batch_end(
+        self,
+        trainer: Trainer,
+        pl_module: LightningModule,
+        outputs: Any,
+        batch: Any,
+        batch_idx: int,
+        dataloader_idx: int = 0,
+    ) -> None:
+        scored = zip(outputs["video"], outputs["label"], outputs["probabilities"], strict=True)
+        for video, label, probabilities in scored:
+            self.kept.append(video, label, probabilities.numpy(), outputs["num_views"])
+
+    def on_test_epoch_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        pl_module.add_scores(self.earlier)  # type: ignore[operator]
+
+    on_predict_batch_end = on_test_batch_end
+    on_predict_epoch_end = on_test_epoch_end
 
 
 def fingerprint(weights: str | Path, settings: dict[str, Any]) -> str:

@@ -49,7 +49,8 @@ def predict(
     data = data_of(classifier, videos, **settings)
     paths = data.paths("predict")
     if window_s is not None:
-        data.windows = plan_windows(paths, window_s, window_s / 2 if hop_s is None else hop_s)
+        hop = window_s / 2 if hop_s is None else hop_s
+        data = data.part(windows=plan_windows(paths, window_s, hop))
     windows = data.windows or [Window(video) for video in range(len(paths))]
     collector = ScoreCollector(classifier.num_classes)
     with torch.inference_mode():

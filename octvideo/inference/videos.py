@@ -14,17 +14,20 @@ from octvideo.data.views import Views
 Sources = str | PathLike[str] | Sequence[str | PathLike[str]]
 
 
-def classifier_of(checkpoint: str | PathLike[str] | VideoClassifier, device: str | None) -> VideoClassifier:
+def classifier_of(
+    checkpoint: str | PathLike[str] | VideoClassifier, device: str | None, **changes: Any
+) -> VideoClassifier:
     """A classifier in evaluation mode, loaded where it is none yet.
 
     Args:
         checkpoint: a file of weights of any kind, or a classifier.
         device: where it runs; None: on a GPU where there is one, or where the classifier is.
+        changes: of a file, as `load_classifier` takes them.
     """
     if isinstance(checkpoint, VideoClassifier):
         return checkpoint.eval() if device is None else checkpoint.eval().to(device)
     default = "cuda" if torch.cuda.is_available() else "cpu"
-    return load_classifier(Path(checkpoint)).to(default if device is None else device)
+    return load_classifier(Path(checkpoint), **changes).to(default if device is None else device)
 
 
 def data_of(classifier: VideoClassifier, videos: Sources, **settings: Any) -> KineticsDataModule:

@@ -16,10 +16,10 @@ import torch
 from torch import Tensor, nn
 from torch.export import Dim, ExportedProgram
 
-from octvideo.card import Card
+from octvideo.card import EXPORT_FORMATS, Card
 from octvideo.errors import InputError, MissingPackageError
 from octvideo.files import replacing
-from octvideo.models.exported import CARD, FORMATS, load_exported
+from octvideo.models.exported import CARD, load_exported
 from octvideo.models.optimize import fold_norms
 
 # A larger difference than this, relative to the largest logit, is no rounding.
@@ -50,8 +50,8 @@ def export_network(
         OSError: the file cannot be written; an older one is left as it was.
     """
     file = Path(file).expanduser().absolute()
-    if file.suffix not in FORMATS:
-        raise ExportError(f"{file}: the name must end in {' or '.join(FORMATS)}")
+    if file.suffix not in EXPORT_FORMATS:
+        raise ExportError(f"{file}: the name must end in {' or '.join(EXPORT_FORMATS)}")
     # In 32 bits, on the CPU and contiguous: the plainest form of every layer.
     plain = copy.deepcopy(network).cpu().float().eval().to(memory_format=torch.contiguous_format)  # type: ignore[call-overload]
     folded = fold_norms(plain)

@@ -21,13 +21,12 @@ from torch._subclasses import FakeTensorMode
 from torch.export.passes import move_to_device_pass
 from torch.utils import _pytree as pytree
 
-from octvideo.card import Card
+from octvideo.card import EXPORT_FORMATS, Card
 from octvideo.errors import MissingPackageError
 from octvideo.models.archive import ArchiveError, pack, unpack
 from octvideo.models.checkpoints import CheckpointError
 from octvideo.models.table import read_card
 
-FORMATS = (".onnx", ".pt2")
 CARD = "model_card.json"
 
 # All that the networks of `octvideo.models` are made of.
@@ -51,8 +50,12 @@ _MEMBER = re.compile(
 )
 
 
-def load_exported(path: str | Path) -> tuple[nn.Module, Card]:
+def load_exported(path: str | Path, content: bytes | None = None) -> tuple[nn.Module, Card]:
     """A network that `octvideo export` wrote, as a module from clips to logits, and its card.
+
+    Args:
+        path: the file.
+        content: what `read_exported` gives of it; None reads it.
 
     Raises:
         FileNotFoundError: there is no such file.
@@ -60,7 +63,7 @@ def load_exported(path: str | Path) -> tuple[nn.Module, Card]:
         ImportError: onnxruntime is missing.
     """
     file = Path(path).expanduser().absolute()
-    content = _content(file)
+    content = read_exported(file) if content is None else content
     network = OnnxNetwork(content, file) if file.suffix == ".onnx" else TorchNetwork(content, file)
     card = _card(network.card, file)
     for key, value in zip(("num_frames", "test_crop", "num_classes"), network.sizes, strict=True):
@@ -69,10 +72,8 @@ def load_exported(path: str | Path) -> tuple[nn.Module, Card]:
     return network, card
 
 
-def exported_card(path: str | Path) -> Card:
+def exported_card(file: Path, content: bytes) -> Card:
     """The card alone, without the work of preparing the network to run; errors as `load_exported`'s."""
-    file = Path(path).expanduser().absolute()
-    content = _content(file)
     if file.suffix == ".onnx":
         return _card(_card_in(_session(content, file, optimise=False)), file)
     try:
@@ -94,9 +95,12 @@ def _check_plain(members: Iterable[str], file: Path) -> None:
         )
 
 
-def _content(file: Path) -> bytes:
-    if file.suffix not in FORMATS:
-        raise CheckpointError(f"{file}: not an exported network, whose name ends in {' or '.join(FORMATS)}")
+def read_exported(file: Path) -> bytes:
+    """The bytes of such a file; errors as `load_exported`'s."""
+    if file.suffix not in EXPORT_FORMATS:
+        raise CheckpointError(
+            f"{file}: not an exported network, whose name ends in {' or '.join(EXPORT_FORMATS)}"
+        )
     if not file.is_file():
         raise FileNotFoundError(f"no exported network {file}")
     return file.read_bytes()

@@ -11,6 +11,7 @@ from typing import Any
 
 import torch
 
+from octvideo.files import replace_file
 from octvideo.models.cost import count_macs, count_parameters
 from octvideo.models.table import MODELS, get_spec
 from octvideo.models.weights import create_model
@@ -42,7 +43,7 @@ def figures_of(name: str, alphas: tuple[float, ...] = ALPHAS, num_classes: int =
 def main() -> int:
     """Counts every network of the table."""
     found = {name: figures_of(name) for name in MODELS}
-    FILE.write_text(json.dumps(found, indent=1) + "\n", encoding="utf-8")
+    replace_file(FILE, lambda out: out.write(json.dumps(found, indent=1) + "\n"))
     return 0
 
 

@@ -89,6 +89,13 @@ class MeanOverPositions(nn.Module):
 
     multi_label = False
 
+    @classmethod
+    def let(cls, network: nn.Module, *, multi_label: bool) -> None:
+        """Tells a network whether a clip may be of several classes."""
+        for module in network.modules():
+            if isinstance(module, cls):
+                module.multi_label = multi_label
+
     def forward(self, x: Tensor) -> Tensor:
         positions = x.shape[2] * x.shape[3] * x.shape[4]
         if positions == 1:

@@ -15,10 +15,11 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any, NamedTuple
+from weakref import WeakValueDictionary
 
 from torch import Tensor, nn
 
-from octvideo.card import NETWORK, Card
+from octvideo.card import EXPORT_FORMATS, NETWORK, Card
 from octvideo.engines.native.cache import cache_folder
 from octvideo.errors import InputError
 from octvideo.files import replacing
@@ -30,7 +31,10 @@ from octvideo.models.checkpoints import (
     read_checkpoint,
     tensors_of,
 )
-from octvideo.models.exported import FORMATS, exported_card, load_exported
+from octvideo.models.exported import exported_card, load_exported, read_exported
+from octvideo.models.head import find_head
+from octvideo.models.octavize import octavize
+from octvideo.models.pathways import MeanOverPositions
 from octvideo.models.table import MODELS, build_model, get_spec, model_card, read_card
 
 
@@ -52,6 +56,7 @@ class Weights:
         card: what it says of itself; what an old one lacks is the published recipe's. None where it says nothing.
         settings: VideoClassifier's, of a checkpoint that `octvideo fit` wrote.
         tensors: by name; empty in an exported network.
+        content: of an exported network, its bytes.
     """
 
     file: Path
@@ -59,18 +64,25 @@ class Weights:
     card: Card | None = None
     settings: dict[str, Any] = field(default_factory=dict)
     tensors: dict[str, Tensor] = field(default_factory=dict)
+    content: bytes = b""
 
     @property
     def exported(self) -> bool:
         """Whether it is a network as it runs, of which nothing can be changed."""
-        return self.file.suffix in FORMATS
+        return self.file.suffix in EXPORT_FORMATS
 
 
-def open_weights(source: str | Path, **changes: Any) -> Opened:
+# A file is read once while somebody holds what was in it: commands look at the card before a network is built of it.
+_held: WeakValueDictionary[tuple[Path, int, int], Weights] = WeakValueDictionary()
+
+
+def open_weights(source: str | Path, *, network: nn.Module | None = None, **changes: Any) -> Opened:
     """The network of a file, or of a name of `octvideo weights`, with its weights; nothing in a file is executed.
 
     Args:
         source: the file, of any kind that is listed above, or the name.
+        network: one's own, dense, which gets the weights and becomes octave where an alpha is above 0; its class's name
+            is the card's. None builds the one that the file is of.
         changes: `name`, `alpha`, `num_classes`, `channel_multiple` and `layer_alphas`, as in `create_model`, where
             they are to be others than the file's; `name` has to be given where the file does not say what it is of. A
             head for another number of classes starts anew.
@@ -81,21 +93,31 @@ def open_weights(source: str | Path, **changes: Any) -> Opened:
         InputError: a change that is out of its range.
     """
     weights = read_weights(source)
-    card = network_card(weights, changes)
+    card = network_card(weights, changes, network)
     if weights.exported:
-        network, _ = load_exported(weights.file)
+        network, _ = load_exported(weights.file, weights.content)
         return Opened(network.eval(), card, LoadReport(str(weights.file), weights.kind))
-    if card.name not in MODELS:
+    if network is None and card.name not in MODELS:
         raise CheckpointError(
             f"{weights.file} is of {card.name}, allowed without its network are {', '.join(MODELS)}"
         )
-    assert card.name is not None
-    network = build_model(**card.network)
-    head = get_spec(card.name).head
+    if network is not None:
+        head, assumed = find_head(network), False
+        if card.is_octave:
+            network = octavize(
+                network,
+                card.alpha,
+                channel_multiple=card.channel_multiple,
+                layer_alphas=card.layer_alphas,
+            )
+    else:
+        head, assumed = get_spec(str(card.name)).head, weights.card is None
+        network = build_model(**card.network)
+    MeanOverPositions.let(network, multi_label=card.multi_label)
     report = load_weights(network, weights.tensors, weights.file, weights.kind, head)
     if report.replaced:
         card = replace(card, class_names=None, published=None)
-    return Opened(network.eval(), card, replace(report, names_assumed=weights.card is None))
+    return Opened(network.eval(), card, replace(report, names_assumed=assumed))
 
 
 def read_weights(source: str | Path) -> Weights:
@@ -105,12 +127,22 @@ def read_weights(source: str | Path) -> Weights:
         file = weights_file(str(source))
         if not file.is_file():
             raise FileNotFoundError(f"no weights {file}; to get them: octvideo weights {source}")
-    if file.suffix in FORMATS:
-        return Weights(file, f"exported, {file.suffix}", exported_card(file))
-    content = read_checkpoint(file)
-    tensors, kind = tensors_of(content, file)
-    card = card_of(content, file)
-    return Weights(file, "octvideo" if card else kind, card, settings_of(content), tensors)
+    state = file.stat() if file.is_file() else None  # else what reads it says so
+    key = (file, state.st_mtime_ns if state else 0, state.st_size if state else 0)
+    found = _held.get(key)
+    if found is None:
+        found = _held[key] = _read(file)
+    return found
+
+
+def _read(file: Path) -> Weights:
+    if file.suffix in EXPORT_FORMATS:
+        content = read_exported(file)
+        return Weights(file, f"exported, {file.suffix}", exported_card(file, content), content=content)
+    checkpoint = read_checkpoint(file)
+    tensors, kind = tensors_of(checkpoint, file)
+    card = card_of(checkpoint, file)
+    return Weights(file, "octvideo" if card else kind, card, settings_of(checkpoint), tensors)
 
 
 def weights_file(name: str) -> Path:
@@ -121,8 +153,8 @@ def weights_file(name: str) -> Path:
     return cache_folder() / "weights" / f"{name}.safetensors"
 
 
-def network_card(weights: Weights, changes: Mapping[str, Any]) -> Card:
-    """The card of the network that a file's weights make with these changes.
+def network_card(weights: Weights, changes: Mapping[str, Any], network: nn.Module | None = None) -> Card:
+    """The card of the network that a file's weights make with these changes, and in a network of one's own.
 
     Raises:
         CheckpointError: the file is of another network, or does not say of which, or is an exported one.
@@ -132,6 +164,11 @@ def network_card(weights: Weights, changes: Mapping[str, Any]) -> Card:
     if unknown:
         raise InputError(f"{unknown[0]} is no part of a network, allowed are {', '.join(NETWORK)}")
     file, card = weights.file, weights.card
+    if network is not None:
+        if weights.exported:
+            raise CheckpointError(f"{file} runs as it was exported, allowed with network are weights")
+        card = replace(card or Card(), name=None, published=None)
+        given = {**given, "name": type(network).__name__}
     if (card is None or card.name is None) and "name" not in given:
         raise CheckpointError(f"{file} does not say what it is of: model.name, one of {', '.join(MODELS)}")
     if card is None:

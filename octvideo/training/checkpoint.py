@@ -3,7 +3,6 @@
 import os
 import time
 from collections.abc import Callable
-from contextlib import suppress
 from functools import partial
 from io import BytesIO
 from pathlib import Path
@@ -15,6 +14,7 @@ from lightning.pytorch import LightningModule, Trainer
 from lightning.pytorch.callbacks import ModelCheckpoint
 
 from octvideo.errors import InputError, OctvideoError
+from octvideo.files import replacing
 from octvideo.training.stop import STEPS_A_LOOK, Stopped, StopSignals
 
 
@@ -30,19 +30,14 @@ class AtomicCheckpointIO(TorchCheckpointIO):
 
     def save_checkpoint(self, checkpoint: dict[str, Any], path: Any, storage_options: Any = None) -> None:
         file = Path(path).absolute()
-        temporary = file.with_name(f"{file.name}.part")
         content = BytesIO()
         torch.save(checkpoint, content)
         try:
-            file.parent.mkdir(parents=True, exist_ok=True)
-            with temporary.open("wb") as out:
+            with replacing(file) as temporary, temporary.open("wb") as out:
                 out.write(content.getbuffer())
                 out.flush()
-                os.fsync(out.fileno())
-            temporary.replace(file)
+                os.fsync(out.fileno())  # hours of work: on the disk before the older one goes
         except OSError as error:
-            with suppress(OSError):
-                temporary.unlink(missing_ok=True)
             kept = "the previous one is whole" if file.is_file() else "there is none before it"
             raise CheckpointWriteError(
                 f"{file}: {error.strerror}, the checkpoint of {len(content.getbuffer()) / 1e6:.0f} MB is not "

@@ -368,7 +368,7 @@ def test_a_hung_worker_is_killed_and_its_video_named(videos, tmp_path, monkeypat
     (videos / "hangs.csv").write_text("1.mp4 0\n" if only is None else "0.mp4 0\n2.mp4 0\n1.mp4 0\n")
     csv = {f"{stage}_csv": str(videos / "hangs.csv")}
     data = KineticsDataModule(**csv, seconds_a_video=1, **{**SMALL, "num_workers": 1})
-    data.only = only  # of a test that goes on
+    data = data.part(rows=only)  # of a test that goes on
     data.trainer = SimpleNamespace(
         world_size=1, global_rank=0, default_root_dir=tmp_path, strategy=None, state=SimpleNamespace(fn=stage)
     )
@@ -455,3 +455,11 @@ def test_datasets_reach_workers_however_they_start(videos):
     copy = pickle.loads(pickle.dumps(dataset))  # noqa: S301  our own bytes
     key = ClipIndex(2, 1)
     assert torch.equal(copy[key]["clip"], dataset[key]["clip"])
+
+
+def test_a_part_leaves_the_data_as_it_is(videos):
+    data = KineticsDataModule(test_csv=str(videos / "train.csv"), **SMALL)
+    part = data.part(rows=[2, 0])
+    for of, expected in ((part, [2, 0]), (data, [0, 1, 2, 3])):
+        assert [video for batch in of.test_dataloader() for video in batch["video"].tolist()] == expected
+    assert part.part(rows=[1]).rows == [1]

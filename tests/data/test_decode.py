@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 import torch
 
-from octvideo.data.decode import VideoDecodeError, _open, cpu_failure, fallbacks, open_video
+from octvideo.data.decode import VideoDecodeError, _decord, cpu_failure, fallbacks, open_video
 
 needs_torchcodec = pytest.mark.skipif(
     cpu_failure("torchcodec") is not None, reason="torchcodec does not work here"
@@ -461,7 +461,7 @@ def test_a_width_that_decord_stumbles_over(make_video, tmp_path):
 
 def test_decord_by_hand_says_that_ten_bits_have_other_colours(tmp_path, make_video, caplog):
     path = make_video(tmp_path / "a.mp4", pix_fmt="yuv420p10le")
-    _open._tell_once.cache_clear()
+    _decord._tell_of_colours.cache_clear()
     for _ in range(2):
         with open_video(path, decoder="decord") as reader:
             assert reader.decoder == "decord"

@@ -54,7 +54,7 @@ def test_bad_files_are_windows_that_name_them(videos, tmp_path, make_video):
     assert [window.start for window in windows[len(paths) - 1 :]] == [0.0, 0.5, 1.0, 1.5]
     data = KineticsDataModule(predict_paths=videos[1], num_workers=0, **SMALL)
     data.manifests["predict"] = Manifest("here", tuple(paths), (-1,) * len(paths))
-    data.windows = windows
+    data = data.part(windows=windows)
     batches = list(data.predict_dataloader())
     for number, (path, batch) in enumerate(zip(paths[:-1], batches, strict=False)):
         ((row, text),) = batch["errors"]
@@ -68,7 +68,7 @@ def test_bad_files_are_windows_that_name_them(videos, tmp_path, make_video):
 def test_the_views_of_a_window_are_those_of_its_frames(videos):
     data = KineticsDataModule(predict_paths=videos, num_workers=0, **SMALL)
     whole = list(data.predict_dataloader())
-    data.windows = plan_windows(videos, 1.0, 0.5)
+    data = data.part(windows=plan_windows(videos, 1.0, 0.5))
     batches = list(data.predict_dataloader())
     assert [batch["video"].tolist() for batch in batches if "views" in batch] == [[0], [1], [2], [3], [4]]
     assert torch.equal(batches[0]["views"][0].cut(), whole[0]["views"][0].cut())  # short: as it was

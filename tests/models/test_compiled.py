@@ -10,7 +10,7 @@ from octvideo.models import create_model
 from octvideo.models.checkpoints import CheckpointError
 from octvideo.models.compiled import compile_network
 from octvideo.models.export import ExportError
-from octvideo.models.exported import exported_card, load_exported
+from octvideo.models.exported import exported_card, load_exported, read_exported
 
 CARD = Card(name="i3d_tiny", alpha=0.25, num_classes=3, num_frames=4, test_crop=32, test_short_side=32)
 
@@ -30,6 +30,7 @@ def test_a_compiled_network_gives_the_networks_logits(tmp_path) -> None:
     with torch.no_grad():
         torch.testing.assert_close(compiled(clip), network(clip), atol=1e-4, rtol=1e-4)
     assert Card.from_dict(json.loads(compiled.get_metadata()["model_card"])) == CARD
+    content = read_exported(file)
     for load in (load_exported, exported_card):
         with pytest.raises(CheckpointError, match="refused, it holds a compiled program"):
-            load(file)
+            load(file, content)

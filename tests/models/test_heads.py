@@ -6,7 +6,9 @@ from pytorchvideo.models.head import create_res_basic_head
 from torch import nn
 
 from octvideo.card import Card
-from octvideo.models import octavize
+from octvideo.classifier import VideoClassifier
+from octvideo.models import octavize, open_weights
+from octvideo.models.checkpoints import CARD_KEY
 from octvideo.models.export import export_network
 from octvideo.models.exported import load_exported
 from octvideo.models.optimize import optimize
@@ -80,3 +82,16 @@ def test_improbable_classes_have_a_logarithm() -> None:
     )
     one = torch.randn(2, 3, 1, 1, 1)
     assert MeanOverPositions().eval()(one) is one
+
+
+def test_weights_of_several_classes_average_sigmoids(tmp_path) -> None:
+    """An export of such weights averaged the softmax of the positions of a larger crop."""
+    classifier = VideoClassifier("x3d_s", num_classes=3, multi_label=True).eval()
+    content = {"state_dict": classifier.state_dict(), "hyper_parameters": dict(classifier.hparams)}
+    card = {"card": {**classifier.card.to_dict(), "test_crop": 224}}
+    torch.save({**content, CARD_KEY: card}, tmp_path / "several.ckpt")
+    network, card, _ = open_weights(tmp_path / "several.ckpt")
+    assert card.multi_label
+    means = [module for module in network.modules() if isinstance(module, MeanOverPositions)]
+    assert means
+    assert all(module.multi_label for module in means)

@@ -7,14 +7,15 @@ with open_video("clip.mp4") as video:
 import torch  # noqa: F401  decord must be imported after torch
 
 from octvideo.data.decode._base import VideoDecodeError, VideoReader
-from octvideo.data.decode._devices import cpu_failure, cuda_failure
-from octvideo.data.decode._open import DECODERS, fallbacks, open_video
+from octvideo.data.decode._open import fallbacks, open_video
 from octvideo.data.decode._packets import header_seconds
 from octvideo.data.decode._pyav import PyAVReader
 from octvideo.data.decode._scan import VideoScan, scan_video, whole_frames
+from octvideo.data.decode._table import DECODERS, TABLE, cpu_failure, cuda_failure
 
 __all__ = [
     "DECODERS",
+    "TABLE",
     "PyAVReader",
     "VideoDecodeError",
     "VideoReader",

@@ -1,11 +1,13 @@
 """decord: the default backend. Its wheel bundles FFmpeg 4.1 and decodes on the CPU; a CUDA build is one's own.
 
-Fast and exact on what Kinetics copies are made of; `distrust` says where it is not. Only `get_batch` is
+Fast and exact on what Kinetics copies are made of; `doubt` says where it is not. Only `get_batch` is
 used: decord's seeking lands on key frames.
 """
 
+import logging
 import re
 from collections.abc import Callable
+from functools import cache
 from typing import Any
 
 import numpy as np
@@ -21,7 +23,10 @@ _CODECS = frozenset({"h264", "hevc", "vp8", "vp9", "mpeg4"})
 _CUDA_CODECS = frozenset({"h264", "hevc", "vp9", "mpeg4"})
 
 
-def distrust(packets: PacketTable, device: torch.device, *, same_colours: bool = True) -> str | None:
+_log = logging.getLogger(__name__)
+
+
+def doubt(packets: PacketTable, device: torch.device, same_colours: bool) -> str | None:
     """Why decord 0.6.0 can't be trusted with a file, or None.
 
     Each rule is a measured fault: it hangs on MPEG-TS, returns other frames for XviD in AVI, for edit lists
@@ -45,6 +50,20 @@ def distrust(packets: PacketTable, device: torch.device, *, same_colours: bool =
     return None
 
 
+def no_cuda() -> str | None:
+    """Why decord does not decode on a GPU here, or None."""
+    import decord
+
+    if decord.get_global_func("device_api.gpu", allow_missing=True) is None:
+        return "this build has no CUDA (the wheel of the package index has none)"
+    return None
+
+
+@cache
+def _tell_of_colours(bits: int) -> None:
+    _log.warning("decord gives videos of %d bits a colour other colours than PyAV and torchcodec do", bits)
+
+
 class DecordReader(VideoReader):
     """Reads a video with decord, on the CPU in one thread, or on a CUDA device.
 
@@ -64,8 +83,10 @@ class DecordReader(VideoReader):
         path: str,
         packets: PacketTable,
         device: torch.device,
-        on_failure: Callable[[str], VideoReader] | None = None,
+        on_failure: Callable[[str], VideoReader | None] | None = None,
     ) -> None:
+        if packets.bits > 8:
+            _tell_of_colours(packets.bits)
         self.path = path
         self.device = device
         self._on_failure = on_failure
@@ -114,6 +135,7 @@ class DecordReader(VideoReader):
                     raise
                 self._reader = None
                 self._other = self._on_failure(error.reason)
+                assert self._other is not None
                 self._other._decode(indices, frames)
                 return
             frames.put_run(first, some)

@@ -3,20 +3,15 @@
 import logging
 import os
 from collections import Counter
-from functools import cache, partial
+from collections.abc import Callable
+from functools import partial
 
 import torch
 
-from octvideo.data.decode import _decord, _torchcodec
 from octvideo.data.decode._base import VideoDecodeError, VideoReader, absolute
-from octvideo.data.decode._decord import DecordReader
-from octvideo.data.decode._devices import cpu_failure, cuda_failure
-from octvideo.data.decode._packets import PacketTable
 from octvideo.data.decode._pyav import PyAVReader
-from octvideo.data.decode._torchcodec import TorchcodecReader
+from octvideo.data.decode._table import DECODERS, TABLE, cpu_failure, cuda_failure
 from octvideo.errors import InputError
-
-DECODERS = ("auto", "decord", "torchcodec", "pyav")
 
 # Of H.264 the PyAV reader decodes only the pictures that are needed, in half the time, and tells damaged ones,
 # which decord conceals.
@@ -57,13 +52,17 @@ def open_video(
         return exact
     doubts: list[str] = []
     for name in usable:
-        try:
-            reader = _open(name, path, exact.packets, where, decoder == "auto")
-        except VideoDecodeError as error:
-            doubts.append(error.reason)
-        else:
-            exact.close()
-            return reader
+        doubt = TABLE[name].doubt(exact.packets, where, decoder == "auto")
+        if doubt is None:
+            tell = _told(name, path, where, decoder == "auto")
+            try:
+                reader = TABLE[name].reader(path, exact.packets, where, tell)
+            except VideoDecodeError as error:
+                doubt = error.reason
+            else:
+                exact.close()
+                return reader
+        doubts.append(doubt)
     if decoder != "auto":
         exact.close()
         raise VideoDecodeError(path, f"{doubts[0]}; decoder 'auto' reads it another way")
@@ -98,34 +97,13 @@ def _usable(decoder: str, device: torch.device) -> list[str]:
     return usable
 
 
-def _open(
-    name: str, path: str, packets: PacketTable, device: torch.device, may_fall_back: bool
-) -> VideoReader:
-    """A reader of one backend.
-
-    Raises:
-        VideoDecodeError: the backend can't read the file or is known to get it wrong.
-    """
-    if name == "torchcodec":
-        doubt = _torchcodec.distrust(packets)
-        if doubt is not None:
-            raise VideoDecodeError(path, doubt)
-        note = partial(_count, path, "torchcodec on the CPU", "NVDEC") if device.type == "cuda" else None
-        return TorchcodecReader(path, packets, device, note)
-    doubt = _decord.distrust(packets, device, same_colours=may_fall_back)
-    if doubt is not None:
-        raise VideoDecodeError(path, doubt)
-    if packets.bits > 8:
-        _tell_once(
-            f"decord gives videos of {packets.bits} bits a colour other colours than PyAV and torchcodec do"
-        )
-    take_over = partial(_take_over, path, device) if may_fall_back else None
-    return DecordReader(path, packets, device, take_over)
-
-
-@cache
-def _tell_once(text: str) -> None:
-    _log.warning("%s", text)
+def _told(
+    name: str, path: str, device: torch.device, may_fall_back: bool
+) -> Callable[[str], VideoReader | None] | None:
+    """What a reader that cannot go on tells the reason to: it gives the one that takes over."""
+    if name == "torchcodec":  # which goes on by itself, and is counted
+        return partial(_count, path, "torchcodec on the CPU", "NVDEC") if device.type == "cuda" else None
+    return partial(_take_over, path, device) if may_fall_back else None
 
 
 def _take_over(path: str, device: torch.device, doubt: str) -> VideoReader:

@@ -4,6 +4,7 @@ On the CPU its frames equal PyAV's; on CUDA it decodes with NVDEC, whose colours
 `seek_mode="exact"`: "approximate" returns other frames for variable rates and edit lists.
 """
 
+import ctypes
 from collections.abc import Callable
 from typing import Any
 
@@ -16,7 +17,7 @@ from octvideo.data.decode._packets import PacketTable
 from octvideo.data.decode._pyav import PyAVReader
 
 
-def distrust(packets: PacketTable) -> str | None:
+def doubt(packets: PacketTable, device: torch.device, same_colours: bool) -> str | None:
     """Why torchcodec can't be trusted with a file, or None: it returns other frames for AVI and MPEG-TS."""
     if packets.containers & {"avi", "mpeg", "mpegts"}:
         return f"the container is {'/'.join(sorted(packets.containers))}"
@@ -24,6 +25,15 @@ def distrust(packets: PacketTable) -> str | None:
         return "its time stamps do not tell its frames"
     if not packets.keys_hold:
         return "it has key frames that do not start anew"
+    return None
+
+
+def no_cuda() -> str | None:
+    """Why torchcodec does not decode on a GPU here, or None."""
+    try:
+        ctypes.CDLL("libnvcuvid.so.1")
+    except OSError:
+        return "the driver's NVDEC library, libnvcuvid.so.1, is not there"
     return None
 
 
@@ -44,7 +54,7 @@ class TorchcodecReader(VideoReader):
         path: str,
         packets: PacketTable,
         device: torch.device,
-        on_cpu_fallback: Callable[[str], None] | None = None,
+        on_cpu_fallback: Callable[[str], object] | None = None,
     ) -> None:
         from torchcodec.decoders import VideoDecoder
 

@@ -14,6 +14,8 @@ import tempfile
 from collections.abc import Sequence
 from pathlib import Path
 
+from octvideo.files import replacing
+
 _DIGEST = hashlib.sha256
 _log = logging.getLogger(__name__)
 
@@ -101,9 +103,8 @@ def _is_whole(file: Path) -> bool:
 
 
 def _compile(command: list[str], file: Path) -> None:
-    """Under another name first: several processes may do this at once."""
-    with tempfile.TemporaryDirectory(dir=file.parent) as folder:
-        made = Path(folder, file.name)
+    """Several processes may do this at once."""
+    with replacing(file, shared=True) as made:
         try:
             run = subprocess.run(
                 [*command, "-o", str(made)], capture_output=True, text=True, errors="replace"
@@ -116,4 +117,3 @@ def _compile(command: list[str], file: Path) -> None:
         content = made.read_bytes()
         made.write_bytes(content + _DIGEST(content).digest())
         made.chmod(0o700)  # whatever the umask
-        made.replace(file)

@@ -2,7 +2,6 @@
 
 import json
 import logging
-import os
 from collections.abc import Callable, Sequence
 from functools import cache
 from pathlib import Path
@@ -12,6 +11,7 @@ import torch
 from torch import Tensor
 
 from octvideo.engines.native.cache import cache_folder
+from octvideo.files import replacing
 
 _log = logging.getLogger(__name__)
 
@@ -112,10 +112,9 @@ def _known(device: str) -> dict[str, int]:
 
 def _keep(device: str, known: dict[str, int]) -> None:
     file = _file(device)
-    new = file.with_name(f"{file.name}.{os.getpid()}")
     try:
         file.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
-        new.write_text(json.dumps(known, indent=0))
-        new.replace(file)
+        with replacing(file, shared=True) as new:
+            new.write_text(json.dumps(known, indent=0))
     except OSError as error:
         _log.warning("the fastest tiles cannot be kept in %s: %s", file, error)

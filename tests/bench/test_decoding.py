@@ -2,7 +2,7 @@
 
 import pytest
 
-from octvideo.data.bench import bench_decode
+from octvideo.bench.decoding import bench_decode
 
 
 def test_every_decoder_is_listed(make_video, tmp_path):
