@@ -48,30 +48,28 @@ def as_array(values: Any) -> np.ndarray:
     return values.detach().cpu().numpy() if isinstance(values, torch.Tensor) else np.asarray(values)
 
 
-def name_points(axes: Axes, points: Mapping[str, tuple[float, float]]) -> None:
+def name_points(figure: Figure, axes: Axes, points: Mapping[str, tuple[float, float]]) -> None:
     """Names beside points, each where it covers neither a point nor another name, if there is such a place.
 
     Args:
-        axes: with its limits as they will stay.
+        figure: whole but for the names.
+        axes: of the points.
         points: `{name: (x, y)}`.
     """
-    figure = axes.get_figure(root=True)
-    assert figure is not None
     figure.draw_without_rendering()  # the layout has to stand
-    dots = axes.transData.transform(list(points.values()))
-    taken = [Bbox.from_bounds(x - 4, y - 4, 8, 8) for x, y in dots]
+    taken = [Bbox.from_bounds(x - 4, y - 4, 8, 8) for x, y in axes.transData.transform(list(points.values()))]
     for name, point in points.items():
         for x, y, across, up in _PLACES:
             text = axes.annotate(
                 name, point, (x, y), textcoords="offset points", ha=across, va=up, fontsize=8
             )
             box = text.get_window_extent()
-            whole = axes.bbox.x0 <= box.x0 and box.x1 <= axes.bbox.x1
-            if whole and not any(box.overlaps(other) for other in taken):
+            is_inside = axes.bbox.x0 <= box.x0 and box.x1 <= axes.bbox.x1
+            if is_inside and not any(box.overlaps(other) for other in taken):
                 break
             text.remove()
         else:
-            axes.add_artist(text)
+            axes.annotate(name, point, _PLACES[0][:2], textcoords="offset points", fontsize=8)
         taken.append(box)
 
 

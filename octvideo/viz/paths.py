@@ -33,6 +33,7 @@ class Path:
         share: of the dense layer's weights, 0 to 1.
         before: size of what is convolved over that of the input: 1, or 1/2 or 1/4 by averages.
         after: size of the output over that of the convolution's result: 1, or 2 by repetition.
+        stride: of the convolution itself over height and width, where it and no average shrinks maps.
     """
 
     into: str
@@ -41,13 +42,14 @@ class Path:
     share: float
     before: float = 1
     after: float = 1
+    stride: int = 1
 
 
 def paths_of(layer: OctaveConv2d | OctaveConv3d) -> list[Path]:
     """The paths that a layer has, those from high first."""
     rows, columns, *kernel = layer.weight.shape
     if layer.is_dense:
-        return [Path("high", "high", tuple(layer.weight.shape), 1.0)]
+        return [Path("high", "high", tuple(layer.weight.shape), 1.0, stride=layer.stride[-1])]
     paths = [
         Path(
             term.into,
@@ -56,6 +58,7 @@ def paths_of(layer: OctaveConv2d | OctaveConv3d) -> list[Path]:
             len(term.rows) * len(term.columns) / (rows * columns),
             term.before,
             term.after,
+            term.geometry.stride[-1],
         )
         for term in layer.plan.terms
     ]
@@ -86,7 +89,7 @@ def plot_paths(layer: OctaveConv2d | OctaveConv3d, size: Sequence[int]) -> Figur
         for group, colour in _COLOURS.items():
             lanes = [i for i, path in enumerate(ends) if (path.into if side == "in" else path.out) == group]
             if lanes:
-                text = f"{group} {side}\n{' x '.join(map(str, shapes[group, side]))}"
+                text = f"{group} {side}\n{_times(shapes[group, side])}"
                 _box(axes, column, (lanes[0], lanes[-1]), text, colour, filled=True)
     for lane, path in enumerate(paths):
         colour, width = _COLOURS[path.out], 1 + 5 * path.share
@@ -94,18 +97,20 @@ def plot_paths(layer: OctaveConv2d | OctaveConv3d, size: Sequence[int]) -> Figur
         ends = ((_AFTER[1], lane), (_OUTPUT[0], arrivals.index(path)))
         arrow = {"arrowstyle": "-|>", "mutation_scale": 10 + 2 * width, "shrinkA": 0, "shrinkB": 0}
         axes.add_patch(FancyArrowPatch(*ends, color=colour, linewidth=width, zorder=1, **arrow))
-        block = f"W[{path.out}, {path.into}], {path.share:.0%}\n{' x '.join(map(str, path.weight_shape))}"
+        stride = f", stride {path.stride}" if path.stride > 1 else ""
+        block = f"W[{path.out}, {path.into}], {path.share:.0%}{stride}\n{_times(path.weight_shape)}"
         _box(axes, _BLOCK, (lane, lane), block, colour)
-        for column, text in ((_BEFORE, _resampling(path.before)), (_AFTER, _resampling(path.after))):
-            if text:
+        larger = "repeat" if layer.resample_up == "nearest" else "interpolate"
+        for column, factor in ((_BEFORE, path.before), (_AFTER, path.after)):
+            if factor != 1:
+                side = f"{max(factor, 1 / factor):g}"
+                text = f"{'average' if factor < 1 else larger} {side} x {side}"
                 _box(axes, column, (lane, lane), text, colour)
     return figure
 
 
-def _resampling(factor: float) -> str:
-    """What changes the size of maps by that factor."""
-    side = f"{max(factor, 1 / factor):g}"
-    return "" if factor == 1 else f"{'average' if factor < 1 else 'repeat'} {side} x {side}"
+def _times(shape: Sequence[int]) -> str:
+    return " x ".join(map(str, shape))
 
 
 def _box(
@@ -118,20 +123,17 @@ def _box(
     filled: bool = False,
 ) -> None:
     (left, right), (top, bottom) = column, (lanes[0] - 0.32, lanes[1] + 0.32)
-    round_corners = {"boxstyle": "round,pad=0,rounding_size=0.8", "mutation_aspect": _WIDTH / 100 / _LANE}
-    for fill, alpha in (("white", 1.0), (colour if filled else "white", 0.2)):
-        axes.add_patch(
-            FancyBboxPatch(
-                (left, top),
-                right - left,
-                bottom - top,
-                fc=fill,
-                ec=colour,
-                alpha=alpha,
-                zorder=2,
-                **round_corners,
-            )
-        )
+    box = FancyBboxPatch(
+        (left, top),
+        right - left,
+        bottom - top,
+        boxstyle="round,pad=0,rounding_size=0.8",
+        mutation_aspect=_WIDTH / 100 / _LANE,
+        facecolor=(colour, 0.2) if filled else "white",
+        edgecolor=colour,
+        zorder=2,
+    )
+    axes.add_patch(box)
     axes.text((left + right) / 2, (top + bottom) / 2, text, ha="center", va="center", fontsize=9, zorder=3)
 
 

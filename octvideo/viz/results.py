@@ -222,6 +222,12 @@ def per_frame(saliency: Saliency) -> Saliency:
     """Each frame on a scale of its own: where its largest value lies, whatever other frames have.
 
     A network's answer often hangs on a few frames; on the clip's one scale the others are blank.
+
+    Args:
+        saliency: on any scale.
+
+    Returns:
+        The same, the largest value of each frame 1, or 0 where nothing speaks for the class.
     """
     largest = torch.stack(list(saliency)).amax(dim=(0, 2, 3))
     return Saliency(*(one / largest.clamp_min(1e-12)[:, None, None] for one in saliency))

@@ -149,5 +149,5 @@ def plot_choices(choices: Mapping[str, tuple[float, float]], *, dense: tuple[flo
     axes.margins(x=0.1, y=0.15)
     plain(axes, "multiply-adds saved, %", "accuracy, %")
     axes.legend(frameon=False, fontsize=8)
-    name_points(axes, points)
+    name_points(figure, axes, points)
     return figure

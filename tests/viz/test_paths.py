@@ -10,6 +10,8 @@ from matplotlib.patches import FancyBboxPatch
 from octvideo import viz
 from octvideo.layers import OctaveConv2d, OctaveConv3d
 
+STRIDES = {"high, high": 2, "low, high": 4, "low, low": 2}
+
 
 def texts(figure: Figure) -> list[str]:
     return [text.get_text() for text in figure.axes[0].texts]
@@ -41,6 +43,9 @@ def test_a_halving_layer_averages_more_and_repeats_nothing() -> None:
     assert "low out\n4 x 4 x 4" in drawn
     averages = [text for text in drawn if text.startswith(("average", "repeat"))]
     assert averages == ["average 2 x 2", "average 4 x 4", "average 2 x 2"]
+    layer = OctaveConv2d(8, 8, 3, stride=2, padding=1, alpha_in=0.5, alpha_out=0.5, downsample="stride")
+    strides = [text.split("\n")[0] for text in texts(viz.plot_paths(layer, (16, 16))) if "stride" in text]
+    assert strides == [f"W[{path}], 25%, stride {stride}" for path, stride in STRIDES.items()]
 
 
 @pytest.mark.parametrize("alphas", [(0.0, 0.0), (0.0, 0.5), (0.5, 0.0), (0.25, 0.25)])
@@ -51,7 +56,7 @@ def test_boxes_are_whole_and_apart(alphas: tuple[float, float]) -> None:
     figure.draw_without_rendering()
     axes = figure.axes[0]
     patches = [patch for patch in axes.patches if isinstance(patch, FancyBboxPatch)]
-    boxes = {str(box.extents): box for box in (patch.get_window_extent() for patch in patches)}.values()
+    boxes = [patch.get_window_extent() for patch in patches]
     assert all(axes.bbox.contains(*box.min) and axes.bbox.contains(*box.max) for box in boxes)
     assert not [one for one, other in itertools.combinations(boxes, 2) if one.overlaps(other)]
     for text in axes.texts[3:]:  # behind the heads of the columns

@@ -92,7 +92,7 @@ def test_choices_are_placed_by_what_they_save_and_named_where_they_are() -> None
     choices = {"stage 2": (75.0, 0.5), "all": (40.0, 0.25), "nearly all": (40.5, 0.251)}
     axes = viz.plot_choices(choices, dense=(100.0, 0.9)).axes[0]
     points, dense = axes.lines
-    assert list(points.get_xdata()) == [25.0, 60.0, 59.5]
+    assert list(points.get_xdata()) == pytest.approx([25.0, 60.0, 59.5])
     assert list(points.get_ydata()) == pytest.approx([50.0, 25.0, 25.1])
     assert list(dense.get_ydata()) == [90.0, 90.0]
     assert [text.get_text() for text in axes.texts] == list(choices)
