@@ -91,22 +91,36 @@ def plot_paths(layer: OctaveConv2d | OctaveConv3d, size: Sequence[int]) -> Figur
             if lanes:
                 text = f"{group} {side}\n{_times(shapes[group, side])}"
                 _box(axes, column, (lanes[0], lanes[-1]), text, colour, filled=True)
+    larger = "repeat" if layer.resample_up == "nearest" else "interpolate"
     for lane, path in enumerate(paths):
-        colour, width = _COLOURS[path.out], 1 + 5 * path.share
-        axes.plot((_INPUT[1], _AFTER[1]), (lane, lane), color=colour, linewidth=width, zorder=1, snap=False)
-        ends = ((_AFTER[1], lane), (_OUTPUT[0], arrivals.index(path)))
-        arrow = {"arrowstyle": "-|>", "mutation_scale": 10 + 2 * width, "shrinkA": 0, "shrinkB": 0}
-        axes.add_patch(FancyArrowPatch(*ends, color=colour, linewidth=width, zorder=1, **arrow))
-        stride = f", stride {path.stride}" if path.stride > 1 else ""
-        block = f"W[{path.out}, {path.into}], {path.share:.0%}{stride}\n{_times(path.weight_shape)}"
-        _box(axes, _BLOCK, (lane, lane), block, colour)
-        larger = "repeat" if layer.resample_up == "nearest" else "interpolate"
-        for column, factor in ((_BEFORE, path.before), (_AFTER, path.after)):
-            if factor != 1:
-                side = f"{max(factor, 1 / factor):g}"
-                text = f"{'average' if factor < 1 else larger} {side} x {side}"
-                _box(axes, column, (lane, lane), text, colour)
+        _draw_path(axes, path, lane, arrivals.index(path), larger)
     return figure
+
+
+def _draw_path(axes: Axes, path: Path, start: int, end: int, larger: str) -> None:
+    """One line, from the place of an input to that of an output, with the boxes on it."""
+    colour, width = _COLOURS[path.out], 1 + 5 * path.share
+    axes.plot((_INPUT[1], _AFTER[1]), (start, start), color=colour, linewidth=width, zorder=1, snap=False)
+    arrow = FancyArrowPatch(
+        (_AFTER[1], start),
+        (_OUTPUT[0], end),
+        arrowstyle="-|>",
+        mutation_scale=10 + 2 * width,
+        shrinkA=0,
+        shrinkB=0,
+        color=colour,
+        linewidth=width,
+        zorder=1,
+    )
+    axes.add_patch(arrow)
+    stride = f", stride {path.stride}" if path.stride > 1 else ""
+    block = f"W[{path.out}, {path.into}], {path.share:.0%}{stride}\n{_times(path.weight_shape)}"
+    _box(axes, _BLOCK, (start, start), block, colour)
+    for column, factor in ((_BEFORE, path.before), (_AFTER, path.after)):
+        if factor != 1:
+            side = f"{max(factor, 1 / factor):g}"
+            text = f"{'average' if factor < 1 else larger} {side} x {side}"
+            _box(axes, column, (start, start), text, colour)
 
 
 def _times(shape: Sequence[int]) -> str:
