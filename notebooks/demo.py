@@ -123,11 +123,11 @@ def demo_checkpoint(alpha: float = 0.25) -> Path:
         for split in ("train", "val", "test"):
             fit += [f"--data.{split}_csv", str(videos / f"{split}.csv")]
         fit += ["--data.class_list", str(videos / "classes.txt")]
-        render = ["data_prep.motions", str(videos)]
+        prepare = ["data_prep.motions", str(videos)]
         if SMALL:
             fit += ["--trainer.max_steps", "2", "--data.num_workers", "0"]
-            render += ["--num-train", "16", "--num-val", "8", "--num-test", "8", "--jobs", "1"]
-        for module in (render, fit):
+            prepare += ["--num-train", "16", "--num-val", "8", "--num-test", "8", "--jobs", "1"]
+        for module in (prepare, fit):
             subprocess.run([sys.executable, "-m", *module], cwd=CHECKOUT, check=True, capture_output=True)
         shutil.copy(RUNS / name / "checkpoints" / "best.ckpt", kept)
     return kept
