@@ -17,14 +17,13 @@ from octvideo.viz.layer import (
     field_width,
     layer_cost,
     layer_errors,
-    paths_of,
     plot_cost,
     plot_layer_errors,
     plot_network_cost,
-    plot_paths,
     plot_receptive_fields,
     receptive_field,
 )
+from octvideo.viz.paths import paths_of, plot_paths
 from octvideo.viz.results import (
     Mistake,
     Saliency,
@@ -33,6 +32,7 @@ from octvideo.viz.results import (
     confident_mistakes,
     grad_cam,
     overlay,
+    per_frame,
     plot_class_timeline,
     plot_mistakes,
     plot_saliency,
@@ -56,6 +56,7 @@ __all__ = [
     "octave_outputs",
     "overlay",
     "paths_of",
+    "per_frame",
     "plot_augmentation",
     "plot_channel_detail",
     "plot_choices",

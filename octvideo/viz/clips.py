@@ -56,11 +56,11 @@ def plot_frames(frames: Tensor, title: str = "") -> Figure:
         frames: `uint8 (T, H, W, 3)`.
         title: above the first.
     """
-    figure = new_figure(1.2 * len(frames), 1.5)
-    for number, (axes, frame) in enumerate(zip(figure.subplots(1, len(frames)), frames, strict=True)):
-        picture(axes, frame, title if number == 0 else "")
-        axes.title.set_ha("left")
-        axes.title.set_x(0.0)
+    figure = new_figure(1.2 * len(frames), 1.5 if title else 1.3)
+    for axes, frame in zip(figure.subplots(1, len(frames), squeeze=False)[0], frames, strict=True):
+        picture(axes, frame)
+    if title:
+        figure.suptitle(title, fontsize=9, x=0.01, ha="left")
     return figure
 
 

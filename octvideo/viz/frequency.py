@@ -13,7 +13,7 @@ from torch import Tensor, nn
 
 from octvideo.engines.resample import downsample, upsample
 from octvideo.layers import Octave, OctaveConv2d, OctaveConv3d
-from octvideo.viz._figure import BLUE, ORANGE, new_figure, picture, plain
+from octvideo.viz._figure import BLUE, ORANGE, new_figure, picture, plain, two_lines
 from octvideo.viz._outputs import layer_outputs
 
 LOW_NYQUIST = 0.25  # cycles a pixel of the high maps: the finest that a map of half their size can hold
@@ -137,8 +137,8 @@ def plot_spectra(outputs: Mapping[str, Octave], columns: int = 4) -> Figure:
         columns: panels a row.
     """
     rows = -(-len(outputs) // columns)
-    figure = new_figure(2.6 * columns, 2.3 * rows + 0.3)
-    panels = figure.subplots(rows, columns, squeeze=False, sharex=True).flatten()
+    figure = new_figure(2.6 * columns, 2.4 * rows + 0.3)
+    panels = figure.subplots(rows, columns, squeeze=False).flatten()
     for axes in panels[len(outputs) :]:
         axes.axis("off")
     for axes, (path, octave) in zip(panels, outputs.items(), strict=False):
@@ -147,8 +147,9 @@ def plot_spectra(outputs: Mapping[str, Octave], columns: int = 4) -> Figure:
         axes.plot(*power_spectrum(octave.high), color=BLUE, marker=".", label="high group")
         axes.plot(*power_spectrum(octave.low, 2.0), color=ORANGE, marker=".", label="low group")
         axes.axvline(LOW_NYQUIST, color="black", linewidth=0.8, linestyle=":")
-        plain(axes, "cycles a pixel", "share of power", path)
+        plain(axes, "cycles a pixel", "share of power", two_lines(path))
         axes.title.set_fontsize(8)
+        axes.set(xlim=(-0.02, 0.52), ylim=(0, None))
     panels[0].legend(frameon=False, fontsize=8)
     return figure
 
@@ -159,7 +160,7 @@ def plot_detail(outputs: Mapping[str, Octave]) -> Figure:
     Args:
         outputs: as `octave_outputs` gives them.
     """
-    figure = new_figure(8, 3.2)
+    figure = new_figure(8, 4)
     axes = figure.subplots()
     groups = (("high", BLUE), ("low", ORANGE))
     for name, colour in groups:

@@ -1,15 +1,13 @@
-"""One octave layer drawn: its four paths, its receptive field, its cost. https://arxiv.org/abs/1904.05049
+"""What an octave layer sees, costs, and changes of a dense one. https://arxiv.org/abs/1904.05049
 
 C channels, T frames, H height, W width.
 """
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
 from typing import Any
 
 import torch
 from matplotlib.figure import Figure
-from matplotlib.patches import FancyBboxPatch
 from torch import Tensor, nn
 
 from octvideo.engines.resample import downsample
@@ -18,89 +16,12 @@ from octvideo.layers import Octave, OctaveConv2d, OctaveConv3d, split_channels
 from octvideo.layers.channelwise import merge
 from octvideo.models import layer_costs, octavize
 from octvideo.viz._figure import BLUE, GREY, ORANGE, new_figure, picture, plain
+from octvideo.viz.paths import paths_of
 
 # Table 1 of the paper: percent of the dense layer.
 PAPER_ALPHAS = (0.0, 0.125, 0.25, 0.5, 0.75, 0.875, 1.0)
 PAPER_FLOPS = (100, 82, 67, 44, 30, 26, 25)
 PAPER_MEMORY = (100, 91, 81, 63, 44, 35, 25)
-
-
-@dataclass(frozen=True)
-class Path:
-    """One of a layer's paths: from and to "high" or "low", and its slice of the dense weight."""
-
-    into: str
-    out: str
-    weight_shape: tuple[int, ...]
-    share: float  # of the dense layer's weights
-
-
-def paths_of(layer: OctaveConv2d | OctaveConv3d) -> list[Path]:
-    """The paths that a layer has, high to high first. An ungrouped layer."""
-    kernel = tuple(layer.weight.shape[2:])
-    dense = layer.in_channels * layer.out_channels
-    if layer.is_dense:
-        return [Path("high", "high", tuple(layer.weight.shape), 1.0)]
-    return [
-        Path(t.into, t.out, (len(t.rows), len(t.columns), *kernel), len(t.rows) * len(t.columns) / dense)
-        for t in layer.plan.terms
-    ]
-
-
-def plot_paths(layer: OctaveConv2d | OctaveConv3d, size: Sequence[int]) -> Figure:
-    """A layer's paths between its groups, with the shapes of what flows and of the weights.
-
-    Args:
-        layer: an ungrouped octave convolution of stride 1.
-        size: of the high input without its channels, `(T, H, W)` or `(H, W)`.
-    """
-    halves = (*size[:-2], -(-size[-2] // 2), -(-size[-1] // 2))
-    heights = {"high": 0.72, "low": 0.18}
-    figure = new_figure(9, 4.2)
-    axes = figure.subplots()
-    axes.set_xlim(0, 1)
-    axes.set_ylim(0, 1)
-    axes.axis("off")
-    for split, left, side in ((layer.in_split, 0.0, "in"), (layer.out_split, 0.82, "out")):
-        for group in ("high", "low"):
-            channels = len(getattr(split, group))
-            if not channels:
-                continue
-            shape = (channels, *(size if group == "high" else halves))
-            colour = BLUE if group == "high" else ORANGE
-            tall = 0.24 if group == "high" else 0.14
-            box = FancyBboxPatch(
-                (left, heights[group] - tall / 2),
-                0.18,
-                tall,
-                boxstyle="round,pad=0.005",
-                fc=colour,
-                alpha=0.2,
-            )
-            axes.add_patch(box)
-            text = f"{group} {side}\n{' x '.join(map(str, shape))}"
-            axes.text(left + 0.09, heights[group], text, ha="center", va="center", fontsize=9)
-    steps = {
-        ("high", "low"): "average pool, then ",
-        ("low", "high"): "",
-        ("high", "high"): "",
-        ("low", "low"): "",
-    }
-    for path in paths_of(layer):
-        colour = BLUE if path.out == "high" else ORANGE
-        start, end = heights[path.into], heights[path.out]
-        arrow = {"arrowstyle": "->", "color": colour, "lw": 1 + 5 * path.share}
-        axes.annotate("", (0.81, end), (0.19, start), arrowprops=arrow)
-        after = ", then upsample" if (path.into, path.out) == ("low", "high") else ""
-        weight = " x ".join(map(str, path.weight_shape))
-        text = f"{steps[path.into, path.out]}convolve{after}\nweight {weight} ({path.share:.0%})"
-        # Along the arrow, near its start, where the crossing paths are apart.
-        at = 0.5 if path.into == path.out else 0.3
-        lift = 0.09 if path.into == path.out == "high" else -0.09 if path.into == path.out else 0.0
-        y = start + (end - start) * (at - 0.19) / 0.62 + lift
-        white = {"fc": "white", "ec": "none", "alpha": 0.9, "pad": 1.5}
-        axes.text(at, y, text, ha="center", va="center", fontsize=8, color=colour, bbox=white)
-    return figure
 
 
 def receptive_field(layers: nn.Module, channels: tuple[int, int], side: int, frequency: str) -> Tensor:
@@ -269,7 +190,7 @@ def layer_errors(network: nn.Module, alpha: float, clip: Tensor) -> dict[str, fl
 
 def plot_layer_errors(errors: Mapping[str, float]) -> Figure:
     """A bar a layer, in the order in which they run; `errors` as `layer_errors` gives them."""
-    figure = new_figure(8, 3.4)
+    figure = new_figure(8, 4.2)
     axes = figure.subplots()
     axes.bar(range(len(errors)), list(errors.values()), color=BLUE)
     if len(errors) <= 60:

@@ -75,16 +75,14 @@ def plot_mistakes(
     if not mistakes:
         raise InputError("mistakes is empty, allowed is one or more")
     figure = new_figure(1.1 * num_frames, 1.35 * len(mistakes))
-    for row, mistake in zip(figure.subplots(len(mistakes), num_frames, squeeze=False), mistakes, strict=True):
+    strips = figure.subfigures(len(mistakes), 1, squeeze=False)[:, 0]
+    for strip, mistake in zip(strips, mistakes, strict=True):
         with open_video(paths[mistake.video]) as video:
             frames = video.frames_at(np.linspace(0, video.num_frames - 1, num_frames).round().astype(int))
-        for axes, frame in zip(row, frames, strict=True):
+        for axes, frame in zip(strip.subplots(1, num_frames, squeeze=False)[0], frames, strict=True):
             picture(axes, frame)
-        row[0].set_title(
-            f"{class_names[mistake.label]}, taken for {class_names[mistake.predicted]} ({mistake.probability:.0%})",
-            fontsize=9,
-            loc="left",
-        ).set_in_layout(False)  # it is wider than its frame
+        names = f"{class_names[mistake.label]}, taken for {class_names[mistake.predicted]}"
+        strip.suptitle(f"{names} ({mistake.probability:.0%})", fontsize=9, x=0.01, ha="left")
     return figure
 
 
@@ -220,25 +218,41 @@ def overlay(frames: Tensor, saliency: Tensor) -> Tensor:
     return (frames.float() * (1 - weight) + heat * weight).round().to(torch.uint8)
 
 
+def per_frame(saliency: Saliency) -> Saliency:
+    """Each frame on a scale of its own: where its largest value lies, whatever other frames have.
+
+    A network's answer often hangs on a few frames; on the clip's one scale the others are blank.
+
+    Args:
+        saliency: on any scale.
+
+    Returns:
+        The same, the largest value of each frame 1, or 0 where nothing speaks for the class.
+    """
+    largest = torch.stack(list(saliency)).amax(dim=(0, 2, 3))
+    return Saliency(*(one / largest.clamp_min(1e-12)[:, None, None] for one in saliency))
+
+
 def plot_saliency(frames: Tensor, saliency: Saliency) -> Figure:
-    """The frames of a clip, and over them the saliency of both groups together and of each.
+    """The frames of a clip, and over them the saliency of both groups together and of each, frame by frame.
+
+    Every frame has a scale of its own; above it stands its largest value, in percent of the clip's.
 
     Args:
         frames: `uint8 (T, H, W, 3)`.
         saliency: of that clip.
     """
-    rows = {
-        "frames": frames,
-        "both": overlay(frames, saliency.both),
-        "high": overlay(frames, saliency.high),
-        "low": overlay(frames, saliency.low),
-    }
+    scaled = per_frame(saliency)
+    rows = {"frames": frames, **{name: overlay(frames, one) for name, one in scaled._asdict().items()}}
+    largest = torch.stack(list(saliency)).amax(dim=(0, 2, 3)).tolist()
     figure = new_figure(1.15 * len(frames), 1.2 * len(rows))
     grid = figure.subplots(len(rows), len(frames), squeeze=False)
     for line, (name, pictures) in zip(grid, rows.items(), strict=True):
         for axes, one in zip(line, pictures, strict=True):
             picture(axes, one)
         line[0].set_ylabel(name)
+    for axes, share in zip(grid[0], largest, strict=True):
+        axes.set_title(f"{share:.0%}", fontsize=9)
     return figure
 
 

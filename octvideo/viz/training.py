@@ -16,7 +16,7 @@ from octvideo.errors import InputError, MissingPackageError
 from octvideo.evaluation.metrics import class_accuracy, confusion_matrix
 from octvideo.evaluation.plots import draw_confusion, draw_curves
 from octvideo.evaluation.scores import VideoScores
-from octvideo.viz._figure import BLUE, GREY, ORANGE, new_figure, plain
+from octvideo.viz._figure import BLUE, GREY, ORANGE, name_points, new_figure, plain
 
 
 class LiveCurves(Logger):
@@ -132,17 +132,22 @@ def plot_choices(choices: Mapping[str, tuple[float, float]], *, dense: tuple[flo
     """Networks by what they save and what they know: the upper right is best.
 
     Args:
-        choices: `{name: (multiply-adds, accuracy from 0 to 1)}`.
+        choices: `{name: (multiply-adds, accuracy from 0 to 1)}`, one or more.
         dense: the same two of the dense network.
+
+    Raises:
+        ValueError: there is no choice.
     """
+    if not choices:
+        raise InputError("choices is empty, allowed is one or more")
     figure = new_figure(8.5, 4)
     axes = figure.subplots()
     macs, accuracy = dense
-    for number, (name, (cost, share)) in enumerate(choices.items()):
-        marker = "os^Dv"[number // 10 % 5]  # the colours repeat after ten
-        axes.plot([100 * (1 - cost / macs)], [100 * share], marker, color=f"C{number % 10}", label=name)
+    points = {name: (100 * (1 - cost / macs), 100 * share) for name, (cost, share) in choices.items()}
+    axes.plot(*zip(*points.values(), strict=True), "o", color=BLUE)
     axes.axhline(100 * accuracy, color=GREY, linestyle=":", label="dense")
     axes.margins(x=0.1, y=0.15)
     plain(axes, "multiply-adds saved, %", "accuracy, %")
-    axes.legend(frameon=False, fontsize=8, loc="upper left", bbox_to_anchor=(1, 1))
+    axes.legend(frameon=False, fontsize=8)
+    name_points(figure, axes, points)
     return figure

@@ -28,6 +28,17 @@ def test_links_lead_somewhere(page: str) -> None:
             assert anchor in [re.sub(r"[^\w -]", "", h).lower().replace(" ", "-") for h in headings], target
 
 
+def test_where_things_go_is_where_they_are() -> None:
+    """CONTRIBUTING's table: every file and folder that it names is there."""
+    text = (CHECKOUT / "CONTRIBUTING.md").read_text()
+    table = text.split("## Where things go")[1].split("\n## ")[0]
+    named = re.findall(r"`([\w./]+(?:\.py|\.md|/))`", table)
+    assert len(named) > 20
+    assert not [
+        name for name in named if not any((CHECKOUT / at / name).exists() for at in ("octvideo", "."))
+    ]
+
+
 @pytest.mark.slow
 def test_builds_without_a_warning(tmp_path: Path) -> None:
     pytest.importorskip("mkdocs")
@@ -40,6 +51,8 @@ def test_builds_without_a_warning(tmp_path: Path) -> None:
     (cell,) = (cell for cell in cells if cell["id"] == "paths")
     kept = base64.b64decode("".join(cell["outputs"][-1]["data"]["image/png"]))
     assert (tmp_path / "figures" / "01_octave_convolution" / "paths.png").read_bytes() == kept
+    assert "optuna" in (tmp_path / "your_own" / "index.html").read_text()  # an example taken from a file
+    assert "stylesheets/site.css" in page
     for package in ("layers", "models", "data", "viz"):
         shown = (tmp_path / "api" / package / "index.html").read_text()
         names = import_module(f"octvideo.{package}").__all__

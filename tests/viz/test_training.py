@@ -1,5 +1,7 @@
 """Curves while they come, and pictures of a test's scores."""
 
+import itertools
+
 import numpy as np
 import pytest
 import torch
@@ -86,10 +88,16 @@ def test_confusion_counts_the_videos() -> None:
     assert counts == {(0, 0): "2", (1, 1): "1", (2, 1): "1", (0, 2): "1"}
 
 
-def test_choices_are_placed_by_what_they_save() -> None:
-    figure = viz.plot_choices({"stage 2": (75.0, 0.5), "all": (40.0, 0.25)}, dense=(100.0, 0.9))
-    axes = figure.axes[0]
-    assert [float(line.get_xdata()[0]) for line in axes.lines[:2]] == [25.0, 60.0]
-    assert [float(line.get_ydata()[0]) for line in axes.lines] == [50.0, 25.0, 90.0]
-    assert [text.get_text() for text in axes.get_legend().get_texts()] == ["stage 2", "all", "dense"]
+def test_choices_are_placed_by_what_they_save_and_named_where_they_are() -> None:
+    choices = {"stage 2": (75.0, 0.5), "all": (40.0, 0.25), "nearly all": (40.5, 0.251)}
+    axes = viz.plot_choices(choices, dense=(100.0, 0.9)).axes[0]
+    points, dense = axes.lines
+    assert list(points.get_xdata()) == pytest.approx([25.0, 60.0, 59.5])
+    assert list(points.get_ydata()) == pytest.approx([50.0, 25.0, 25.1])
+    assert list(dense.get_ydata()) == [90.0, 90.0]
+    assert [text.get_text() for text in axes.texts] == list(choices)
+    boxes = [text.get_window_extent() for text in axes.texts]
+    assert not [one for one, other in itertools.combinations(boxes, 2) if one.overlaps(other)]
     assert axes.get_xlabel() == "multiply-adds saved, %"
+    with pytest.raises(ValueError, match="choices is empty"):
+        viz.plot_choices({}, dense=(100.0, 0.9))

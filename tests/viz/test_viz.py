@@ -2,11 +2,11 @@
 
 import base64
 import io
+import itertools
 
 import numpy as np
 import pytest
 import torch
-from matplotlib.figure import Figure
 from PIL import Image
 from torch import nn
 
@@ -39,10 +39,6 @@ def network() -> nn.Module:
 @pytest.fixture(scope="module")
 def outputs(network: nn.Module) -> dict[str, Octave]:
     return viz.octave_outputs(network, torch.randn(1, 3, 4, 64, 64))
-
-
-def texts(figure: Figure) -> str:
-    return " ".join(text.get_text() for text in figure.axes[0].texts)
 
 
 def test_the_two_frequencies_make_the_frame() -> None:
@@ -81,7 +77,10 @@ def test_the_outputs_are_those_of_the_octave_layers(network: nn.Module, outputs:
 def test_spectra_and_maps_are_labelled(outputs: dict[str, Octave]) -> None:
     figure = viz.plot_spectra(outputs)
     drawn = [axes for axes in figure.axes if axes.get_title()]
-    assert [axes.get_title() for axes in drawn] == list(outputs)
+    assert [axes.get_title().replace("\n", "") for axes in drawn] == list(outputs)
+    figure.draw_without_rendering()
+    boxes = [axes.title.get_window_extent() for axes in drawn]
+    assert not [one for one, other in itertools.combinations(boxes, 2) if one.overlaps(other)]
     assert drawn[0].get_xlabel() == "cycles a pixel"
     high, low = drawn[0].lines[:2]
     assert low.get_xdata()[-1] == 0.25
@@ -90,20 +89,6 @@ def test_spectra_and_maps_are_labelled(outputs: dict[str, Octave]) -> None:
     assert [axes.get_title().split()[0] for axes in maps.axes] == ["high"] * 3 + ["low"] * 3
     detail = viz.plot_detail(outputs).axes[0]
     assert [len(line.get_xdata()) for line in detail.lines] == [len(outputs)] * 2
-
-
-def test_paths_are_the_weights_blocks() -> None:
-    layer = OctaveConv3d(8, 16, 3, padding=1, alpha_in=0.25, alpha_out=0.5)
-    paths = {(path.into, path.out): path for path in viz.paths_of(layer)}
-    assert paths["high", "low"].weight_shape == (8, 6, 3, 3, 3)
-    assert paths["low", "high"].weight_shape == (8, 2, 3, 3, 3)
-    assert sum(np.prod(path.weight_shape) for path in paths.values()) == layer.weight.numel()
-    assert sum(path.share for path in paths.values()) == pytest.approx(1)
-    drawn = texts(viz.plot_paths(layer, (8, 14, 14)))
-    assert "8 x 8 x 14 x 14" in drawn
-    assert "2 x 8 x 7 x 7" in drawn
-    alone = OctaveConv3d(8, 8, 3, padding=1, alpha_in=0.5, alpha_out=0.5, low_to_high=False)
-    assert ("low", "high") not in {(path.into, path.out) for path in viz.paths_of(alone)}
 
 
 @pytest.mark.parametrize("num_layers", [1, 3])
@@ -168,8 +153,9 @@ def test_augmentation_shows_what_training_draws() -> None:
 
 def test_frames_are_drawn_in_their_order() -> None:
     frames = torch.randint(0, 256, (3, 8, 8, 3), dtype=torch.uint8)
-    drawn = viz.plot_frames(frames, "left").axes
-    assert drawn[0].get_title() == "left"
+    figure = viz.plot_frames(frames, "left")
+    drawn = figure.axes
+    assert figure.get_suptitle() == "left"
     for axes, frame in zip(drawn, frames, strict=True):
         assert np.array_equal(axes.images[0].get_array(), frame)
 
@@ -201,8 +187,11 @@ def test_mistakes_most_confident_first(tmp_path, make_video) -> None:
     assert mistakes[0] == (1, 1, 0, 0.9)
     path = str(make_video(tmp_path / "a.mp4"))
     figure = viz.plot_mistakes(mistakes, [path] * 6, ["left", "right"], num_frames=3)
-    assert figure.axes[0].get_title(loc="left") == "right, taken for left (90%)"
+    assert figure.subfigs[0].get_suptitle() == "right, taken for left (90%)"
     assert len(figure.axes) == 6
+    figure.draw_without_rendering()
+    lefts = [axes.get_position().x0 for axes in figure.subfigs[0].axes]
+    assert lefts[1] - lefts[0] == pytest.approx(lefts[2] - lefts[1], abs=0.01)  # a long title leaves no gap
     with pytest.raises(ValueError, match="mistakes is empty"):
         viz.plot_mistakes([], [path], ["left", "right"])
 
@@ -252,6 +241,21 @@ def test_grad_cam_goes_through_both_frequencies(network: nn.Module) -> None:
     assert [figure.axes[i].get_ylabel() for i in (0, 4, 8, 12)] == ["frames", "both", "high", "low"]
     with pytest.raises(ValueError, match="layer is 'nowhere'"):
         viz.grad_cam(network, clip, "nowhere")
+
+
+def test_every_frame_shows_where_its_own_largest_value_is() -> None:
+    """A clip whose answer hangs on one frame: on one scale the other frames would be blank."""
+    both = torch.zeros(3, 8, 8)
+    both[0, 2, 2], both[1, 5, 5] = 0.01, 1.0
+    saliency = viz.Saliency(both, both / 2, torch.zeros(3, 8, 8))
+    scaled = viz.per_frame(saliency)
+    assert [float(frame.max()) for frame in scaled.both] == pytest.approx([1, 1, 0])
+    assert [float(frame.max()) for frame in scaled.high] == pytest.approx([0.5, 0.5, 0])
+    figure = viz.plot_saliency(torch.zeros(3, 8, 8, 3, dtype=torch.uint8), saliency)
+    assert [axes.get_title() for axes in figure.axes[:3]] == ["1%", "100%", "0%"]
+    first = figure.axes[3].images[0].get_array()
+    assert first.max() > 100
+    assert np.unravel_index(first.sum(axis=2).argmax(), (8, 8)) == (2, 2)
 
 
 def test_layer_errors_are_those_of_the_merged_result() -> None:
