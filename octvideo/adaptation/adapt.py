@@ -17,7 +17,10 @@ from torch import Tensor, fx, nn
 from octvideo.adaptation.agreement import Agreement
 from octvideo.adaptation.channels import order_channels
 from octvideo.adaptation.distill import Budget, Distillation
+from octvideo.adaptation.head import fit_head
+from octvideo.adaptation.instep import bytes_of_maps
 from octvideo.adaptation.layers import FittedLayer, fit_layers
+from octvideo.adaptation.outputs import OnDevice
 from octvideo.adaptation.state import State
 from octvideo.errors import InputError
 from octvideo.layers import OctaveConv2d, OctaveConv3d
@@ -25,9 +28,10 @@ from octvideo.limits import Limits, check_numbers
 from octvideo.models import octavize
 
 STEPS = ("channels", "layers", "features")
-# Clips that order the channels and fit the layers: all their maps of a layer are in memory, ten times this.
-FIT_CLIPS, FIT_BYTES = 32, 2**28
-MARKS = (0.25, 0.5, 0.75)  # of the distillation, where it is measured on the way
+ORDER_CLIPS = 16  # that order the channels
+# That fit the layers: many, since the last layers have few pixels of each; the maps of all are in memory.
+FIT_CLIPS, FIT_BYTES = 96, 2**31
+MARKS = (0.5,)  # of the distillation, where it is measured on the way
 _LIMITS = {
     "minutes": Limits(0, 100_000),
     "steps": Limits(0, whole=True, or_none=True),
@@ -146,6 +150,7 @@ class Adaptation:
                 self.measured.append(Measured(after, share, self.seconds, found))
 
         tell = progress or (lambda _: None)
+        clips = OnDevice(clips, self.dense)
         if not self.measured:
             note("nothing")
         for step in [step for step in self.steps if step not in self._done]:
@@ -161,18 +166,18 @@ class Adaptation:
 
     def _order(self, clips: Sequence[Tensor]) -> None:
         began = time.monotonic()
-        order_channels(self.dense, _some(clips))
+        order_channels(self.dense, _some(clips, ORDER_CLIPS))
         self.octave = self._octavized()
         self.seconds += time.monotonic() - began
 
     def _fit(self, clips: Sequence[Tensor], tell: Callable[[Progress], None]) -> None:
         began = time.monotonic()
+        of_each = bytes_of_maps(self.octave, clips[0][None])
+        some = _some(clips, min(FIT_CLIPS, max(FIT_BYTES // of_each, 4)))
         self.fitted = fit_layers(
-            self.octave,
-            self.dense,
-            _some(clips),
-            progress=lambda done, of: tell(Progress("layers", done / of)),
+            self.octave, self.dense, some, progress=lambda done, of: tell(Progress("layers", done / of))
         )
+        self.fitted += fit_head(self.octave, self.dense, _some(clips, FIT_CLIPS))
         self.seconds += time.monotonic() - began
 
     def _bring_together(
@@ -199,6 +204,9 @@ class Adaptation:
                 self._keep()
 
         learning.run(budget, after)
+        began = time.monotonic()
+        fit_head(self.octave, self.dense, _some(clips, FIT_CLIPS))
+        self.seconds += time.monotonic() - began
         self.octave.eval().requires_grad_(True)
 
     def _keep(self) -> None:
@@ -224,9 +232,9 @@ class Adaptation:
         ]
 
 
-def _some(clips: Sequence[Tensor]) -> list[Tensor]:
-    """As many of the clips as fitting has memory for, evenly over all."""
-    count = min(FIT_CLIPS, len(clips), max(FIT_BYTES // clips[0].nbytes, 4))
+def _some(clips: Sequence[Tensor], count: int) -> list[Tensor]:
+    """So many of the clips, if there are as many, evenly over all."""
+    count = min(count, len(clips))
     return [clips[i * len(clips) // count] for i in range(count)]
 
 
@@ -302,6 +310,9 @@ def check_settings(clips: Sequence[Tensor] | Tensor, without: Collection[str], *
     if len(clips) < 2:
         raise InputError(f"there are {len(clips)} clips, allowed are 2 or more")
     sizes = {tuple(clips[i].shape) for i in range(len(clips))}
+    for size in sizes:
+        if len(size) != 4 or size[0] != 3:
+            raise InputError(f"clips are {size}, allowed is (3, T, H, W)")
     if len(sizes) > 1:
         one, other = sorted(sizes)[:2]
         raise InputError(f"clips are {one} and {other}, allowed is one size")

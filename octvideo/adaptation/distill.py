@@ -104,8 +104,6 @@ class Distillation:
         return order[place * self.batch_size :][: self.batch_size].tolist()
 
     def _loss(self, clips: Tensor) -> Tensor:
-        device = next(self.octave.parameters()).device
-        clips = clips.to(device)
         errors, paths = self._errors, self._errors.paths
         with torch.no_grad(), listening(self.dense, paths, errors.hear_dense):
             wanted = run(self.dense, clips, self._head)

@@ -45,6 +45,7 @@ def adapt_command(args: list[str]) -> int:
     )
     parser.add_argument("--batch_size", type=int, default=4, help="clips of a step")
     parser.add_argument("--lr", type=float, default=1e-4, help="of Adam, at its peak")
+    parser.add_argument("--seed", type=int, default=0, help="of the clips' order")
     parser.add_argument("--num_workers", type=int, help="decoding processes; one a core by default")
     parser.add_argument("--device", choices=("cpu", "cuda"), default="cpu")
     options = parser.parse_args(args)
@@ -133,7 +134,7 @@ def _run(options: argparse.Namespace) -> int:
         adaptation.run(
             clips, Budget(options.minutes, options.steps), measure=measure,
             progress=lambda p: tell(p.step, p.share, "" if p.loss is None else f"loss {p.loss:.3f}"),
-            batch_size=options.batch_size, lr=options.lr,
+            batch_size=options.batch_size, lr=options.lr, seed=options.seed,
         )  # fmt: skip
     title = f"{card.name} adapted to alpha {options.alpha:g}"
     _write_checkpoint(options.out, adaptation.octave.cpu(), replace(card, alpha=options.alpha))
@@ -149,7 +150,7 @@ def _run(options: argparse.Namespace) -> int:
 
 
 # What may not change between two parts of an adaptation: of the options, and of the card.
-_MADE_OF = ("alpha", "channel_multiple", "without", "batch_size", "lr")
+_MADE_OF = ("alpha", "channel_multiple", "without", "batch_size", "lr", "seed")
 _RECIPE = ("num_frames", "frame_stride", "fps", "test_short_side", "test_crop", "mean", "std")
 
 
