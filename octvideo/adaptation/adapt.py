@@ -7,7 +7,7 @@ logits together for as long as there is time.
 
 import copy
 import time
-from collections.abc import Callable, Collection, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any, cast
@@ -21,6 +21,7 @@ from octvideo.adaptation.head import fit_head
 from octvideo.adaptation.instep import bytes_of_maps
 from octvideo.adaptation.layers import FittedLayer, fit_layers
 from octvideo.adaptation.outputs import OnDevice
+from octvideo.adaptation.stages import choose_alphas
 from octvideo.adaptation.state import State
 from octvideo.errors import InputError
 from octvideo.layers import OctaveConv2d, OctaveConv3d
@@ -37,6 +38,7 @@ _LIMITS = {
     "steps": Limits(0, whole=True, or_none=True),
     "batch_size": Limits(1, 10_000, whole=True),
     "lr": Limits(0, 1, above=True),
+    "budget": Limits(0, 0.999, above=True, or_none=True),
 }
 
 
@@ -77,8 +79,8 @@ class Adaptation:
 
     Args:
         dense: a dense network; it is left as it is.
-        alpha: share of low-frequency channels, above 0 and below 1.
-        channel_multiple: as for `octavize`.
+        alpha: share of low-frequency channels, below 1.
+        channel_multiple, layer_alphas: as for `octavize`.
         without: steps to leave out.
         state: what an adaptation that was stopped has kept; it is kept up to date.
 
@@ -98,17 +100,18 @@ class Adaptation:
         alpha: float,
         *,
         channel_multiple: int = 1,
+        layer_alphas: Mapping[str, float] | None = None,
         without: Collection[str] = (),
         state: State | None = None,
     ) -> None:
         check_numbers({"alpha": alpha, "channel_multiple": channel_multiple})
-        if not 0 < alpha < 1:
+        if not layer_alphas and not 0 < alpha < 1:
             raise InputError(
                 f"alpha is {alpha:g}, allowed is a number above 0 and below 1: 0 is the dense network"
             )
-        if any(isinstance(m, OctaveConv2d | OctaveConv3d) for m in dense.modules()):
-            raise InputError("the network is an octave one already, allowed is a dense one: alpha 0")
+        check_dense(dense)
         self.alpha, self.channel_multiple = alpha, channel_multiple
+        self.layer_alphas = dict(layer_alphas or {})
         self.steps = [step for step in STEPS if step not in without]
         self.dense = copy.deepcopy(dense).eval().requires_grad_(False)
         self.octave = self._octavized()
@@ -122,7 +125,9 @@ class Adaptation:
             self._go_on(self._state.content)
 
     def _octavized(self) -> fx.GraphModule:
-        twin = octavize(self.dense, self.alpha, channel_multiple=self.channel_multiple)
+        twin = octavize(
+            self.dense, self.alpha, channel_multiple=self.channel_multiple, layer_alphas=self.layer_alphas
+        )
         return cast(fx.GraphModule, twin)
 
     def run(
@@ -219,6 +224,7 @@ class Adaptation:
                 "seconds": self.seconds,
                 "fitted": [asdict(one) for one in self.fitted],
                 "measured": [asdict(one) for one in self.measured],
+                "layer_alphas": self.layer_alphas,
             }
         )
 
@@ -242,7 +248,8 @@ def adapt(
     dense: nn.Module,
     clips: Sequence[Tensor] | Tensor,
     *,
-    alpha: float,
+    alpha: float | None = None,
+    budget: float | None = None,
     minutes: float = 10.0,
     steps: int | None = None,
     without: Collection[str] = (),
@@ -259,6 +266,8 @@ def adapt(
         dense: a dense network, of `create_model` or one's own, with trained weights; it is left as it is.
         clips: `float (N, 3, T, H, W)`, or N times `(3, T, H, W)`, normalised as the network wants them; two or more.
         alpha: share of low-frequency channels, above 0 and below 1.
+        budget: instead of alpha, the share of the dense network's time that the octave one may take on this machine:
+            every stage gets the alpha that loses least.
         minutes: that features are brought together for; the other steps take about a minute on top.
         steps: and at most so many steps of `batch_size` clips; None: as many as there is time for.
         without: steps to leave out: "channels", "layers", "features".
@@ -274,12 +283,15 @@ def adapt(
         are others than the dense network's last ones, so that it is no longer that network at alpha 0.
 
     Raises:
-        ValueError: an argument is out of its range, a network that cannot be split, clips of several sizes, or `state`
-            is of other settings.
+        ValueError: an argument is out of its range, a network that cannot be split, clips of several sizes, a budget
+            that no alphas meet, or `state` is of other settings.
     """
-    check_settings(clips, without, minutes=minutes, steps=steps, batch_size=batch_size, lr=lr)
+    check_settings(clips, without, minutes=minutes, steps=steps, batch_size=batch_size, lr=lr, budget=budget)
+    if (alpha is None) == (budget is None):
+        raise InputError(f"alpha is {alpha} and budget is {budget}, allowed is one of them")
     made_of = {
         "alpha": alpha,
+        "budget": budget,
         "without": sorted(without),
         "channel_multiple": channel_multiple,
         "batch_size": batch_size,
@@ -288,7 +300,14 @@ def adapt(
         "clips": len(clips),
     }
     kept = State(state, made_of)
-    adaptation = Adaptation(dense, alpha, channel_multiple=channel_multiple, without=without, state=kept)
+    adaptation = Adaptation(
+        dense,
+        alpha or 0.0,
+        channel_multiple=channel_multiple,
+        layer_alphas=alphas_for(kept, dense, cast(Sequence[Tensor], clips), budget, channel_multiple),
+        without=without,
+        state=kept,
+    )
     adaptation.run(
         cast(Sequence[Tensor], clips),
         Budget(minutes, steps),
@@ -299,6 +318,32 @@ def adapt(
     )
     kept.remove()
     return adaptation.octave
+
+
+def alphas_for(
+    state: State,
+    dense: nn.Module,
+    clips: Sequence[Tensor],
+    budget: float | None,
+    channel_multiple: int,
+    **progress: Any,
+) -> dict[str, float]:
+    """`layer_alphas` that meet a budget: those that a stopped adaptation had, or new ones; none without a budget."""
+    if budget is None:
+        return {}
+    if state.content:
+        return cast(dict[str, float], state.content["layer_alphas"])
+    check_dense(dense)
+    network = copy.deepcopy(dense).eval()
+    return choose_alphas(
+        network, OnDevice(clips, dense), budget, channel_multiple=channel_multiple, **progress
+    )
+
+
+def check_dense(network: nn.Module) -> None:
+    """Raises InputError for an octave network."""
+    if any(isinstance(m, OctaveConv2d | OctaveConv3d) for m in network.modules()):
+        raise InputError("the network is an octave one already, allowed is a dense one: alpha 0")
 
 
 def check_settings(clips: Sequence[Tensor] | Tensor, without: Collection[str], **numbers: Any) -> None:

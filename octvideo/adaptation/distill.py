@@ -19,7 +19,7 @@ import torch
 from torch import Tensor, fx, nn
 
 from octvideo.adaptation.agreement import LayerErrors
-from octvideo.adaptation.outputs import head_of, listening, run
+from octvideo.adaptation.outputs import head_of, listening, relative_error, run
 
 WARMUP = 0.03  # of the budget
 
@@ -127,8 +127,3 @@ class Distillation:
 def _centred(logits: Tensor) -> Tensor:
     """What is added to all classes alike changes no probability."""
     return logits - logits.mean(1, keepdim=True)
-
-
-def relative_error(found: Tensor, wanted: Tensor) -> Tensor:
-    """Squared error, as a share of the wanted numbers' squares."""
-    return (found - wanted).square().sum() / wanted.square().sum().clamp_min(1e-12)

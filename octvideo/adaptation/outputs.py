@@ -67,3 +67,8 @@ def listening(network: nn.Module, paths: Iterable[str], hear: Callable[[str, Any
     finally:
         for handle in handles:
             handle.remove()
+
+
+def relative_error(found: Tensor, wanted: Tensor) -> Tensor:
+    """Squared error, as a share of the wanted numbers' squares."""
+    return (found - wanted).square().sum() / wanted.square().sum().clamp_min(1e-12)

@@ -129,6 +129,7 @@ def test_the_maps_of_a_clip_are_counted_once_each() -> None:
         (["--minutes", "-1"], "--minutes is -1"),
         (["--batch_size", "0"], "--batch_size is 0"),
         (["--out", "oct.pth"], "--out is oct.pth, allowed is a name that ends in .ckpt"),
+        (["--budget", ".8"], "argument --budget: not allowed with argument --alpha"),
         (["--without", "norms"], "invalid choice: 'norms'"),
         ([], "has 2 videos, allowed are 4 or more: one in 4 is held out"),
     ],
@@ -158,7 +159,7 @@ def test_weights_that_are_octave_already_are_refused(tmp_path, capsys) -> None:
     ]
     assert main(command) == 2
     assert capsys.readouterr().err == (
-        f"octvideo: {octave} is of alpha 0.25, allowed are dense weights: alpha 0\n"
+        f"octvideo: {octave} is of an octave network, allowed are dense weights: alpha 0\n"
     )
 
 
@@ -170,6 +171,10 @@ def test_what_cannot_be_adapted_is_refused() -> None:
         adapt(nn.Sequential(nn.Conv3d(3, 8, 1), nn.AdaptiveAvgPool3d(1)), clips, alpha=0.25)
     with pytest.raises(InputError, match=r"clips are \(4, 32, 32\), allowed is \(3, T, H, W\)"):
         adapt(dense, clips[:, 0], alpha=0.25)
+    with pytest.raises(InputError, match="alpha is None and budget is None, allowed is one of them"):
+        adapt(dense, clips)
+    with pytest.raises(InputError, match="budget is 1, allowed"):
+        adapt(dense, clips, budget=1)
     with pytest.raises(InputError, match="alpha is 0, allowed"):
         adapt(dense, clips, alpha=0.0)
     with pytest.raises(InputError, match="1 clips"):
