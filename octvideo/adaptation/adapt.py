@@ -33,7 +33,7 @@ ORDER_CLIPS = 16  # that order the channels
 # That fit the layers: many, since the last layers have few pixels of each; the maps of all are in memory.
 FIT_CLIPS, FIT_BYTES = 96, 2**31
 MARKS = (0.5,)  # of the distillation, where it is measured on the way
-_LIMITS = {
+SETTINGS = {
     "minutes": Limits(0, 100_000),
     "steps": Limits(0, whole=True, or_none=True),
     "batch_size": Limits(1, 10_000, whole=True),
@@ -326,7 +326,7 @@ def alphas_for(
     clips: Sequence[Tensor],
     budget: float | None,
     channel_multiple: int,
-    **progress: Any,
+    progress: Callable[[int, int], None] | None = None,
 ) -> dict[str, float]:
     """`layer_alphas` that meet a budget: those that a stopped adaptation had, or new ones; none without a budget."""
     if budget is None:
@@ -336,7 +336,7 @@ def alphas_for(
     check_dense(dense)
     network = copy.deepcopy(dense).eval()
     return choose_alphas(
-        network, OnDevice(clips, dense), budget, channel_multiple=channel_multiple, **progress
+        network, OnDevice(clips, dense), budget, channel_multiple=channel_multiple, progress=progress
     )
 
 
@@ -348,7 +348,7 @@ def check_dense(network: nn.Module) -> None:
 
 def check_settings(clips: Sequence[Tensor] | Tensor, without: Collection[str], **numbers: Any) -> None:
     """Raises InputError for clips or settings that no adaptation can have."""
-    check_numbers(numbers, limits=_LIMITS)
+    check_numbers(numbers, limits=SETTINGS)
     for step in without:
         if step not in STEPS:
             raise InputError(f"without has {step!r}, allowed are {', '.join(STEPS)}")

@@ -7,7 +7,7 @@ from typing import Any
 
 from octvideo.cli.errors import UsageError
 from octvideo.data import VideoDecodeError
-from octvideo.limits import Limits, check_numbers
+from octvideo.limits import LIMITS, check_numbers
 
 HELD_OUT = 0.25  # of the videos
 NUM_CLIPS = 2  # along each video that is learnt from
@@ -60,10 +60,10 @@ def adapt_command(args: list[str]) -> int:
 
 
 def _check(options: argparse.Namespace) -> None:
+    from octvideo.adaptation.adapt import SETTINGS
+
     given = {name: value for name, value in vars(options).items() if value is not None}
-    shares = {name: given.pop(name) for name in ("alpha", "budget") if name in given}
-    check_numbers(given, prefix="--")
-    check_numbers(shares, prefix="--", limits=dict.fromkeys(shares, Limits(0, 0.999, above=True)))
+    check_numbers(given, prefix="--", limits={**LIMITS, **SETTINGS, "alpha": SETTINGS["budget"]})
     if options.out.exists():
         raise UsageError(f"--out is {options.out.absolute()}, which exists: remove it or name another")
     if options.out.suffix != ".ckpt":
