@@ -7,7 +7,7 @@ logits together for as long as there is time.
 
 import copy
 import time
-from collections.abc import Callable, Collection, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any, cast
@@ -17,7 +17,11 @@ from torch import Tensor, fx, nn
 from octvideo.adaptation.agreement import Agreement
 from octvideo.adaptation.channels import order_channels
 from octvideo.adaptation.distill import Budget, Distillation
+from octvideo.adaptation.head import fit_head
+from octvideo.adaptation.instep import bytes_of_maps
 from octvideo.adaptation.layers import FittedLayer, fit_layers
+from octvideo.adaptation.outputs import OnDevice
+from octvideo.adaptation.stages import choose_alphas
 from octvideo.adaptation.state import State
 from octvideo.errors import InputError
 from octvideo.layers import OctaveConv2d, OctaveConv3d
@@ -25,14 +29,16 @@ from octvideo.limits import Limits, check_numbers
 from octvideo.models import octavize
 
 STEPS = ("channels", "layers", "features")
-# Clips that order the channels and fit the layers: all their maps of a layer are in memory, ten times this.
-FIT_CLIPS, FIT_BYTES = 32, 2**28
-MARKS = (0.25, 0.5, 0.75)  # of the distillation, where it is measured on the way
-_LIMITS = {
+ORDER_CLIPS = 16  # that order the channels
+# That fit the layers: many, since the last layers have few pixels of each; the maps of all are in memory.
+FIT_CLIPS, FIT_BYTES = 96, 2**31
+MARKS = (0.5,)  # of the distillation, where it is measured on the way
+SETTINGS = {
     "minutes": Limits(0, 100_000),
     "steps": Limits(0, whole=True, or_none=True),
     "batch_size": Limits(1, 10_000, whole=True),
     "lr": Limits(0, 1, above=True),
+    "budget": Limits(0, 0.999, above=True, or_none=True),
 }
 
 
@@ -73,8 +79,8 @@ class Adaptation:
 
     Args:
         dense: a dense network; it is left as it is.
-        alpha: share of low-frequency channels, above 0 and below 1.
-        channel_multiple: as for `octavize`.
+        alpha: share of low-frequency channels, below 1.
+        channel_multiple, layer_alphas: as for `octavize`.
         without: steps to leave out.
         state: what an adaptation that was stopped has kept; it is kept up to date.
 
@@ -94,17 +100,18 @@ class Adaptation:
         alpha: float,
         *,
         channel_multiple: int = 1,
+        layer_alphas: Mapping[str, float] | None = None,
         without: Collection[str] = (),
         state: State | None = None,
     ) -> None:
         check_numbers({"alpha": alpha, "channel_multiple": channel_multiple})
-        if not 0 < alpha < 1:
+        if not layer_alphas and not 0 < alpha < 1:
             raise InputError(
                 f"alpha is {alpha:g}, allowed is a number above 0 and below 1: 0 is the dense network"
             )
-        if any(isinstance(m, OctaveConv2d | OctaveConv3d) for m in dense.modules()):
-            raise InputError("the network is an octave one already, allowed is a dense one: alpha 0")
+        check_dense(dense)
         self.alpha, self.channel_multiple = alpha, channel_multiple
+        self.layer_alphas = dict(layer_alphas or {})
         self.steps = [step for step in STEPS if step not in without]
         self.dense = copy.deepcopy(dense).eval().requires_grad_(False)
         self.octave = self._octavized()
@@ -118,7 +125,9 @@ class Adaptation:
             self._go_on(self._state.content)
 
     def _octavized(self) -> fx.GraphModule:
-        twin = octavize(self.dense, self.alpha, channel_multiple=self.channel_multiple)
+        twin = octavize(
+            self.dense, self.alpha, channel_multiple=self.channel_multiple, layer_alphas=self.layer_alphas
+        )
         return cast(fx.GraphModule, twin)
 
     def run(
@@ -146,6 +155,7 @@ class Adaptation:
                 self.measured.append(Measured(after, share, self.seconds, found))
 
         tell = progress or (lambda _: None)
+        clips = OnDevice(clips, self.dense)
         if not self.measured:
             note("nothing")
         for step in [step for step in self.steps if step not in self._done]:
@@ -161,18 +171,18 @@ class Adaptation:
 
     def _order(self, clips: Sequence[Tensor]) -> None:
         began = time.monotonic()
-        order_channels(self.dense, _some(clips))
+        order_channels(self.dense, _some(clips, ORDER_CLIPS))
         self.octave = self._octavized()
         self.seconds += time.monotonic() - began
 
     def _fit(self, clips: Sequence[Tensor], tell: Callable[[Progress], None]) -> None:
         began = time.monotonic()
+        of_each = bytes_of_maps(self.octave, clips[0][None])
+        some = _some(clips, min(FIT_CLIPS, max(FIT_BYTES // of_each, 4)))
         self.fitted = fit_layers(
-            self.octave,
-            self.dense,
-            _some(clips),
-            progress=lambda done, of: tell(Progress("layers", done / of)),
+            self.octave, self.dense, some, progress=lambda done, of: tell(Progress("layers", done / of))
         )
+        self.fitted += fit_head(self.octave, self.dense, _some(clips, FIT_CLIPS))
         self.seconds += time.monotonic() - began
 
     def _bring_together(
@@ -199,6 +209,9 @@ class Adaptation:
                 self._keep()
 
         learning.run(budget, after)
+        began = time.monotonic()
+        fit_head(self.octave, self.dense, _some(clips, FIT_CLIPS))
+        self.seconds += time.monotonic() - began
         self.octave.eval().requires_grad_(True)
 
     def _keep(self) -> None:
@@ -211,6 +224,7 @@ class Adaptation:
                 "seconds": self.seconds,
                 "fitted": [asdict(one) for one in self.fitted],
                 "measured": [asdict(one) for one in self.measured],
+                "layer_alphas": self.layer_alphas,
             }
         )
 
@@ -224,9 +238,9 @@ class Adaptation:
         ]
 
 
-def _some(clips: Sequence[Tensor]) -> list[Tensor]:
-    """As many of the clips as fitting has memory for, evenly over all."""
-    count = min(FIT_CLIPS, len(clips), max(FIT_BYTES // clips[0].nbytes, 4))
+def _some(clips: Sequence[Tensor], count: int) -> list[Tensor]:
+    """So many of the clips, if there are as many, evenly over all."""
+    count = min(count, len(clips))
     return [clips[i * len(clips) // count] for i in range(count)]
 
 
@@ -234,7 +248,8 @@ def adapt(
     dense: nn.Module,
     clips: Sequence[Tensor] | Tensor,
     *,
-    alpha: float,
+    alpha: float | None = None,
+    budget: float | None = None,
     minutes: float = 10.0,
     steps: int | None = None,
     without: Collection[str] = (),
@@ -251,6 +266,8 @@ def adapt(
         dense: a dense network, of `create_model` or one's own, with trained weights; it is left as it is.
         clips: `float (N, 3, T, H, W)`, or N times `(3, T, H, W)`, normalised as the network wants them; two or more.
         alpha: share of low-frequency channels, above 0 and below 1.
+        budget: instead of alpha, the share of the dense network's time that the octave one may take on this machine:
+            every stage gets the alpha that loses least.
         minutes: that features are brought together for; the other steps take about a minute on top.
         steps: and at most so many steps of `batch_size` clips; None: as many as there is time for.
         without: steps to leave out: "channels", "layers", "features".
@@ -266,12 +283,15 @@ def adapt(
         are others than the dense network's last ones, so that it is no longer that network at alpha 0.
 
     Raises:
-        ValueError: an argument is out of its range, a network that cannot be split, clips of several sizes, or `state`
-            is of other settings.
+        ValueError: an argument is out of its range, a network that cannot be split, clips of several sizes, a budget
+            that no alphas meet, or `state` is of other settings.
     """
-    check_settings(clips, without, minutes=minutes, steps=steps, batch_size=batch_size, lr=lr)
+    check_settings(clips, without, minutes=minutes, steps=steps, batch_size=batch_size, lr=lr, budget=budget)
+    if (alpha is None) == (budget is None):
+        raise InputError(f"alpha is {alpha} and budget is {budget}, allowed is one of them")
     made_of = {
         "alpha": alpha,
+        "budget": budget,
         "without": sorted(without),
         "channel_multiple": channel_multiple,
         "batch_size": batch_size,
@@ -280,7 +300,14 @@ def adapt(
         "clips": len(clips),
     }
     kept = State(state, made_of)
-    adaptation = Adaptation(dense, alpha, channel_multiple=channel_multiple, without=without, state=kept)
+    adaptation = Adaptation(
+        dense,
+        alpha or 0.0,
+        channel_multiple=channel_multiple,
+        layer_alphas=alphas_for(kept, dense, cast(Sequence[Tensor], clips), budget, channel_multiple),
+        without=without,
+        state=kept,
+    )
     adaptation.run(
         cast(Sequence[Tensor], clips),
         Budget(minutes, steps),
@@ -293,15 +320,44 @@ def adapt(
     return adaptation.octave
 
 
+def alphas_for(
+    state: State,
+    dense: nn.Module,
+    clips: Sequence[Tensor],
+    budget: float | None,
+    channel_multiple: int,
+    progress: Callable[[int, int], None] | None = None,
+) -> dict[str, float]:
+    """`layer_alphas` that meet a budget: those that a stopped adaptation had, or new ones; none without a budget."""
+    if budget is None:
+        return {}
+    if state.content:
+        return cast(dict[str, float], state.content["layer_alphas"])
+    check_dense(dense)
+    network = copy.deepcopy(dense).eval()
+    return choose_alphas(
+        network, OnDevice(clips, dense), budget, channel_multiple=channel_multiple, progress=progress
+    )
+
+
+def check_dense(network: nn.Module) -> None:
+    """Raises InputError for an octave network."""
+    if any(isinstance(m, OctaveConv2d | OctaveConv3d) for m in network.modules()):
+        raise InputError("the network is an octave one already, allowed is a dense one: alpha 0")
+
+
 def check_settings(clips: Sequence[Tensor] | Tensor, without: Collection[str], **numbers: Any) -> None:
     """Raises InputError for clips or settings that no adaptation can have."""
-    check_numbers(numbers, limits=_LIMITS)
+    check_numbers(numbers, limits=SETTINGS)
     for step in without:
         if step not in STEPS:
             raise InputError(f"without has {step!r}, allowed are {', '.join(STEPS)}")
     if len(clips) < 2:
         raise InputError(f"there are {len(clips)} clips, allowed are 2 or more")
     sizes = {tuple(clips[i].shape) for i in range(len(clips))}
+    for size in sizes:
+        if len(size) != 4 or size[0] != 3:
+            raise InputError(f"clips are {size}, allowed is (3, T, H, W)")
     if len(sizes) > 1:
         one, other = sorted(sizes)[:2]
         raise InputError(f"clips are {one} and {other}, allowed is one size")

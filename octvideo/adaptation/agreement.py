@@ -9,7 +9,11 @@ from torch import Tensor, fx, nn
 
 from octvideo.adaptation.layers import as_octave, layers_to_fit, plan_and_split
 from octvideo.adaptation.norms import norm_behind, through_norm
-from octvideo.adaptation.outputs import Outputs, head_of, listening, run
+from octvideo.adaptation.outputs import OnDevice, Outputs, head_of, listening, run
+
+# Of what a norm gives. Norms whose scale is 0 give nothing but their shift (residual blocks often start so): what is
+# wrong there is small, and not to be divided by nothing.
+LEAST_VARIANCE = 1e-4
 
 
 @dataclass(frozen=True)
@@ -64,8 +68,11 @@ class LayerErrors:
         wrong = sum(
             (self._passed_on(path, out, y, 0) - wanted[out]).square().sum() for out, y in parts.items()
         )
-        size = sum(_centred(y).square().sum() for y in wanted.values())
-        self.found[path] = cast(Tensor, wrong / (size + 1e-12))
+        size = cast(Tensor, sum(_centred(y).square().sum() for y in wanted.values()))
+        least = 1e-12
+        if path in self._norms:
+            least = LEAST_VARIANCE * sum(y.numel() for y in wanted.values())
+        self.found[path] = cast(Tensor, wrong / size.clamp_min(least))
 
     def _passed_on(self, path: str, out: str, y: Tensor, which: int) -> Tensor:
         if path not in self._norms:
@@ -94,6 +101,7 @@ def compare(
     head, errors = head_of(octave), LayerErrors(octave, dense)
     pairs: list[tuple[Outputs, Outputs]] = []
     sums = dict.fromkeys(errors.paths, 0.0)
+    clips = OnDevice(clips, octave)
     for index in range(len(clips)):
         clip = clips[index][None]
         with listening(dense, errors.paths, errors.hear_dense):

@@ -19,7 +19,7 @@ import torch
 from torch import Tensor, fx, nn
 
 from octvideo.adaptation.agreement import LayerErrors
-from octvideo.adaptation.outputs import head_of, listening, run
+from octvideo.adaptation.outputs import head_of, listening, relative_error, run
 
 WARMUP = 0.03  # of the budget
 
@@ -104,8 +104,6 @@ class Distillation:
         return order[place * self.batch_size :][: self.batch_size].tolist()
 
     def _loss(self, clips: Tensor) -> Tensor:
-        device = next(self.octave.parameters()).device
-        clips = clips.to(device)
         errors, paths = self._errors, self._errors.paths
         with torch.no_grad(), listening(self.dense, paths, errors.hear_dense):
             wanted = run(self.dense, clips, self._head)
@@ -129,8 +127,3 @@ class Distillation:
 def _centred(logits: Tensor) -> Tensor:
     """What is added to all classes alike changes no probability."""
     return logits - logits.mean(1, keepdim=True)
-
-
-def relative_error(found: Tensor, wanted: Tensor) -> Tensor:
-    """Squared error, as a share of the wanted numbers' squares."""
-    return (found - wanted).square().sum() / wanted.square().sum().clamp_min(1e-12)

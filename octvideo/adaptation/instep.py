@@ -41,6 +41,34 @@ def run_in_step(
             del values[used]
 
 
+@torch.no_grad()
+def bytes_of_maps(network: fx.GraphModule, clip: Tensor) -> int:
+    """The most that the maps of a clip `(1, 3, T, H, W)` take at once, in such a run."""
+    weighing = _Weighing(network)
+    weighing.run(clip)
+    return weighing.most
+
+
+class _Weighing(fx.Interpreter):
+    """A run that notes how many bytes are kept for later nodes."""
+
+    most = 0
+
+    def run_node(self, node: fx.Node) -> Any:
+        found = super().run_node(node)
+        parts: list[Any] = [*self.env.values(), found]
+        while any(isinstance(part, tuple) for part in parts):
+            parts = [one for part in parts for one in (part if isinstance(part, tuple) else (part,))]
+        # Views, such as the parts of an octave value, are of the same memory.
+        memory = {
+            p.untyped_storage().data_ptr(): p.untyped_storage().nbytes()
+            for p in parts
+            if isinstance(p, Tensor)
+        }
+        self.most = max(self.most, sum(memory.values()))
+        return found
+
+
 def _of_clip(node: fx.Node, values: dict[fx.Node, list[Any]], number: int) -> Any:
     """A node's arguments, positional and named, for one clip."""
     return fx.node.map_arg((node.args, node.kwargs), lambda n: values[n][number])

@@ -24,7 +24,9 @@ from octvideo.layers.flat import dense_plan, is_zero_padded
 from octvideo.layers.plan import Plan
 from octvideo.layers.sums import Maps
 
-SAMPLES = 8192  # of an output, of all clips together
+# Of an output, of all clips together: for each column of its matrix, and at least and most. With two a column, which
+# is what 8192 are to a 3x3x3 kernel of 150 channels, the fit is half of it to chance.
+SAMPLES_PER_COLUMN, LEAST_SAMPLES, MOST_SAMPLES = 8, 8192, 32768
 MOST_COLUMNS = 8192  # of a layer's matrix, 256 MB; those of more keep the dense weights
 HELD_OUT_SHARE = 4  # one clip in so many chooses the strengths
 
@@ -36,7 +38,7 @@ class FittedLayer:
     Attributes:
         path: of the convolution.
         out: "high" or "low".
-        strength: of the penalty; None where the dense weights were kept.
+        strength: of the penalty; None where the weights were kept, but for an offset.
         before, after: error on held-out clips as a share of the dense output's variance.
     """
 
@@ -79,7 +81,7 @@ def fit_layers(
     """Fits the convolutions of `octave` in place.
 
     Memory: all clips' maps between two layers, a square matrix of a layer's inputs times its kernel (5184 for 192
-    channels and 3x3x3), and SAMPLES outputs of every layer.
+    channels and 3x3x3), and at most MOST_SAMPLES outputs of every layer.
 
     Args:
         octave: what `octavize` made of `dense`, with its weights.
@@ -88,7 +90,7 @@ def fit_layers(
         progress: called with the number of layers done and of all.
     """
     batches = [clips[i][None] for i in range(len(clips))]
-    held_out = [i % HELD_OUT_SHARE == HELD_OUT_SHARE - 1 or i == len(clips) - 1 for i in range(len(clips))]
+    held_out = [is_held_out(i, len(clips)) for i in range(len(clips))]
     wanted = layers_to_fit(octave)
     targets = _dense_targets(dense, {p: octave.get_submodule(p) for p in wanted}, batches, seed)
     norms = norm_behind(dense)
@@ -106,6 +108,11 @@ def fit_layers(
 
     run_in_step(octave, batches, fit)
     return fitted
+
+
+def is_held_out(number: int, of: int) -> bool:
+    """Whether a clip chooses the strengths, instead of being fitted."""
+    return number % HELD_OUT_SHARE == HELD_OUT_SHARE - 1 or number == of - 1
 
 
 def layers_to_fit(octave: fx.GraphModule) -> list[str]:
@@ -135,10 +142,12 @@ def _dense_targets(
     targets: dict[str, dict[str, list[_Target]]] = {path: {} for path in layers}
 
     splits = {path: plan_and_split(cast(Conv, conv))[1] for path, conv in layers.items()}
+    columns = {path: cast(Conv, conv).weight[0].numel() for path, conv in layers.items()}
 
     def keep(path: str, output: Tensor) -> None:
+        samples = min(max(SAMPLES_PER_COLUMN * columns[path], LEAST_SAMPLES), MOST_SAMPLES)
         for out, y in as_octave(output, splits[path]).items():
-            places = draw_places(y.shape[2:], SAMPLES // len(clips), generator)
+            places = draw_places(y.shape[2:], -(-samples // len(clips)), generator)
             targets[path].setdefault(out, []).append(_Target(places, at_places(y, places)))
 
     with listening(dense, layers, keep):

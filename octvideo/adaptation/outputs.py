@@ -1,11 +1,24 @@
 """What a network gives for clips, and what its convolutions give on the way."""
 
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any
 
 from torch import Tensor, fx, nn
+
+
+class OnDevice(Sequence[Tensor]):
+    """Clips, each on a network's device when it is asked for."""
+
+    def __init__(self, clips: Sequence[Tensor], network: nn.Module) -> None:
+        self._clips, self._device = clips, next(network.parameters()).device
+
+    def __len__(self) -> int:
+        return len(self._clips)
+
+    def __getitem__(self, index: Any) -> Any:
+        return self._clips[index].to(self._device)
 
 
 @dataclass(frozen=True)
@@ -54,3 +67,8 @@ def listening(network: nn.Module, paths: Iterable[str], hear: Callable[[str, Any
     finally:
         for handle in handles:
             handle.remove()
+
+
+def relative_error(found: Tensor, wanted: Tensor) -> Tensor:
+    """Squared error, as a share of the wanted numbers' squares."""
+    return (found - wanted).square().sum() / wanted.square().sum().clamp_min(1e-12)

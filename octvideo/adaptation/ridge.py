@@ -18,7 +18,8 @@ class Fit:
     Attributes:
         change: of the weights, `(G, R, K)`.
         offset: of the outputs, `(G, R)`; zeros where none was allowed.
-        strength: the penalty's, of STRENGTHS; None where the weights as they were did best on the held-out samples.
+        strength: the penalty's, of STRENGTHS; None where the weights as they were, with an offset, did best on the
+            held-out samples.
         before, after: error on the held-out samples, as a share of the targets' variance.
     """
 
@@ -64,13 +65,13 @@ class Ridge:
             self._held_out.append((x, y, error))
             return
         self._count += x.shape[1]
-        self._square += x.mT @ x
-        self._cross += x.mT @ error
+        self._square.baddbmm_(x.mT, x)
+        self._cross.baddbmm_(x.mT, error)
         self._mean_x += x.sum(1)
         self._mean_error += error.sum(1)
 
     def solve(self) -> Fit:
-        """The best of all strengths, and of leaving the weights as they are."""
+        """The best of all strengths, and of an offset alone."""
         count = max(self._count, 1)
         mean_x, mean_error = self._mean_x / count, self._mean_error / count
         square, cross = self._square, self._cross

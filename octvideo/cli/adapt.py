@@ -7,7 +7,7 @@ from typing import Any
 
 from octvideo.cli.errors import UsageError
 from octvideo.data import VideoDecodeError
-from octvideo.limits import Limits, check_numbers
+from octvideo.limits import LIMITS, check_numbers
 
 HELD_OUT = 0.25  # of the videos
 NUM_CLIPS = 2  # along each video that is learnt from
@@ -26,7 +26,13 @@ def adapt_command(args: list[str]) -> int:
         "measure on. A stopped run goes on from OUT.part.",
     )
     parser.add_argument("weights", metavar="WEIGHTS", help="of octvideo fit, or another project's")
-    parser.add_argument("--alpha", type=float, required=True, help="octave ratio, above 0 and below 1")
+    ratio = parser.add_mutually_exclusive_group(required=True)
+    ratio.add_argument("--alpha", type=float, help="octave ratio, above 0 and below 1")
+    ratio.add_argument(
+        "--budget",
+        type=float,
+        help="share of the dense network's time: each stage gets the alpha that loses least",
+    )
     parser.add_argument("--videos", nargs="+", required=True, help="videos, folders of them, manifests")
     parser.add_argument("--out", type=Path, required=True, help="the checkpoint; the report goes beside it")
     parser.add_argument("--minutes", type=float, default=10.0, help="for bringing features together")
@@ -45,6 +51,7 @@ def adapt_command(args: list[str]) -> int:
     )
     parser.add_argument("--batch_size", type=int, default=4, help="clips of a step")
     parser.add_argument("--lr", type=float, default=1e-4, help="of Adam, at its peak")
+    parser.add_argument("--seed", type=int, default=0, help="of the clips' order")
     parser.add_argument("--num_workers", type=int, help="decoding processes; one a core by default")
     parser.add_argument("--device", choices=("cpu", "cuda"), default="cpu")
     options = parser.parse_args(args)
@@ -53,10 +60,10 @@ def adapt_command(args: list[str]) -> int:
 
 
 def _check(options: argparse.Namespace) -> None:
+    from octvideo.adaptation.adapt import SETTINGS
+
     given = {name: value for name, value in vars(options).items() if value is not None}
-    given.pop("alpha")
-    check_numbers(given, prefix="--")
-    check_numbers({"alpha": options.alpha}, prefix="--", limits={"alpha": Limits(0, 0.999, above=True)})
+    check_numbers(given, prefix="--", limits={**LIMITS, **SETTINGS, "alpha": SETTINGS["budget"]})
     if options.out.exists():
         raise UsageError(f"--out is {options.out.absolute()}, which exists: remove it or name another")
     if options.out.suffix != ".ckpt":
@@ -73,7 +80,7 @@ def _run(options: argparse.Namespace) -> int:
     from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn
 
     from octvideo.adaptation import Adaptation, Agreement, Budget, compare
-    from octvideo.adaptation.adapt import check_settings
+    from octvideo.adaptation.adapt import alphas_for, check_settings
     from octvideo.adaptation.clips import Clips, hold_out, read_clips
     from octvideo.adaptation.report import write_adaptation
     from octvideo.adaptation.state import State
@@ -93,10 +100,16 @@ def _run(options: argparse.Namespace) -> int:
         options.out.with_name(f"{options.out.name}.part"),
         {**settings, "weights": str(Path(options.weights).absolute()), "videos": list(manifest.paths)},
     )
-    adaptation = Adaptation(
-        network.to(options.device), options.alpha, channel_multiple=options.channel_multiple,
-        without=options.without, state=state,
-    )  # fmt: skip
+    network = network.to(options.device)
+
+    def begin(layer_alphas: dict[str, float]) -> Adaptation:
+        return Adaptation(
+            network, options.alpha or 0.0, channel_multiple=options.channel_multiple, layer_alphas=layer_alphas,
+            without=options.without, state=state,
+        )  # fmt: skip
+
+    # An alpha that the network cannot be split by is found before videos are decoded.
+    adaptation = begin({}) if options.budget is None else None
     console = Console()
     columns = (
         TextColumn("{task.description}"),
@@ -130,14 +143,29 @@ def _run(options: argparse.Namespace) -> int:
                 f"{len(errors)} of {len(manifest)} videos cannot be read, first {errors[0]}"
             )
         check_settings(clips, options.without)
+        if adaptation is None:
+            adaptation = begin(
+                alphas_for(
+                    state, network, clips, options.budget, options.channel_multiple,
+                    progress=lambda done, of: tell("stages", done / of),
+                )
+            )  # fmt: skip
         adaptation.run(
             clips, Budget(options.minutes, options.steps), measure=measure,
             progress=lambda p: tell(p.step, p.share, "" if p.loss is None else f"loss {p.loss:.3f}"),
-            batch_size=options.batch_size, lr=options.lr,
+            batch_size=options.batch_size, lr=options.lr, seed=options.seed,
         )  # fmt: skip
-    title = f"{card.name} adapted to alpha {options.alpha:g}"
-    _write_checkpoint(options.out, adaptation.octave.cpu(), replace(card, alpha=options.alpha))
-    told = {**settings, "minutes": options.minutes, "steps": options.steps, "weights": options.weights}
+    to = f"alpha {options.alpha:g}" if options.budget is None else f"{options.budget:g} of the dense time"
+    title = f"{card.name} adapted to {to}"
+    octave_card = replace(card, alpha=adaptation.alpha, layer_alphas=adaptation.layer_alphas)
+    _write_checkpoint(options.out, adaptation.octave.cpu(), octave_card)
+    told = {
+        **settings,
+        "layer_alphas": adaptation.layer_alphas,
+        "minutes": options.minutes,
+        "steps": options.steps,
+        "weights": options.weights,
+    }
     written = write_adaptation(options.out, title, adaptation.measured, adaptation.fitted, told, errors)
     state.remove()
     for line in errors:
@@ -149,7 +177,7 @@ def _run(options: argparse.Namespace) -> int:
 
 
 # What may not change between two parts of an adaptation: of the options, and of the card.
-_MADE_OF = ("alpha", "channel_multiple", "without", "batch_size", "lr")
+_MADE_OF = ("alpha", "budget", "channel_multiple", "without", "batch_size", "lr", "seed")
 _RECIPE = ("num_frames", "frame_stride", "fps", "test_short_side", "test_crop", "mean", "std")
 
 
@@ -158,8 +186,8 @@ def _dense(options: argparse.Namespace) -> tuple[Any, Any]:
     from octvideo.models import open_weights
 
     network, card, report = open_weights(options.weights, name=options.name, num_classes=options.num_classes)
-    if card.alpha:
-        raise UsageError(f"{report.file} is of alpha {card.alpha:g}, allowed are dense weights: alpha 0")
+    if card.is_octave:
+        raise UsageError(f"{report.file} is of an octave network, allowed are dense weights: alpha 0")
     given = {key: getattr(options, key) for key in ("num_frames", "frame_stride", "fps")}
     if options.crop is not None:
         scaled = round(card.test_short_side * options.crop / card.test_crop)

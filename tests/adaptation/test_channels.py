@@ -9,11 +9,13 @@ from torch import nn
 
 from octvideo.adaptation.channels import move, order_channels
 from octvideo.adaptation.tied import tied_channels
-from octvideo.models import octavize
+from octvideo.models import create_model, octavize
 from tests.models.networks import Network, all_networks, randomise_norms
 
+INCEPTION = Network(lambda: create_model("i3d_inception"), (1, 3, 4, 32, 32))
 
-@pytest.mark.parametrize("network", all_networks())
+
+@pytest.mark.parametrize("network", [*all_networks(), pytest.param(INCEPTION, id="i3d_inception")])
 def test_any_order_gives_the_same_dense_network(network: Network) -> None:
     torch.manual_seed(0)
     dense = network.build().eval()

@@ -2,9 +2,13 @@
 
 import pytest
 import torch
+from torch import nn
 
-from octvideo.adaptation import Adaptation, Budget, adapt
+from octvideo.adaptation import Adaptation, Budget, adapt, compare
 from octvideo.adaptation.adapt import check_settings
+from octvideo.adaptation.head import fit_head
+from octvideo.adaptation.instep import bytes_of_maps
+from octvideo.adaptation.outputs import head_of
 from octvideo.adaptation.state import State
 from octvideo.classifier import load_classifier
 from octvideo.cli import main
@@ -87,8 +91,90 @@ def test_a_stopped_adaptation_gives_what_one_that_was_not_gives(tmp_path) -> Non
         State(file, {"alpha": 0.5})
 
 
+def test_a_norm_that_gives_nothing_leaves_layer_errors_small() -> None:
+    """Residual blocks often start with norms of scale 0; an octave norm that has left it a little is no large error."""
+    clips, dense = clips_and_dense()
+    path = "blocks.1.res_blocks.0.branch2.norm_c"
+    nn.init.zeros_(dense.get_submodule(path).weight)
+    octave = octavize(dense, 0.25)
+    nn.init.constant_(octave.get_submodule(path).weight, 1e-3)
+    assert max(compare(octave, dense, clips[:2]).layers.values()) < 10
+
+
+def test_the_head_mends_logits_that_are_off_for_every_clip() -> None:
+    clips, dense = clips_and_dense()
+    octave = octavize(dense, 0.25)
+    head = octave.get_submodule(head_of(octave))
+    with torch.no_grad():
+        head.bias[2] += 100
+        assert float((octave(clips) - dense(clips)).abs().max()) > 90
+        (fitted,) = fit_head(octave, dense, clips)
+        assert float((octave(clips) - dense(clips)).abs().max()) < 10
+    assert fitted.after < 0.01 * fitted.before
+
+
+def test_the_maps_of_a_clip_are_counted_once_each() -> None:
+    """A first layer of 4 channels and a second of 4 high and 4 low ones: these two are there at once."""
+    dense = nn.Sequential(nn.Conv3d(3, 4, 1), nn.Conv3d(4, 8, 1), nn.ReLU(), nn.Conv3d(8, 2, 1))
+    octave = octavize(dense.eval(), 0.5, dense_last_stage=False)
+    pixels = 2 * 8 * 8
+    assert bytes_of_maps(octave, torch.randn(1, 3, 2, 8, 8)) == 4 * pixels * (4 + 4 + 4 // 4)
+
+
+@pytest.mark.parametrize(
+    ("options", "said"),
+    [
+        (["--alpha", "1"], "--alpha is 1"),
+        (["--alpha", "0"], "--alpha is 0"),
+        (["--minutes", "-1"], "--minutes is -1"),
+        (["--batch_size", "0"], "--batch_size is 0"),
+        (["--out", "oct.pth"], "--out is oct.pth, allowed is a name that ends in .ckpt"),
+        (["--budget", ".8"], "argument --budget: not allowed with argument --alpha"),
+        (["--without", "norms"], "invalid choice: 'norms'"),
+        ([], "has 2 videos, allowed are 4 or more: one in 4 is held out"),
+    ],
+)
+def test_settings_and_footage_that_the_command_refuses(options, said, tmp_path, make_video, capsys) -> None:
+    for i in range(2):
+        make_video(tmp_path / "videos" / f"{i}.mp4", num_frames=8, size=(48, 64))
+    dense = write_checkpoint(tmp_path / "dense.ckpt")
+    command = ["adapt", str(dense), "--videos", str(tmp_path / "videos"), "--alpha", ".25"]
+    assert main([*command, "--out", str(tmp_path / "oct.ckpt"), *options]) == 2
+    error = capsys.readouterr().err
+    assert said in error
+    assert error.count("\n") == 1
+
+
+def test_weights_that_are_octave_already_are_refused(tmp_path, capsys) -> None:
+    octave = write_checkpoint(tmp_path / "octave.ckpt", alpha=0.25)
+    command = [
+        "adapt",
+        str(octave),
+        "--alpha",
+        ".5",
+        "--videos",
+        str(tmp_path),
+        "--out",
+        str(tmp_path / "o.ckpt"),
+    ]
+    assert main(command) == 2
+    assert (
+        f"{octave} is of an octave network, allowed are dense weights: alpha 0\n" in capsys.readouterr().err
+    )
+
+
 def test_what_cannot_be_adapted_is_refused() -> None:
     clips, dense = clips_and_dense()
+    with pytest.raises(InputError, match="no 2D or 3D convolution"):
+        adapt(nn.Sequential(nn.Flatten(), nn.Linear(3, 2)), clips, alpha=0.25)
+    with pytest.raises(InputError, match="no convolution outside its stem and last stage"):
+        adapt(nn.Sequential(nn.Conv3d(3, 8, 1), nn.AdaptiveAvgPool3d(1)), clips, alpha=0.25)
+    with pytest.raises(InputError, match=r"clips are \(4, 32, 32\), allowed is \(3, T, H, W\)"):
+        adapt(dense, clips[:, 0], alpha=0.25)
+    with pytest.raises(InputError, match="alpha is None and budget is None, allowed is one of them"):
+        adapt(dense, clips)
+    with pytest.raises(InputError, match="budget is 1, allowed"):
+        adapt(dense, clips, budget=1)
     with pytest.raises(InputError, match="alpha is 0, allowed"):
         adapt(dense, clips, alpha=0.0)
     with pytest.raises(InputError, match="1 clips"):
