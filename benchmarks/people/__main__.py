@@ -17,17 +17,15 @@ import time
 from collections.abc import Sequence
 from pathlib import Path
 
-from benchmarks.people.features import SHOWN, Frozen
-from benchmarks.people.footage import Clip, Footage
-from benchmarks.people.networks import NETWORKS
+from benchmarks.people.footage import Footage
+from benchmarks.people.networks import MODEL
+from benchmarks.people.plan import FULL, Plan
 from benchmarks.people.report import write_report
-from benchmarks.people.tuning import execute, plan
 
 CHECKOUT = Path(__file__).resolve().parents[2]
+SHARED = CHECKOUT.parent / "shared"
 RUNS = Path("runs/people")
 SETS = ("ut_interaction", "tennis_strokes")
-FROZEN = Clip(24, 15.0, 160)
-FULL = Clip(64, 25.0, 224)
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -37,41 +35,31 @@ def main(argv: Sequence[str] | None = None) -> int:
         description="Dense against octave on footage of people: frozen features, fine-tuning, one frame, order.",
         formatter_class=argparse.ArgumentDefaultsHelpFormatter,
     )
-    parser.add_argument("--weights", type=Path, required=True, help="of i3d_inception, Kinetics-400")
     parser.add_argument(
-        "--datasets", type=Path, default=CHECKOUT.parent / "shared/datasets", help="folder of the footage"
+        "--weights", default=MODEL, help="of Kinetics-400: a name of octvideo weights, or a file"
     )
-    parser.add_argument("--sets", nargs="+", choices=SETS, default=list(SETS), help="which of it")
-    parser.add_argument("--full", action="store_true", help=f"clips of {FULL}, for a GPU or a long night")
-    parser.add_argument("--tune", action="store_true", help="fine-tune, too: a night or two on two cores")
+    parser.add_argument("--datasets", type=Path, default=SHARED / "datasets", help="folder of the footage")
+    parser.add_argument(
+        "--examples", type=Path, default=SHARED / "clips", help="folder of two videos of Kinetics' classes"
+    )
+    parser.add_argument("--sets", nargs="+", choices=SETS, default=list(SETS), help="which footage")
+    parser.add_argument(
+        "--full", action="store_true", help=f"clips of {FULL}, all layers fine-tuned: for a GPU"
+    )
     parser.add_argument("--report-only", action="store_true", help="compute nothing; write what is known")
     arguments = parser.parse_args(argv)
+    weights = arguments.weights
+    if Path(weights).is_file():
+        weights = str(Path(weights).absolute())
+    sets = [Footage((arguments.datasets / name).absolute()) for name in arguments.sets]
+    examples = arguments.examples.absolute()
     os.chdir(CHECKOUT)
-    clip = FULL if arguments.full else FROZEN
-    weights = arguments.weights.absolute()
-    sets = [Footage(arguments.datasets / name) for name in arguments.sets]
-    command = f"python -m benchmarks.people --weights WEIGHTS --sets {' '.join(arguments.sets)}"
-    command += "".join(f" --{name}" for name in ("tune", "full") if getattr(arguments, name))
-
-    def report() -> None:
-        write_report(CHECKOUT, sets, clip, weights, RUNS, command)
-
-    for footage in [] if arguments.report_only else sets:
-        clips = footage.clips(clip, RUNS)
-        for network in NETWORKS:
-            frozen = Frozen(network, weights, RUNS / footage.name / "features" / clip.name)
-            for shown in SHOWN:
-                if frozen.known(shown) is None:
-                    print(f"{time.strftime('%H:%M:%S')} {footage.name}: {network}, {shown}", flush=True)
-                    frozen.outputs(clips, shown)
-                    report()
-    for footage in sets if arguments.tune and not arguments.report_only else []:
-        for run in plan(footage):
-            if run.found(RUNS / footage.name) is None:
-                print(f"{time.strftime('%H:%M:%S')} {footage.name}: {run.folder(RUNS).name}", flush=True)
-                execute(run, footage, weights, RUNS / footage.name)
-                report()
-    report()
+    plan = Plan(weights, sets, examples, RUNS, arguments.full)
+    while not arguments.report_only and (step := plan.next()):
+        print(f"{time.strftime('%H:%M:%S')} {step.title}", flush=True)
+        step.compute()
+        write_report(CHECKOUT, plan)
+    write_report(CHECKOUT, plan)
     return 0
 
 

@@ -1,60 +1,95 @@
-"""What the frozen networks make of the clips: the features in front of the classifier, and Kinetics' logits."""
+"""What the frozen networks make of the videos: the last stage's input, the features behind it, Kinetics' logits."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+import os
 from pathlib import Path
+from typing import NamedTuple
 
 import numpy as np
 import torch
 from torch import nn
 
-from benchmarks.people.footage import as_input, write_whole
-from benchmarks.people.networks import Network
+from benchmarks.people.footage import VIEWS, Clip, Footage, View, as_input, shown
+from benchmarks.people.networks import LAST_STAGE, Network
 from octvideo.models import optimize
 
-# What of a clip is shown, of `uint8 (3, T, H, W)`.
-SHOWN: dict[str, Callable[[np.ndarray], np.ndarray]] = {
-    "forward": lambda clip: clip,
-    "first": lambda clip: np.repeat(clip[:, :1], clip.shape[1], axis=1),
-    "backward": lambda clip: np.ascontiguousarray(clip[:, ::-1]),
-}
+
+class Outputs(NamedTuple):
+    """Of every video: `float16 (videos, C, T, H, W)`, `float32 (videos, F)` and `float32 (videos, 400)`."""
+
+    last_stage: np.ndarray  # its input
+    features: np.ndarray
+    logits: np.ndarray
 
 
 class Frozen:
-    """A network that is made when the first clip is asked for.
+    """A network's outputs for the views of all videos, computed once.
 
     Args:
         network: which.
-        weights: the file of its weights.
-        folder: where what was computed is kept; what is there is not computed again.
+        footage: whose videos.
+        clip: what a clip is.
+        runs: where all that is computed is kept.
     """
 
-    def __init__(self, network: Network, weights: Path, folder: Path) -> None:
-        self.network, self.weights, self.folder = network, weights, folder
+    def __init__(self, network: Network, footage: Footage, clip: Clip, runs: Path) -> None:
+        self.network, self.footage, self.clip, self.runs = network, footage, clip, runs
+        self._folder = runs / footage.name / "outputs" / clip.name / network.name
         self._model: nn.Module | None = None
-        self._seen: list[torch.Tensor] = []
+        self._last_block: torch.Tensor | None = None
+        self._heard: dict[str, torch.Tensor] = {}
 
-    def known(self, shown: str) -> np.ndarray | None:
-        """`float (videos, features + classes)`, features first; None where it was not computed."""
-        file = self.folder / f"{self.network.name}_{shown}.npy"
-        return np.load(file) if file.is_file() else None
+    def _file(self, view: View) -> Path:
+        return self._folder / f"{view.name}.npz"
 
-    def outputs(self, clips: Sequence[np.ndarray], shown: str) -> np.ndarray:
-        """The same, computed where it is not known."""
-        known = self.known(shown)
-        if known is None:
-            known = np.stack([self._output(SHOWN[shown](clip)) for clip in clips])
-            self.folder.mkdir(parents=True, exist_ok=True)
-            write_whole(self.folder / f"{self.network.name}_{shown}.npy", known)
-        return known
+    def is_known(self, view: View) -> bool:
+        return self._file(view).is_file()
 
-    def _output(self, clip: np.ndarray) -> np.ndarray:
+    def features(self, view: View) -> np.ndarray:
+        """`float32 (videos, F)`."""
+        return self._part(view, "features")
+
+    def logits(self, view: View) -> np.ndarray:
+        """`float32 (videos, 400)`."""
+        return self._part(view, "logits")
+
+    def mean_features(self) -> np.ndarray:
+        """`float32 (videos, F)`, over VIEWS."""
+        return np.mean([self.features(view) for view in VIEWS], axis=0)
+
+    def last_block(self) -> torch.Tensor:
+        """What goes into the last block, `float32 (views, videos, C, T, H, W)`."""
+        if self._last_block is None:
+            block = self.network.last_stage().features[0]  # type: ignore[index]
+            views = [torch.from_numpy(self._part(view, "last_stage")) for view in VIEWS]
+            with torch.no_grad():
+                rows = [[block(part.float()) for part in of.split(16)] for of in views]
+            self._last_block = torch.stack([torch.cat(row) for row in rows])
+        return self._last_block
+
+    def _part(self, view: View, name: str) -> np.ndarray:
+        """Without reading the others."""
+        with np.load(self._file(view)) as parts:
+            return np.asarray(parts[name])
+
+    def compute(self, view: View) -> None:
+        """Runs the network over all videos."""
+        clips = self.footage.clips(self.clip, self.runs)
+        rows = [self._run(shown(of_video, view)) for of_video in clips]
+        self._folder.mkdir(parents=True, exist_ok=True)
+        temporary = self._folder / f".{view.name}.npz"
+        parts = {name: np.stack([getattr(row, name) for row in rows]) for name in Outputs._fields}
+        np.savez(temporary, **parts)
+        os.replace(temporary, self._file(view))
+
+    def _run(self, clip: np.ndarray) -> Outputs:
         if self._model is None:
-            self._model = optimize(self.network.build(self.weights))
-            head = self._model.get_submodule("fc")
-            head.register_forward_pre_hook(lambda module, inputs: self._seen.append(inputs[0]))
-        self._seen.clear()
+            self._model = optimize(self.network.build())
+            for name in (LAST_STAGE, "fc"):
+                self._model.get_submodule(name).register_forward_pre_hook(
+                    lambda module, inputs, name=name: self._heard.update({name: inputs[0][0]})
+                )
         with torch.inference_mode():
-            logits = self._model(as_input([clip]))
-        return torch.cat([self._seen[0][0], logits[0]]).numpy()
+            logits = self._model(as_input([clip]))[0]
+        return Outputs(self._heard[LAST_STAGE].half().numpy(), self._heard["fc"].numpy(), logits.numpy())

@@ -12,17 +12,17 @@ from benchmarks.people.footage import Split
 STRENGTH, OTHERS = 1.0, (0.1, 10.0)
 
 
-def predict(train: np.ndarray, labels: np.ndarray, test: np.ndarray, strength: float) -> np.ndarray:
-    """Classes of `test (M, F)`, learnt from `train (N, F)` with `labels (N,)`; features are standardised by `train`."""
-    train, test = train.astype(np.float64), test.astype(np.float64)
+def ridge(train: np.ndarray, labels: np.ndarray, strength: float = STRENGTH) -> tuple[np.ndarray, np.ndarray]:
+    """Weight `(F, C)` and bias `(C,)`, learnt from `train (N, F)`, standardised, with `labels (N,)`."""
+    train = train.astype(np.float64)
     mean, spread = train.mean(0), train.std(0)
     spread[spread < 1e-6] = 1
-    train, test = (train - mean) / spread, (test - mean) / spread
+    scaled = (train - mean) / spread
     targets = np.eye(labels.max() + 1)[labels]
     centre = targets.mean(0)
-    products = train @ train.T  # fewer videos than features
-    penalty = strength * train.shape[1] * np.eye(len(train))
-    return (test @ train.T @ np.linalg.solve(products + penalty, targets - centre) + centre).argmax(1)
+    penalty = strength * train.shape[1] * np.eye(len(train))  # fewer videos than features
+    weight = scaled.T @ np.linalg.solve(scaled @ scaled.T + penalty, targets - centre) / spread[:, None]
+    return weight, centre - mean @ weight
 
 
 def accuracies(
@@ -38,9 +38,17 @@ def accuracies(
         learnt: features of every video that are learnt from where a split trains on it.
         shown: features of every video that are classified where a split tests it.
     """
-    right = []
+    scores = []
     for split in splits:
         train, test = list(split.train), list(split.test)
-        found = predict(learnt[train], labels[train], shown[test], strength)
-        right.append(found == labels[test])
+        weight, bias = ridge(learnt[train], labels[train], strength)
+        scores.append(shown[test] @ weight + bias)
+    return share_right(scores, labels, splits)
+
+
+def share_right(
+    scores: Sequence[np.ndarray], labels: np.ndarray, splits: Sequence[Split]
+) -> tuple[float, list[float]]:
+    """The same of scores `(videos, C)` of each split's tested videos."""
+    right = [of.argmax(1) == labels[list(split.test)] for of, split in zip(scores, splits, strict=True)]
     return float(np.concatenate(right).mean()), [float(part.mean()) for part in right]

@@ -1,119 +1,103 @@
-"""Fine-tuning by `octvideo fit` and its test, a run at a time; a run that has finished is not run again."""
+"""The last block fine-tuned, from a head that the frozen features gave: https://arxiv.org/abs/2202.10054.
+
+What goes into the last stage is computed once for each view of a video (features.py), so that ten folds of four
+networks cost minutes of a processor. The head starts as the ridge classifier of the same features: what is learnt then
+moves the block little, where a head of zeros would pull it away from what Kinetics taught it. Norms keep their
+statistics.
+"""
 
 from __future__ import annotations
 
-import json
-import os
-import shutil
-import subprocess
-import sys
-from collections.abc import Iterator
+import math
 from dataclasses import dataclass
-from pathlib import Path
-from typing import Any
 
-from benchmarks.people.footage import Clip, Footage, Split
-from benchmarks.people.networks import ALPHAS, MODEL
+import numpy as np
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
 
-RECORD = "people.json"
-CLIP = Clip(16, 10.0, 112)
-EPOCHS = 10
-# Weights that are good already, few videos: a small rate for all but the new classifier, nothing frozen.
-TUNED = ("--model.lr", "0.02", "--model.backbone_lr_factor", "0.1")
-SCRATCH = ("--model.lr", "0.02")
-COMMON = (
-    "--model.lr_batch_size", "8", "--data.batch_size", "8", "--model.warmup_epochs", "1",
-    "--model.view_batch_size", "1", "--data.num_workers", "1", "--data.flip", "0.5",
-    "--trainer.limit_val_batches", "0", "--trainer.log_every_n_steps", "1", "--seed_everything", "0",
-    "--trainer.enable_progress_bar", "false",
-)  # fmt: skip
+from benchmarks.people.features import Frozen
+from benchmarks.people.footage import Split, write_whole
+from benchmarks.people.linear import ridge
+
+BATCH, WARMUP = 12, 0.1
+SCALE = 10.0  # of the ridge classifier's outputs, 0 to 1, as logits
+SMOOTHING = 0.1
 
 
 @dataclass(frozen=True)
-class Run:
-    """A training on a split's training videos and its test on the others.
+class Recipe:
+    """Adam with a cosine to nothing; one view of each video an epoch, drawn at random."""
 
-    Attributes:
-        start: "kinetics", its weights, or "scratch", random ones.
+    lr: float
+    epochs: int
+
+    def __str__(self) -> str:
+        return f"rate {self.lr:g}, {self.epochs} epochs"
+
+
+# What the trials choose from.
+RECIPES = (Recipe(1e-4, 6), Recipe(3e-4, 6), Recipe(3e-5, 6))
+
+
+class Tuning:
+    """The fine-tuning of a network's last block on a split's training videos, and the scores of its other ones.
+
+    Args:
+        frozen: whose outputs for all views of the footage are known.
+        split: what is learnt from and what is tested.
+        recipe: how.
     """
 
-    start: str
-    alpha: float
-    split: Split
+    def __init__(self, frozen: Frozen, split: Split, recipe: Recipe) -> None:
+        self.frozen, self.split, self.recipe = frozen, split, recipe
+        run = f"{split.name.replace(' ', '_')}_lr{recipe.lr:g}_epochs{recipe.epochs}.npy"
+        self.file = frozen.runs / frozen.footage.name / "tuned" / frozen.clip.name / frozen.network.name / run
 
-    def folder(self, runs: Path) -> Path:
-        return runs / "tuning" / f"{self.split.name.replace(' ', '_')}_{self.start}_alpha{self.alpha:g}"
+    def is_known(self) -> bool:
+        return self.file.is_file()
 
-    def found(self, runs: Path) -> dict[str, Any] | None:
-        """What it came to; None where it has not finished."""
-        file = self.folder(runs) / RECORD
-        return json.loads(file.read_text()) if file.is_file() else None
+    def scores(self) -> np.ndarray:
+        """`(tested videos, classes)`: the mean of the views' probabilities."""
+        return np.asarray(np.load(self.file))
 
+    def compute(self) -> None:
+        network, inputs = self._start()
+        self._train(network, inputs)
+        test = list(self.split.test)
+        with torch.inference_mode():
+            found = [network(inputs[view, test]).softmax(1) for view in range(len(inputs))]
+        self.file.parent.mkdir(parents=True, exist_ok=True)
+        write_whole(self.file, torch.stack(found).mean(0).numpy())
 
-def plan(footage: Footage) -> Iterator[Run]:
-    """Every run, those first that are compared first: a split with all networks, the halves before the folds."""
-    for name in sorted(footage.splits, key=lambda name: name == "ten folds"):
-        for split in footage.splits[name]:
-            yield from (Run("kinetics", alpha, split) for alpha in ALPHAS)
-    for name in sorted(footage.splits, key=lambda name: name == "ten folds"):
-        yield from (Run("scratch", alpha, split) for split in footage.splits[name][:1] for alpha in ALPHAS)
+    def _start(self) -> tuple[nn.Module, Tensor]:
+        """The last block with its head, and what goes into it, `(views, videos, C, T, H, W)`."""
+        network, train = self.frozen.network.last_stage(), list(self.split.train)
+        weight, bias = ridge(self.frozen.mean_features()[train], self.frozen.footage.labels[train])
+        network.fc = nn.Linear(*weight.shape)
+        with torch.no_grad():
+            network.fc.weight.copy_(torch.from_numpy(SCALE * weight.T))
+            network.fc.bias.copy_(torch.from_numpy(SCALE * bias))
+        network.features = network.features[1:]  # type: ignore[index]
+        return network, self.frozen.last_block()
 
-
-def execute(run: Run, footage: Footage, weights: Path, runs: Path) -> None:
-    """Trains and tests it; an interrupted training starts again."""
-    folder = run.folder(runs)
-    shutil.rmtree(folder, ignore_errors=True)
-    folder.mkdir(parents=True)
-    for part, videos in (("train", run.split.train), ("test", run.split.test)):
-        rows = [f"{footage.paths[i]},{footage.labels[i]}\n" for i in videos]
-        (folder / f"{part}.csv").write_text("".join(rows))
-    data = [
-        "--data.root",
-        str(footage.root / "videos"),
-        "--data.class_list",
-        str(footage.root / "classes.txt"),
-    ]
-    for part in ("train", "val", "test"):
-        data += [f"--data.{part}_csv", str(folder / f"{'train' if part == 'train' else 'test'}.csv")]
-    side = str(CLIP.side)
-    data += [
-        "--data.num_frames",
-        str(CLIP.num_frames),
-        "--data.frame_stride",
-        "1",
-        "--data.fps",
-        str(CLIP.fps),
-    ]
-    data += ["--data.short_side", f"[{CLIP.side}, {CLIP.side * 5 // 4}]", "--data.crop", side]
-    data += [
-        "--data.test_short_side",
-        side,
-        "--data.test_crop",
-        side,
-        "--data.num_clips",
-        "3",
-        "--data.num_crops",
-        "1",
-    ]
-    model = [
-        "--model.name",
-        MODEL,
-        "--model.alpha",
-        str(run.alpha),
-        "--trainer.default_root_dir",
-        str(folder / "run"),
-    ]
-    model += [*(TUNED if run.start == "kinetics" else SCRATCH), *COMMON, "--trainer.max_epochs", str(EPOCHS)]
-    start = ["--model.checkpoint", str(weights)] if run.start == "kinetics" else []
-    _octvideo("fit", *model, *start, *data)
-    _octvideo("test", *model, *data, "--ckpt_path", str(folder / "run" / "checkpoints" / "last.ckpt"))
-    metrics = json.loads((folder / "run" / "metrics.json").read_text())
-    found = {"top1": metrics["top1"], "videos": metrics["videos_scored"], "gflops": metrics["gflops"]}
-    shutil.rmtree(folder / "run" / "checkpoints")  # 150 MB a run
-    temporary = folder / f".{RECORD}"
-    temporary.write_text(json.dumps(found) + "\n")
-    os.replace(temporary, folder / RECORD)
-
-
-def _octvideo(*arguments: str) -> None:
-    subprocess.run([sys.executable, "-m", "octvideo", *arguments], check=True)
+    def _train(self, network: nn.Module, inputs: Tensor) -> None:
+        torch.manual_seed(0)
+        rng, train = np.random.default_rng(0), np.array(self.split.train)
+        labels = torch.from_numpy(self.frozen.footage.labels)
+        steps, step = self.recipe.epochs * math.ceil(len(train) / BATCH), 0
+        optimizer = torch.optim.AdamW(network.parameters(), lr=self.recipe.lr)
+        network.get_submodule("dropout").train()
+        for _ in range(self.recipe.epochs):
+            order = rng.permutation(train)
+            for videos in np.split(order, range(BATCH, len(order), BATCH)):
+                rate = min(1.0, (step + 1) / (WARMUP * steps)) * (1 + math.cos(math.pi * step / steps)) / 2
+                optimizer.param_groups[0]["lr"] = self.recipe.lr * rate
+                views = rng.integers(len(inputs), size=len(videos))
+                logits = network(inputs[views, videos])
+                loss = F.cross_entropy(logits, labels[videos], label_smoothing=SMOOTHING)
+                optimizer.zero_grad()
+                loss.backward()
+                optimizer.step()
+                step += 1
+        network.eval()

@@ -1,15 +1,8 @@
 """Whether a file of weights is there; of those that configurations and guides name, how to get it."""
 
-import re
 from pathlib import Path
 
 from octvideo.cli.errors import UsageError
-
-# Files that configurations name and that are somebody else's to give.
-_SOURCES = {
-    r"[A-Z0-9_x]+_R\d+\w*\.pyth|X3D_\w+\.pyth": "https://dl.fbaipublicfiles.com/pytorchvideo/model_zoo/kinetics/",
-    r"resnet\d+-[0-9a-f]{8}\.pth": "https://download.pytorch.org/models/",
-}
 
 
 def no_checkpoint(command: str) -> UsageError:
@@ -29,9 +22,15 @@ def check_file(name: str, what: str) -> None:
     file = Path(name).expanduser()
     if file.is_file():
         return
-    for pattern, address in _SOURCES.items():
-        if re.fullmatch(pattern, file.name):
-            raise FileNotFoundError(
-                f"no {what} file {file.absolute()}; to get it: curl --create-dirs -o {name} {address}{file.name}"
-            )
-    raise FileNotFoundError(f"no {what} file {file.absolute()}")
+    where = _address(file)
+    hint = f"; to get it: curl --create-dirs -o {name} {where}" if where else ""
+    raise FileNotFoundError(f"no {what} file {file.absolute()}{hint}")
+
+
+def _address(file: Path) -> str | None:
+    """Where somebody else's file lies. Their addresses are their packages', which take seconds to import."""
+    if file.suffix not in (".pyth", ".pth"):
+        return None
+    from octvideo.models.pretrained import addresses
+
+    return addresses().get(file.name)

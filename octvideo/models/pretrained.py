@@ -35,6 +35,7 @@ Progress = Callable[[int, int | None], None]  # bytes that are there, and all of
 _BLOCK = 1 << 20
 _TIMEOUT_SECONDS = 60
 _SUMS = "sha256.json"
+_IMAGE_NETWORKS = ("resnet18", "resnet34", "resnet50", "resnet101", "resnet152")  # that `inflate` starts from
 
 
 class DownloadError(OctvideoError):
@@ -80,6 +81,13 @@ def sources() -> dict[str, Source]:
         digits = weights.url.rpartition("-")[2].removesuffix(".pth")
         found[name] = Source(weights.url, "BSD-3-Clause", round(weights.meta["_file_size"]), digits)
     return {name: found[name] for name in MODELS if name in found}
+
+
+def addresses() -> dict[str, str]:
+    """Where files lie that configurations and guides name, by name: these, and torchvision's image networks."""
+    known = [source.address for source in sources().values() if not source.member]
+    known += [weights.url for name in _IMAGE_NETWORKS for weights in get_model_weights(name)]
+    return {address.rpartition("/")[2]: address for address in known}
 
 
 def fetch(name: str, progress: Progress = lambda done, total: None) -> Path:

@@ -1,0 +1,125 @@
+"""All that is computed, that first which the page needs first; each step is kept, and not done again."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from functools import partial
+from pathlib import Path
+
+from benchmarks.people.features import Frozen
+from benchmarks.people.fitting import Fitting
+from benchmarks.people.footage import VIEWS, Clip, Footage, Split, View
+from benchmarks.people.known import Known
+from benchmarks.people.linear import share_right
+from benchmarks.people.networks import ALPHAS, Network
+from benchmarks.people.timed import Timed
+from benchmarks.people.tuning import RECIPES, Recipe, Tuning
+
+FROZEN = Clip(24, 15.0, 160)
+FITTED = Clip(16, 10.0, 112)  # all layers, on two cores
+FULL = Clip(64, 25.0, 224)
+# What a classifier of the middle clips is asked about besides: one frame, and the frames in another order.
+OTHER_VIEWS = (View(change="first"), View(change="backward"))
+
+
+@dataclass(frozen=True)
+class Step:
+    title: str
+    is_known: Callable[[], bool]
+    compute: Callable[[], None]
+
+
+class Plan:
+    """What a run of the command computes.
+
+    Args:
+        weights: file, or name of `octvideo weights`.
+        sets: the footage.
+        examples: folder of the videos of `known.SHOWN`.
+        runs: where all that is computed is kept.
+        full: clips as Kinetics' weights were trained on, and all layers fine-tuned.
+    """
+
+    def __init__(
+        self, weights: str, sets: Sequence[Footage], examples: Path, runs: Path, full: bool = False
+    ) -> None:
+        self.sets, self.full, self.runs = sets, full, runs
+        self.clip = FULL if full else FROZEN
+        self.networks = [Network(alpha, weights) for alpha in ALPHAS]
+        self.known = Known(self.networks[0], examples, FULL, runs)
+        self.timed = Timed(self.networks, self.clip, runs)
+        self.frozen = {
+            footage.name: [Frozen(network, footage, self.clip, runs) for network in self.networks]
+            for footage in sets
+        }
+        self.fitted = [fitting for footage in sets for fitting in self._fitted(footage)]
+
+    def _fitted(self, footage: Footage) -> list[Fitting]:
+        """From scratch on one split, where nothing can be hoped for; from Kinetics' weights on all, with `full`."""
+        clip, kinds = FULL if self.full else FITTED, list(footage.splits.values())
+        runs = [("scratch", kinds[-1][:1])]
+        runs += [("kinetics", splits) for splits in kinds if self.full]
+        return [
+            Fitting(start, network, footage, split, clip, self.runs)
+            for start, splits in runs
+            for split in splits
+            for network in self.networks
+        ]
+
+    def tunings(self, frozen: Frozen, recipe: Recipe, splits: Sequence[Split]) -> list[Tuning]:
+        return [Tuning(frozen, split, recipe) for split in splits]
+
+    def trials(self, footage: Footage) -> dict[Recipe, float | None]:
+        """What the dense network comes to in the footage's trials, by recipe; None where it is not known."""
+        found: dict[Recipe, float | None] = {}
+        for recipe in RECIPES:
+            tunings = self.tunings(self.frozen[footage.name][0], recipe, footage.trials)
+            known = all(tuning.is_known() for tuning in tunings)
+            scores = [tuning.scores() for tuning in tunings] if known else []
+            found[recipe] = share_right(scores, footage.labels, footage.trials)[0] if known else None
+        return found
+
+    def recipe(self, footage: Footage) -> Recipe | None:
+        """The best of the trials, the first of equals; None where one is not known."""
+        trials = self.trials(footage)
+        if any(share is None for share in trials.values()):
+            return None
+        return max(trials, key=lambda recipe: trials[recipe] or 0.0)
+
+    def next(self) -> Step | None:
+        """What is to be computed next: what that is can hang on what was found before."""
+        steps = (step for part in (self._of_frozen, self._of_tuning, self._of_rest) for step in part())
+        return next((step for step in steps if not step.is_known()), None)
+
+    def _of_frozen(self) -> list[Step]:
+        steps = [Step("known", self.known.is_known, self.known.compute)]
+        for views in (VIEWS, OTHER_VIEWS):
+            for footage in self.sets:
+                for frozen in self.frozen[footage.name]:
+                    for view in views:
+                        title = f"{footage.name}: {frozen.network}, {view.place}, {view.change}"
+                        steps.append(
+                            Step(title, partial(frozen.is_known, view), partial(frozen.compute, view))
+                        )
+        return steps
+
+    def _of_tuning(self) -> list[Step]:
+        steps = []
+        for footage in [] if self.full else self.sets:
+            frozen, recipe = self.frozen[footage.name], self.recipe(footage)
+            tunings = [of for each in RECIPES for of in self.tunings(frozen[0], each, footage.trials)]
+            if recipe is not None:
+                for splits in footage.splits.values():
+                    tunings += [of for network in frozen for of in self.tunings(network, recipe, splits)]
+            for of in tunings:
+                title = f"{footage.name}: {of.frozen.network}, {of.split.name}, {of.recipe}"
+                steps.append(Step(title, of.is_known, of.compute))
+        return steps
+
+    def _of_rest(self) -> list[Step]:
+        steps = [Step("seconds a clip", self.timed.is_known, self.timed.compute)]
+        for of in self.fitted:
+            title = f"{of.footage.name}: {of.network}, {of.split.name}, from {of.start}"
+            steps.append(Step(title, of.is_known, of.compute))
+        return steps
