@@ -114,7 +114,8 @@ def render(
     replace_file(folder / "classes.txt", lambda file: file.writelines(f"{name}\n" for name in CLASSES))
     for split in SPLITS:
         rows = [f"{path} {index % len(CLASSES)}\n" for s, index, path in videos if s == split]
-        replace_file(folder / f"{split}.csv", lambda file, rows=rows: file.writelines(rows))
+        with replacing(folder / f"{split}.csv") as temporary:
+            temporary.write_text("".join(rows))
     _write_record(folder, plan, complete=True, checksum=_checksum(folder, plan))
     return len(missing)
 

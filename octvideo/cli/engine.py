@@ -298,7 +298,7 @@ class EngineCLI(LightningCLI):
             multi_label=self.model.multi_label and stage == "test",
         )
         keep = KeepScores(kept)
-        self.trainer.callbacks.append(keep)
+        self.trainer.callbacks.append(keep)  # type: ignore[attr-defined]
         num_rows = len(data.windows or manifest.paths)
         scored = {video for video, *_ in keep.earlier}
         if scored:
