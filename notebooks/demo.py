@@ -61,7 +61,8 @@ for name in ("lightning.pytorch", "lightning.pytorch.utilities.rank_zero"):
     logging.getLogger(name).setLevel(logging.ERROR)
 warnings.filterwarnings("ignore", module="lightning")
 warnings.filterwarnings("ignore", message=".*num_workers.*|.*does not have many workers.*")
-torch.set_num_threads(2)
+if "OMP_NUM_THREADS" not in os.environ:
+    torch.set_num_threads(2)
 
 
 def demo_videos(*, num_train: int = 16, num_val: int = 8, num_test: int = 16, seed: int = 0) -> Path:
