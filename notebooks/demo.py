@@ -33,6 +33,7 @@ __all__ = [
     "RUNS",
     "demo_checkpoint",
     "demo_data",
+    "demo_folder",
     "demo_videos",
     "middle_clips",
     "quiet_trainer",
@@ -61,7 +62,8 @@ for name in ("lightning.pytorch", "lightning.pytorch.utilities.rank_zero"):
     logging.getLogger(name).setLevel(logging.ERROR)
 warnings.filterwarnings("ignore", module="lightning")
 warnings.filterwarnings("ignore", message=".*num_workers.*|.*does not have many workers.*")
-torch.set_num_threads(2)
+if "OMP_NUM_THREADS" not in os.environ:
+    torch.set_num_threads(2)
 
 
 def demo_videos(*, num_train: int = 16, num_val: int = 8, num_test: int = 16, seed: int = 0) -> Path:
@@ -106,6 +108,14 @@ def middle_clips(data: KineticsDataModule, split: str = "test") -> tuple[Tensor,
     return torch.stack(clips), torch.as_tensor(data.manifest(split).labels)
 
 
+def demo_folder() -> Path:
+    """The folder of the demo's own videos, which are rendered if they are not there."""
+    folder = RUNS / "data" if SMALL else CHECKOUT / "runs" / "demo" / "data"
+    few = ["--num-train", "16", "--num-val", "8", "--num-test", "16", "--jobs", "1"] if SMALL else []
+    _run("data_prep.motions", str(folder), *few)
+    return folder
+
+
 def demo_checkpoint(alpha: float = 0.25) -> Path:
     """A checkpoint of the demo's octave network, or with alpha 0 of its dense twin: one recipe, seed and set of videos.
 
@@ -117,17 +127,16 @@ def demo_checkpoint(alpha: float = 0.25) -> Path:
     name = "octave" if alpha else "dense"
     kept = RUNS / f"{name}.ckpt"
     if not kept.is_file():
-        videos = RUNS / "data" if SMALL else CHECKOUT / "runs" / "demo" / "data"
+        folder = demo_folder()
         fit = ["octvideo", "fit", "--config", "configs/demo.yaml", "--ckpt_path", "last"]
         fit += ["--model.alpha", str(alpha), "--trainer.default_root_dir", str(RUNS / name)]
         for split in ("train", "val", "test"):
-            fit += [f"--data.{split}_csv", str(videos / f"{split}.csv")]
-        fit += ["--data.class_list", str(videos / "classes.txt")]
-        prepare = ["data_prep.motions", str(videos)]
-        if SMALL:
-            fit += ["--trainer.max_steps", "2", "--data.num_workers", "0"]
-            prepare += ["--num-train", "16", "--num-val", "8", "--num-test", "8", "--jobs", "1"]
-        for module in (prepare, fit):
-            subprocess.run([sys.executable, "-m", *module], cwd=CHECKOUT, check=True, capture_output=True)
+            fit += [f"--data.{split}_csv", str(folder / f"{split}.csv")]
+        fit += ["--data.class_list", str(folder / "classes.txt")]
+        _run(*fit, *(["--trainer.max_steps", "2", "--data.num_workers", "0"] if SMALL else []))
         shutil.copy(RUNS / name / "checkpoints" / "best.ckpt", kept)
     return kept
+
+
+def _run(*module: str) -> None:
+    subprocess.run([sys.executable, "-m", *module], cwd=CHECKOUT, check=True, capture_output=True)

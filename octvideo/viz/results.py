@@ -179,7 +179,10 @@ def grad_cam(network: nn.Module, clip: Tensor, layer: str, target: int | None = 
         maps.extend([output, None] if isinstance(output, Tensor) else output)
 
     handle = modules[layer].register_forward_hook(keep)
+    trained = [parameter for parameter in network.parameters() if parameter.requires_grad]
     try:
+        for parameter in trained:  # their gradients are half of the work, and nobody asks for them
+            parameter.requires_grad_(False)
         with torch.enable_grad():
             logits = network(clip[None].clone().requires_grad_())[0]
             score = logits[int(logits.argmax()) if target is None else target]
@@ -187,6 +190,8 @@ def grad_cam(network: nn.Module, clip: Tensor, layer: str, target: int | None = 
             gradients = iter(torch.autograd.grad(score, there))
     finally:
         handle.remove()
+        for parameter in trained:
+            parameter.requires_grad_(True)
     size = clip.shape[1:]
     sums = [torch.zeros(size) if part is None else _weighted(part, next(gradients), size) for part in maps]
     both = (sums[0] + sums[1]).clamp_min(0)

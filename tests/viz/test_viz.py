@@ -233,7 +233,7 @@ def test_grad_cam_goes_through_both_frequencies(network: nn.Module) -> None:
     assert any(found.high.max() > 0 for found in all_classes)
     assert any(found.low.max() > 0 for found in all_classes)
     found = all_classes[-1]
-    assert all(parameter.grad is None for parameter in network.parameters())
+    assert all(parameter.grad is None and parameter.requires_grad for parameter in network.parameters())
     frames = torch.zeros(4, 64, 64, 3, dtype=torch.uint8)
     assert torch.equal(viz.overlay(frames, torch.zeros(4, 64, 64)), frames)
     figure = viz.plot_saliency(frames, found)
