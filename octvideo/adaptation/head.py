@@ -34,6 +34,8 @@ def fit_head(octave: fx.GraphModule, dense: nn.Module, clips: Sequence[Tensor]) 
             run(dense, clip, path)
         features = run(octave, clip, path).features[0]
         wanted = heard[0].reshape(len(features), head.out_features)
+        if head.bias is not None:
+            wanted = wanted - head.bias
         ridge.add(features[:, None], wanted[:, None], held_out=is_held_out(number, len(clips)))
     fit = ridge.solve()
     head.weight += fit.change[0]

@@ -8,6 +8,7 @@ from octvideo.adaptation import Adaptation, Budget, adapt, compare
 from octvideo.adaptation.adapt import check_settings
 from octvideo.adaptation.head import fit_head
 from octvideo.adaptation.instep import bytes_of_maps
+from octvideo.adaptation.layers import fit_layers
 from octvideo.adaptation.outputs import head_of
 from octvideo.adaptation.state import State
 from octvideo.classifier import load_classifier
@@ -111,6 +112,21 @@ def test_the_head_mends_logits_that_are_off_for_every_clip() -> None:
         (fitted,) = fit_head(octave, dense, clips)
         assert float((octave(clips) - dense(clips)).abs().max()) < 10
     assert fitted.after < 0.01 * fitted.before
+
+
+def test_convolutions_with_a_bias_come_nearer_too() -> None:
+    """Their offset is what the bias changes by, and not a second bias."""
+    torch.manual_seed(0)
+    dense = nn.Sequential(
+        nn.Conv3d(3, 8, 1), nn.Conv3d(8, 8, 1), nn.ReLU(), nn.Conv3d(8, 4, 1), nn.AdaptiveAvgPool3d(1), nn.Flatten()
+    ).eval()  # fmt: skip
+    for conv in (dense[1], dense[3]):
+        nn.init.constant_(conv.bias, 5)
+    clips = torch.randn(8, 3, 2, 8, 8)
+    octave = octavize(dense, 0.5, dense_last_stage=False)
+    fit_layers(octave, dense, clips)
+    with torch.no_grad():
+        assert float((octave(clips) - dense(clips)).abs().max()) < 0.5
 
 
 def test_the_maps_of_a_clip_are_counted_once_each() -> None:

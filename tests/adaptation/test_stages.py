@@ -12,12 +12,12 @@ from octvideo.models import create_model, octavize
 from tests.cli_checkpoint import write_checkpoint
 
 FIRST = (Option(0, 0.0, 1.0), Option(0.25, 0.1, 0.95), Option(0.5, 0.4, 0.8))
-SECOND = (Option(0, 0.0, 1.0), Option(0.25, 0.2, 0.85), Option(0.5, 0.3, 0.75))
+SECOND = (Option(0, 0.0, 1.0), Option(0.25, 0.2, 0.85), Option(0.5, 0.35, 0.75))
 
 
 def test_the_least_error_that_the_budget_allows_is_taken() -> None:
-    chosen = {budget: [o.alpha for o in cheapest([FIRST, SECOND], budget)] for budget in (0.95, 0.8, 0.6)}
-    assert chosen == {0.95: [0.25, 0], 0.8: [0.25, 0.25], 0.6: [0.5, 0.5]}
+    chosen = {budget: [o.alpha for o in cheapest([FIRST, SECOND], budget)] for budget in (0.96, 0.81, 0.6)}
+    assert chosen == {0.96: [0.25, 0], 0.81: [0.25, 0.25], 0.6: [0.5, 0.5]}
 
 
 def test_a_budget_that_no_alphas_meet_is_refused_with_the_least_one() -> None:
