@@ -13,6 +13,8 @@ from matplotlib.figure import Figure
 from octvideo.viz._figure import BLUE, GREY, ORANGE, new_figure, plain
 
 RESULTS, PAGE, PICTURE = "benchmarks/results/evidence.json", "docs/evidence.md", "docs/images/evidence.png"
+GREEN = "#2f855a"
+ADAPTED = "benchmarks/results/adapted.json"  # of benchmarks.adapted
 
 
 def write_report(checkout: Path, report: dict[str, Any]) -> None:
@@ -20,6 +22,10 @@ def write_report(checkout: Path, report: dict[str, Any]) -> None:
     files = [checkout / name for name in (RESULTS, PAGE, PICTURE)]
     for file in files:
         file.parent.mkdir(parents=True, exist_ok=True)
+    adapted = checkout / ADAPTED
+    if adapted.is_file():
+        rows = [row for row in json.loads(adapted.read_text()) if row["of"] == "demo"]
+        report = {**report, "adapted": rows}
     files[0].write_text(json.dumps(report, indent=1) + "\n")
     files[1].write_text(page(report))
     plot_evidence(report).savefig(files[2])
@@ -80,6 +86,86 @@ def tuning_table(report: dict[str, Any]) -> list[str]:
     return lines
 
 
+def ways(report: dict[str, Any], alpha: float) -> dict[str, list[dict[str, Any]]]:
+    """The runs of an alpha, by how its weights came to be: trained apart, out of one checkpoint, or adapted."""
+    return {
+        "trained apart": select(report, kind="scratch", epochs=report["epochs"], alpha=alpha),
+        "one checkpoint": select(report, kind="every", alpha=alpha),
+        "adapted": [row for row in report.get("adapted", ()) if row["alpha"] == alpha],
+    }
+
+
+def cascade_milliseconds(report: dict[str, Any], run: dict[str, Any]) -> float:
+    """Of a clip, on average: all of them at the first alpha, and a share dense too."""
+    taken = report["milliseconds"]
+    return taken[f"{run['first_alpha']:g}"] + run["share_again"] * taken["0"]
+
+
+def every_table(report: dict[str, Any]) -> list[str]:
+    taken = report["milliseconds"]
+    lines = [
+        "| alpha | trained apart | one checkpoint | less than apart, each seed | adapted | ms a clip | of dense |",
+        "|---|---|---|---|---|---|---|",
+    ]
+    for alpha in sorted({run["alpha"] for run in select(report, kind="every")}):
+        apart, one, adapted = ways(report, alpha).values()
+        of_seed = {run["seed"]: run["top1"] for run in apart}
+        less = [of_seed[run["seed"]] - run["top1"] for run in one if run["seed"] in of_seed]
+        cells = [
+            f"{alpha:g}",
+            spread(run["top1"] for run in apart),
+            spread(run["top1"] for run in one),
+            ", ".join(f"{100 * points:.1f}" for points in less) or "-",
+            spread(run["top1"] for run in adapted),
+            f"{taken[f'{alpha:g}']:.1f}",
+            f"{taken[f'{alpha:g}'] / taken['0']:.2f}",
+        ]
+        lines.append(f"| {' | '.join(cells)} |")
+    cascades = select(report, kind="cascade")
+    if cascades:
+        milliseconds = mean(cascade_milliseconds(report, run) for run in cascades)
+        again = ", ".join(f"{100 * run['share_again']:.0f} %" for run in cascades)
+        dense = {run["seed"]: run["top1"] for run in select(report, kind="every", alpha=0)}
+        less = [dense[run["seed"]] - run["top1"] for run in cascades if run["seed"] in dense]
+        cells = [
+            f"{cascades[0]['first_alpha']:g}, and 0 below {cascades[0]['confidence']:g} (of {again})",
+            "-",
+            spread(run["top1"] for run in cascades),
+            f"(than alpha 0) {', '.join(f'{100 * points:.1f}' for points in less)}",
+            "-",
+            f"{milliseconds:.1f}",
+            f"{milliseconds / taken['0']:.2f}",
+        ]
+        lines.append(f"| {' | '.join(cells)} |")
+    return lines
+
+
+def every_section(report: dict[str, Any]) -> list[str]:
+    """One checkpoint at every alpha; nothing before its runs are done."""
+    trained = select(report, kind="every", epochs=report["epochs"])
+    if not trained:
+        return []
+    of_seed = [
+        sum(
+            run["fit_cpu_seconds"]
+            for run in select(report, kind="scratch", epochs=report["epochs"], seed=seed)
+        )
+        for seed in (run["seed"] for run in trained)
+    ]
+    minutes, apart = (mean(values) / 60 for values in ([run["fit_cpu_seconds"] for run in trained], of_seed))
+    return [
+        "",
+        "## One checkpoint at every alpha",
+        "",
+        "`octvideo fit --model.alphas`: the same weights at every alpha, each with its own norm statistics; top-1 in",
+        f"%, seeds: {len(trained)}. Its training took {minutes:.1f} CPU minutes, the four networks apart {apart:.1f}.",
+        "Time is processor time of one clip alone, the median of rounds in which each network runs once; of the last",
+        "row, that of the first alpha and, for the share that is scored again, of the dense one.",
+        "",
+        *every_table(report),
+    ]
+
+
 def unfinished(report: dict[str, Any]) -> list[str]:
     """A warning in place of the runs that are missing."""
     done, planned = len(report["runs"]), report["planned"]
@@ -130,8 +216,9 @@ def page(report: dict[str, Any]) -> str:
             "learning rate, beside as many epochs of the same network from random weights.",
             "",
             *tuning_table(report),
+            *every_section(report),
             "",
-            "![Accuracy against cost, and over epochs of fine-tuning](images/evidence.png)",
+            "![Accuracy against cost, over epochs of fine-tuning, and against time](images/evidence.png)",
             "",
             "What this does not show: the demo's videos are rendered, small and of eight classes. Kinetics has "
             "not been trained",
@@ -142,9 +229,10 @@ def page(report: dict[str, Any]) -> str:
 
 
 def plot_evidence(report: dict[str, Any]) -> Figure:
-    """Accuracy against multiply-adds, and against epochs of fine-tuning; a dot a seed, a line through the means."""
-    figure = new_figure(10, 3.8)
-    cost, tuning = figure.subplots(1, 2)
+    """Accuracy against multiply-adds, epochs of fine-tuning, and time; a dot a seed, a line through the means."""
+    every = bool(select(report, kind="every"))
+    figure = new_figure(15 if every else 10, 3.8)
+    cost, tuning, *against_time = figure.subplots(1, 3 if every else 2)
     full = select(report, kind="scratch", epochs=report["epochs"])
     _dots(cost, [(run["gflops"], run["top1"]) for run in full], GREY, "from scratch")
     for alpha, gflops in sorted({(run["alpha"], run["gflops"]) for run in full}):
@@ -167,7 +255,25 @@ def plot_evidence(report: dict[str, Any]) -> Figure:
     tuning.axhline(12.5, color=GREY, linestyle=":", label="chance")
     plain(tuning, "epochs", "top-1, %", f"alpha {alpha:g}")
     tuning.legend(frameon=False)
+    for axes in against_time:
+        _plot_time(axes, report)
     return figure
+
+
+def _plot_time(axes: Any, report: dict[str, Any]) -> None:
+    """Accuracy against milliseconds a clip: trained apart, one checkpoint, its cascade, adapted."""
+    points: dict[str, list[tuple[float, float]]] = {}
+    for alpha, taken in report["milliseconds"].items():
+        for way, runs in ways(report, float(alpha)).items():
+            points.setdefault(way, []).extend((taken, run["top1"]) for run in runs)
+    points["its cascade"] = [
+        (cascade_milliseconds(report, run), run["top1"]) for run in select(report, kind="cascade")
+    ]
+    for (way, found), colour in zip(points.items(), (GREY, BLUE, ORANGE, GREEN), strict=True):
+        if found:
+            _dots(axes, found, colour, way)
+    plain(axes, "ms a clip", "top-1, %", "one checkpoint at every alpha")
+    axes.legend(frameon=False)
 
 
 def _dots(axes: Any, points: list[tuple[float, float]], colour: str, name: str) -> None:

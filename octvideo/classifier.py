@@ -5,7 +5,9 @@ The network is a plain `nn.Module` from `octvideo.models.create_model`; it is `V
 `octvideo.evaluation.module`.
 """
 
+from collections.abc import Callable
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -18,12 +20,13 @@ from octvideo.errors import InputError
 from octvideo.evaluation.module import ScoredModule
 from octvideo.limits import check_numbers
 from octvideo.models import MODELS, create_model, get_spec, octavize, open_weights
-from octvideo.models.checkpoints import CARD_KEY, CheckpointError, LoadReport, check_fit
+from octvideo.models.checkpoints import CARD_KEY, NORMS_KEY, CheckpointError, LoadReport, check_fit
 from octvideo.models.classes import REORDERED, class_order, reorder_classes, reordered
 from octvideo.models.head import find_head
 from octvideo.models.inflate import inflate_file
 from octvideo.models.pathways import MeanOverPositions
-from octvideo.models.weights import card_of, network_card, read_weights
+from octvideo.models.weights import card_of, largest_alpha, network_card, read_weights, take_norms
+from octvideo.training.alphas import AlphaNetworks
 from octvideo.training.loss import ClassLoss
 from octvideo.training.module import TrainedModule
 from octvideo.training.optimizer import freeze_backbone, unset_zero_init
@@ -36,6 +39,9 @@ class VideoClassifier(TrainedModule, ScoredModule):
     Args:
         name: a model of `octvideo models`.
         alpha: the octave ratio, 0 (dense) to 1; any value runs the same weights.
+        alphas: octave ratios that are trained together, increasing: every step trains the least, the largest and one
+            between, which learn from the least (`octvideo.training.alphas`). `alpha` is one of them, that of `val/top1`
+            and of evaluations that name none; each has norm statistics of its own.
         num_classes: the number of classes.
         channel_multiple: what the numbers of low channels are rounded to, as in `create_model`.
         layer_alphas: octave ratios of layers that have one of their own, as in `create_model`.
@@ -76,6 +82,8 @@ class VideoClassifier(TrainedModule, ScoredModule):
             memory and changes no result.
         checkpoint: a file of weights to start from, of any kind that `octvideo.models.open_weights` reads; an exported
             network can be evaluated alone. A head for another number of classes starts anew.
+        cascade: of an evaluation: a video is scored at the largest alpha that the checkpoint was trained at, and again,
+            at `alpha`, where the probability of its best class is below this.
         image_checkpoint: a file of weights of torchvision's image ResNet of the same depth, to start from: kernels
             are inflated along time (arXiv 1705.07750). Layers without a counterpart start at random.
 
@@ -92,6 +100,7 @@ class VideoClassifier(TrainedModule, ScoredModule):
         *,
         channel_multiple: int = 1,
         layer_alphas: dict[str, float] | None = None,
+        alphas: list[float] | None = None,
         network: nn.Module | None = None,
         multi_label: bool = False,
         optimizer: str = "sgd",
@@ -119,6 +128,7 @@ class VideoClassifier(TrainedModule, ScoredModule):
         view_batch_size: int = 8,
         checkpoint: str | None = None,
         image_checkpoint: str | None = None,
+        cascade: float | None = None,
     ) -> None:
         super().__init__()
         check_numbers({"view_batch_size": view_batch_size})
@@ -131,9 +141,9 @@ class VideoClassifier(TrainedModule, ScoredModule):
         if network is not None:
             name = type(network).__name__
         # The weights to start from are in what is saved; their file may be gone by then.
-        self.save_hyperparameters(ignore=["checkpoint", "image_checkpoint", "network"])
+        self.save_hyperparameters(ignore=["checkpoint", "image_checkpoint", "network", "cascade"])
         self.hparams["name"] = name  # the command line's is that of the configuration
-        check_settings(self.hparams)
+        check_settings({**self.hparams, "cascade": cascade})
         self.name = name
         self.alpha = alpha
         self.num_classes = num_classes
@@ -148,8 +158,12 @@ class VideoClassifier(TrainedModule, ScoredModule):
             "layer_alphas": self.layer_alphas,
         }
         self.load_report: LoadReport | None = None
+        weights = read_weights(checkpoint) if checkpoint else None
+        build: Callable[..., nn.Module] = partial(create_model, **made_of)  # at any alpha
         if network is not None:
             self.head, self.blocks = find_head(network), ""
+            octave: dict[str, Any] = {"channel_multiple": channel_multiple, "layer_alphas": self.layer_alphas}
+            build = partial(octavize, network, **octave)
         else:
             self.head, self.blocks = get_spec(name).head, get_spec(name).blocks
         if checkpoint:
@@ -157,9 +171,7 @@ class VideoClassifier(TrainedModule, ScoredModule):
         elif network is not None:
             self.card = Card(**made_of)
             if self.card.is_octave:
-                network = octavize(
-                    network, alpha, channel_multiple=channel_multiple, layer_alphas=self.layer_alphas
-                )
+                network = build(alpha=alpha)
         else:
             network = create_model(**made_of)
             self.card = replace(get_spec(name).card, published=None, **made_of)
@@ -171,19 +183,29 @@ class VideoClassifier(TrainedModule, ScoredModule):
             self.start_report = inflate_file(image_checkpoint, network)
         # Channels last is the layout of the fast 3D kernels, on the CPU as on the GPU.
         self.network = network.to(memory_format=torch.channels_last_3d)  # type: ignore[call-overload]
+        self.cascade = cascade
+        if cascade is not None:
+            alphas = [alpha, largest_alpha(weights)]
+            check_range("alpha", alpha, alpha < alphas[1], f"below {alphas[1]:g} with cascade")
+        self.alphas = tuple(alphas or ())
+        self.networks = None
+        if alphas:
+            networks = {at: self.network if at == alpha else build(alpha=at) for at in alphas}
+            self.networks = AlphaNetworks(networks, self.network, weights.norms if weights else {})
         if backbone_lr_factor == 0:
             freeze_backbone(self.network, self.head)
         self.train()
         self.multi_label = multi_label
         self.loss = ClassLoss(multi_label=multi_label, label_smoothing=label_smoothing)
-        MeanOverPositions.let(self.network, multi_label=multi_label)
+        MeanOverPositions.let(self, multi_label=multi_label)
         if multi_label:
             self.monitor = "val/mean_average_precision"
         self.start_scoring()
 
-    def forward(self, clip: Tensor) -> Tensor:
-        """`(B, 3, T, H, W)` to logits `(B, C)`."""
-        logits = self.network(clip.to(self.dtype, memory_format=torch.channels_last_3d))
+    def forward(self, clip: Tensor, alpha: float | None = None) -> Tensor:
+        """`(B, 3, T, H, W)` to logits `(B, C)`, at one of `alphas` where it is named."""
+        network = self.network if alpha is None or self.networks is None else self.networks.at(alpha)
+        logits = network(clip.to(self.dtype, memory_format=torch.channels_last_3d))
         if logits.ndim != 2 or logits.shape[1] != self.num_classes:  # a network of one's own
             raise InputError(
                 f"num_classes is {self.num_classes}, allowed is what the network gives: logits (B, C), here "
@@ -198,14 +220,16 @@ class VideoClassifier(TrainedModule, ScoredModule):
 
         Raises:
             CheckpointError: the weights know other classes, or another number; or cannot be trained.
+            InputError: a cascade is to be trained.
         """
+        check_range("cascade", self.cascade, self.cascade is None or stage != "fit", "none in a training")
         if self.load_report is None:
             return
         training, file = stage == "fit", self.load_report.file
         if training and next(self.network.parameters(), None) is None:
             raise CheckpointError(f"{file}: an exported network has no weights that could be trained")
         if not training:
-            self.load_report.check_head(self.num_classes)
+            self.load_report.check_scores(self.num_classes)
         theirs, ours = self.card.class_names, self._of_data("class_names")
         if not theirs or not ours:
             return
@@ -228,6 +252,8 @@ class VideoClassifier(TrainedModule, ScoredModule):
         if data:
             recipe = {key: getattr(data, key) for key in RECIPE}
             self.card = replace(self.card, **recipe, class_names=data.class_names, published=None)
+        if self.networks:
+            checkpoint[NORMS_KEY] = self.networks.take_out(checkpoint["state_dict"])
         card = replace(self.card, version=octvideo.__version__)
         checkpoint[CARD_KEY] = {"version": card.version, "card": card.to_dict()}
 
@@ -240,6 +266,10 @@ class VideoClassifier(TrainedModule, ScoredModule):
             theirs, ours = getattr(card, key, None), getattr(self, key)
             if theirs not in (None, ours):
                 raise CheckpointError(f"{file} does not fit: its {key} is {theirs}, the model's is {ours}")
+        goes_on = self._trainer is not None and self._trainer.state.fn == "fit"
+        norms = take_norms(checkpoint, Path(file), self.alpha, self.alphas, goes_on=goes_on)
+        if self.networks:
+            self.networks.put_back(checkpoint["state_dict"], norms)
         check_fit(checkpoint["state_dict"], self.state_dict(), file)
         names = self._of_data("class_names")
         self.card = card or self.card
@@ -277,14 +307,15 @@ def load_classifier(source: str | Path, **changes: Any) -> VideoClassifier:
         raise CheckpointError(
             f"{weights.file} is of {card.name}, a network of one's own: it has to be given as network"
         )
+    settings |= {"image_checkpoint": None, "alphas": None}
+    if changes.get("cascade") is not None and weights.norms:
+        settings["alpha"] = min(weights.norms)
     try:
-        classifier = VideoClassifier(
-            **{**settings, "image_checkpoint": None, **changes, "checkpoint": str(source)}
-        )
+        classifier = VideoClassifier(**{**settings, **changes, "checkpoint": str(source)})
     except TypeError as error:
         raise CheckpointError(
             f"{weights.file}: its hyper_parameters are not a VideoClassifier's ({error})"
         ) from error
     assert classifier.load_report is not None
-    classifier.load_report.check_head(classifier.num_classes)
+    classifier.load_report.check_scores(classifier.num_classes)
     return classifier.eval()

@@ -88,10 +88,12 @@ LIMITS: dict[str, Limits] = {
     "seconds_a_video": Limits(0, above=True, or_none=True),
     "max_unreadable": Limits(0, 1),
     "balance": Limits(0, 1),
-    # The options of `octvideo predict` and `octvideo bench`
+    # The options of `octvideo test`, `octvideo predict` and `octvideo bench`
     "window_s": Limits(0.1, or_none=True),
     "hop_s": Limits(0.1, or_none=True),
     "rounds": Limits(1, 10_000, whole=True),
+    "budget_ms": Limits(0, above=True, or_none=True),
+    "cascade": Limits(0, 0.9999, above=True, or_none=True),
 }
 
 _MOST_PATTERNS = 1000

@@ -184,8 +184,14 @@ _RECIPE = ("num_frames", "frame_stride", "fps", "test_short_side", "test_crop", 
 def _dense(options: argparse.Namespace) -> tuple[Any, Any]:
     """The dense network of the command line, and its card with the options in it."""
     from octvideo.models import open_weights
+    from octvideo.models.weights import read_weights
 
-    network, card, report = open_weights(options.weights, name=options.name, num_classes=options.num_classes)
+    # A checkpoint of several alphas is adapted from its dense one, with the norm statistics of that.
+    weights = read_weights(options.weights)
+    alpha = 0.0 if 0.0 in weights.norms else None
+    network, card, report = open_weights(
+        options.weights, name=options.name, num_classes=options.num_classes, alpha=alpha
+    )
     if card.is_octave:
         raise UsageError(f"{report.file} is of an octave network, allowed are dense weights: alpha 0")
     given = {key: getattr(options, key) for key in ("num_frames", "frame_stride", "fps")}

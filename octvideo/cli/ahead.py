@@ -16,7 +16,7 @@ from octvideo.cli.claim import check_unused, run_folder
 from octvideo.cli.configurations import files_of, read
 from octvideo.cli.errors import UsageError
 from octvideo.cli.models_table import check_name, model_names
-from octvideo.cli.options import OPTIONS, check_trainer
+from octvideo.cli.options import NUMBERS, OPTIONS, check_trainer
 from octvideo.cli.signatures import parameters
 from octvideo.cli.weights import check_file, no_checkpoint
 from octvideo.data.manifest import find_videos, read_class_list, read_manifest
@@ -66,7 +66,7 @@ def check(command: str, args: Sequence[str]) -> None:
         warnings.simplefilter("ignore")  # the other parser says it
         config = parser.parse_args(list(args))
     check_trainer(command, config.trainer)
-    check_numbers({name: config.get(name) for name in ("window_s", "hop_s")}, prefix="--")
+    check_numbers({name: config.get(name) for name in NUMBERS}, prefix="--")
     check_numbers(vars(config.model), prefix="model.")
     no_classes = (
         {"num_classes"} if config.data.num_classes is None else set()

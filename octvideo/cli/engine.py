@@ -19,9 +19,10 @@ from lightning.pytorch.utilities import rank_zero_only
 
 from octvideo.classifier import VideoClassifier
 from octvideo.cli import predictions, results, screen
+from octvideo.cli.alphas import cascade_line, choose_alpha
 from octvideo.cli.claim import check_unused, claimed, run_folder
 from octvideo.cli.logged import log_results
-from octvideo.cli.options import OPTIONS, check_trainer
+from octvideo.cli.options import NUMBERS, OPTIONS, check_trainer
 from octvideo.cli.resolve import resolve
 from octvideo.cli.run_folder import RunLogger, tensorboard
 from octvideo.cli.weights import no_checkpoint
@@ -112,9 +113,9 @@ class EngineCLI(LightningCLI):
         command = self.config.subcommand
         section, given = self.config[command], self.given.get(command, {})
         check_trainer(command, section.trainer)
-        check_numbers({name: section.get(name) for name in ("window_s", "hop_s")}, prefix="--")
+        check_numbers({name: section.get(name) for name in NUMBERS}, prefix="--")
         source = self._weights(command, section)
-        weights = read_weights(source) if source else None
+        weights, settings_said = read_weights(source) if source else None, _said(given)
         if weights and command == "fit":
             self.checkpoint_file = weights.file
             section.ckpt_path = str(weights.file)
@@ -127,10 +128,12 @@ class EngineCLI(LightningCLI):
                 network_card(weights, {"name": said.get("name")})
             self.weights = weights
             section.model.checkpoint, section.ckpt_path = str(source), None
-            section.model.image_checkpoint = None
+            section.model.image_checkpoint = section.model.alphas = None
+            if told := choose_alpha(section, settings_said, weights):
+                self._say(told)
         listed = section.data.get("class_list")
         settings = resolve(
-            _said(given),
+            settings_said,
             section,
             weights.card.to_dict() if weights and weights.card else None,
             {name: spec.card.recipe for name, spec in MODELS.items()},
@@ -288,6 +291,7 @@ class EngineCLI(LightningCLI):
                 self.model.alpha,
                 self.model.channel_multiple,
                 self.model.layer_alphas,
+                self.model.cascade,
                 str(self.trainer.precision),
             ],
         }
@@ -330,6 +334,8 @@ class EngineCLI(LightningCLI):
                     data.class_names or self.model.card.class_names,
                     save_video=section.save_video,
                 )
+        if self.model.cascade is not None and self.trainer.is_global_zero:
+            self._say(cascade_line(self.model, self.model.predict_result))
         if error:
             raise error
 

@@ -76,7 +76,7 @@ def export_command(args: list[str]) -> int:
         network=own.build(of_network),
         **{key: getattr(options, key, None) for key in NETWORK},
     )
-    report.check_head(card.num_classes)
+    report.check_scores(card.num_classes)
     side = card.test_crop if options.crop is None else options.crop
     check_numbers({"crop": side, "num_frames": card.num_frames}, prefix="--")
     shape = (card.num_frames, side, side)

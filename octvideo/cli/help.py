@@ -20,15 +20,9 @@ _VIDEOS = ("data.root", "data.class_list")
 _SCORED = (*_VIDEOS, *_NETWORK, "data.num_workers", *_RUN)
 FEW = {
     "fit": (
-        *("config", "data.train_csv", "data.val_csv", *_VIDEOS, *_NETWORK, "model.checkpoint", "model.lr"),
-        *(
-            "data.batch_size",
-            "data.num_workers",
-            "trainer.max_epochs",
-            "trainer.precision",
-            "ckpt_path",
-            *_RUN,
-        ),
+        *("config", "data.train_csv", "data.val_csv", *_VIDEOS, *_NETWORK, "model.alphas"),
+        *("model.checkpoint", "model.lr", "data.batch_size", "data.num_workers", "trainer.max_epochs"),
+        *("trainer.precision", "ckpt_path", *_RUN),
     ),
     "validate": ("config", "ckpt_path", "data.val_csv", *_SCORED),
     "test": (
@@ -38,10 +32,13 @@ FEW = {
         "data.test_csv",
         "data.num_clips",
         "data.num_crops",
+        "budget_ms",
+        "cascade",
         *_SCORED,
     ),
     "predict": (
         *("config", "ckpt_path", "exported", "data.predict_paths", "window_s", "hop_s", "save_video"),
+        *("budget_ms", "cascade"),
         *("data.class_list", *_NETWORK, "data.num_workers", *_RUN),
     ),
 }

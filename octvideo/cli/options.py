@@ -16,11 +16,27 @@ from octvideo.limits import Limits, check_numbers
 
 _EXPORTED = ("exported", str | None, None, "a network that octvideo export wrote, instead of a checkpoint")
 
+_ALPHAS = (
+    (
+        "budget_ms",
+        float | None,
+        None,
+        "of a checkpoint of several alphas: the least one at which a clip takes no longer here, in milliseconds",
+    ),
+    (
+        "cascade",
+        float | None,
+        None,
+        "of a checkpoint of several alphas: the largest one first, and the least for what is less sure than this",
+    ),
+)
+
 # What a command has beside the trainer's, the model's and the data's options: name, type, default, help.
 OPTIONS: dict[str, tuple[tuple[str, Any, Any, str], ...]] = {
-    "test": (_EXPORTED,),
+    "test": (_EXPORTED, *_ALPHAS),
     "predict": (
         _EXPORTED,
+        *_ALPHAS,
         (
             "window_s",
             float | None,
@@ -31,6 +47,8 @@ OPTIONS: dict[str, tuple[tuple[str, Any, Any, str], ...]] = {
         ("save_video", bool, False, "also write every video with its top labels drawn on it, without sound"),
     ),
 }
+
+NUMBERS = ("window_s", "hop_s", "budget_ms", "cascade")  # of these, those with limits
 
 _COUNT = Limits(1, whole=True, or_none=True)
 _TRAINER: dict[str, Limits] = {

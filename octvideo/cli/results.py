@@ -17,6 +17,7 @@ import octvideo
 from octvideo.card import RECIPE, Card, Published
 from octvideo.classifier import VideoClassifier
 from octvideo.cli import screen
+from octvideo.cli.alphas import cascade_line, cascade_result
 from octvideo.data import KineticsDataModule, open_video
 from octvideo.evaluation import plots
 from octvideo.evaluation.metrics import confusion_matrix
@@ -56,8 +57,9 @@ def model_line(classifier: VideoClassifier, data: KineticsDataModule) -> str:
     num_frames, crop = data.card.num_frames, data.card.crop
     numbers = cost(classifier, num_frames, crop)
     dense = f" (dense {numbers['dense_gflops']:.3g})" if classifier.card.is_octave else ""
+    of = f" of {', '.join(f'{alpha:g}' for alpha in classifier.alphas)}" if classifier.alphas else ""
     return (
-        f"{classifier.name}, alpha {classifier.alpha:g}, {classifier.num_classes} classes: "
+        f"{classifier.name}, alpha {classifier.alpha:g}{of}, {classifier.num_classes} classes: "
         f"{numbers['parameters'] / 1e6:.2f} M parameters, {numbers['gflops']:.3g} GFLOPs{dense} "
         f"at {num_frames} x {crop} x {crop}"
     )
@@ -119,6 +121,8 @@ def after_test(
         scores.num_listed if data.rows is None else len(data.rows)
     )  # the others, an earlier run has scored
     listed = [list(manifest.paths), list(manifest.labels)]
+    costs = cost(classifier, card.num_frames, card.test_crop)
+    shape = (1, 3, card.num_frames, card.test_crop, card.test_crop)
     extra = {
         "name": classifier.name,
         "alpha": classifier.alpha,
@@ -126,7 +130,8 @@ def after_test(
         "layer_alphas": classifier.layer_alphas,
         "num_classes": classifier.num_classes,
         "repeat_first_frame": data.repeat_first_frame,
-        **cost(classifier, card.num_frames, card.test_crop),
+        **costs,
+        **cascade_result(classifier, scores, costs["gflops"], shape),
         "checkpoint": report.file if report else None,
         "wall_seconds": round(wall_seconds, 3),
         "data_share": round(
@@ -168,7 +173,8 @@ def after_test(
         "views a video",
     ):
         table.add_column(column, justify="right")
-    dense = f" (dense {metrics['dense_gflops']:.3g})" if classifier.card.is_octave else ""
+    is_dense = metrics["gflops"] == metrics["dense_gflops"]
+    dense = "" if is_dense else f" (dense {metrics['dense_gflops']:.3g})"
     table.add_row(
         *(_percent(metrics[name]) for name in several),
         _percent(metrics["top1"]),
@@ -180,6 +186,8 @@ def after_test(
     )
     console.print(table)
     console.print(_recipe_line(card), soft_wrap=True, highlight=False)
+    if classifier.cascade is not None:
+        console.print(cascade_line(classifier, scores), soft_wrap=True, highlight=False)
     if card.published:
         line = shown(_published_line(card.published, MODELS[classifier.name].card))
         console.print(line, soft_wrap=True, highlight=False, markup=False)

@@ -7,7 +7,8 @@ B videos, V views a video, T frames, C classes.
 """
 
 import time
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
+from functools import partial
 from typing import Any, Protocol
 
 import numpy as np
@@ -47,6 +48,10 @@ class ScoredModule(LightningModule):
         num_classes: of the logits, set by the subclass.
         multi_label: whether a video may be of several classes, set by the subclass.
         view_batch_size: views of one video that pass through the network together, set by the subclass.
+        alpha: of the network, set by the subclass.
+        alphas: of several networks that `forward` takes by their alpha, set by the subclass; empty where it has one.
+        cascade: below which confidence at the last of `alphas` a video is scored again at `alpha`, set by the subclass;
+            None scores at `alpha` alone.
         test_result: of the last test.
         predict_result: of the last prediction.
         test_data_seconds: of the last test, waiting for videos.
@@ -55,6 +60,9 @@ class ScoredModule(LightningModule):
     num_classes: int
     multi_label: bool
     view_batch_size: int
+    alpha: float = 0.0
+    alphas: tuple[float, ...] = ()
+    cascade: float | None = None
 
     def __init__(self) -> None:
         super().__init__()
@@ -66,26 +74,38 @@ class ScoredModule(LightningModule):
     def start_scoring(self) -> None:
         """Forgets the scores collected so far."""
         self._collector = ScoreCollector(self.num_classes)
+        # Of a validation at several alphas, those beside `alpha`.
+        self._at_others = {at: ScoreCollector(self.num_classes) for at in self.alphas if at != self.alpha}
         self._num_unnumbered = 0  # videos of the evaluation that came without a number
 
-    def add_scores(self, scores: Iterable[tuple[int, Any, np.ndarray, int]]) -> None:
-        """Counts in videos that were scored before: `(video, label, probabilities, views)` each."""
-        for video, label, probabilities, num_views in scores:
-            self._collector.add(video, label, torch.from_numpy(probabilities), num_views)
+    def add_scores(self, scores: Iterable[tuple[int, Any, np.ndarray, int, bool]]) -> None:
+        """Counts in videos that were scored before: `(video, label, probabilities, views, again)` each."""
+        for video, label, probabilities, num_views, again in scores:
+            self._collector.add(video, label, torch.from_numpy(probabilities), num_views, again=again)
 
     def view_probabilities(self, views: Views) -> Tensor:
         """Class probabilities of one video, `float64 (C,)`.
 
         `view_batch_size` views at a time are cut and scored; the result does not depend on how videos were batched.
         """
-        logits = torch.cat([self(clip) for clip in views.batches(self.view_batch_size)])
-        return mean_over_views(logits, multi_label=self.multi_label)
+        return self._look(partial(views.batches, self.view_batch_size))[0]
 
-    def _collect(self, video: int, label: Any, probabilities: Tensor, num_views: int) -> None:
+    def _look(self, clips: Callable[[], Iterable[Tensor]]) -> tuple[Tensor, bool]:
+        """Class probabilities of the clips of one video, and whether a cascade had to score them again."""
+        if self.cascade is not None:
+            first = mean_over_views(torch.cat([self(clip, self.alphas[-1]) for clip in clips()]))
+            if not first.max() < self.cascade:  # what is no number goes on to where it is refused
+                return first, False
+        logits = torch.cat([self(clip) for clip in clips()])
+        return mean_over_views(logits, multi_label=self.multi_label), self.cascade is not None
+
+    def _collect(
+        self, video: int, label: Any, probabilities: Tensor, num_views: int, again: bool = False
+    ) -> None:
         """Raises NonFiniteScoresError if a video's scores are no numbers."""
         path_of = getattr(getattr(self._trainer, "datamodule", None), "video_path", "video {}".format)
         check_finite(probabilities, path_of(video))
-        self._collector.add(video, label, probabilities, num_views)
+        self._collector.add(video, label, probabilities, num_views, again=again)
 
     def _numbers(self, batch: dict[str, Any]) -> list[int]:
         """Which videos a batch is of; those of a loader that does not say it are counted, over all processes."""
@@ -119,12 +139,17 @@ class ScoredModule(LightningModule):
                 else F.cross_entropy(logits, of_views)
             )
             self.log("val/loss", loss, batch_size=len(label), sync_dist=True)
-        scores = logits.sigmoid() if self.multi_label else logits.softmax(dim=-1)
-        probabilities = scores.unflatten(0, (-1, num_views)).mean(dim=1)
-        for video, one_label, one in zip(
-            self._numbers(batch), label.tolist(), probabilities.cpu(), strict=True
-        ):
+        videos, labels = self._numbers(batch), label.tolist()
+
+        def of_videos(logits: Tensor) -> Iterator[tuple[int, Any, Tensor]]:
+            scores = logits.sigmoid() if self.multi_label else logits.softmax(dim=-1)
+            return zip(videos, labels, scores.unflatten(0, (-1, num_views)).mean(dim=1).cpu(), strict=True)
+
+        for video, one_label, one in of_videos(logits):
             self._collect(video, one_label, one, num_views)
+        for alpha, collector in self._at_others.items():
+            for video, one_label, one in of_videos(self(clip, alpha).float()):
+                collector.add(video, one_label, one, num_views)
 
     def on_validation_epoch_end(self) -> None:
         scores = self._collector.gather()
@@ -136,6 +161,11 @@ class ScoredModule(LightningModule):
                 + "; ".join(text for _, text in scores.errors)
             )
         self._log_numbers("val", scores, prog_bar=True)
+        name = "mean_average_precision" if self.multi_label else "top1"
+        for alpha, collector in self._at_others.items():
+            at_alpha = collector.gather()
+            number = mean_average_precision(at_alpha) if self.multi_label else accuracy_at(at_alpha, 1)
+            self.log(f"val/{name}_alpha_{alpha:g}", number)
 
     def _log_numbers(self, stage: str, scores: VideoScores, *, prog_bar: bool = False) -> None:
         if scores.multi_label:
@@ -173,7 +203,7 @@ class ScoredModule(LightningModule):
 
     def predict_step(self, batch: dict[str, Any], batch_idx: int) -> dict[str, Any]:
         """The readable videos of a batch, `{"video": list[int], "label": list, "probabilities": float64 (B, C),
-        "num_views": int}`, and under "errors" the others, `(video, text)`.
+        "again": list[bool], "num_views": int}`, and under "errors" the others, `(video, text)`.
         """
         return self._score(batch)
 
@@ -184,27 +214,31 @@ class ScoredModule(LightningModule):
         found, num_views = self._probabilities(batch)
         labels = batch["label"].tolist() if found else []
         videos = self._numbers(batch) if found else []
-        for video, label, probabilities in zip(videos, labels, found, strict=True):
-            self._collect(video, label, probabilities, num_views)
+        for video, label, (probabilities, again) in zip(videos, labels, found, strict=True):
+            self._collect(video, label, probabilities, num_views, again)
         self._collector.add_errors(batch.get("errors", []))
         empty = torch.zeros(0, self.num_classes, dtype=torch.float64)
         return {
             "video": videos,
             "label": labels,
-            "probabilities": torch.stack(found) if found else empty,
+            "probabilities": torch.stack([one for one, _ in found]) if found else empty,
+            "again": [again for _, again in found],
             "num_views": num_views,
             "errors": list(batch.get("errors", [])),
         }
 
-    def _probabilities(self, batch: dict[str, Any]) -> tuple[list[Tensor], int]:
-        """Those of every readable video, and how many views each has."""
+    def _probabilities(self, batch: dict[str, Any]) -> tuple[list[tuple[Tensor, bool]], int]:
+        """Those of every readable video, with whether a cascade scored it again, and how many views each has."""
         if "views" in batch:
-            return [self.view_probabilities(views) for views in batch["views"]], batch["views"][0].num_views
+            looks = [self._look(partial(views.batches, self.view_batch_size)) for views in batch["views"]]
+            return looks, batch["views"][0].num_views
         if "clip" not in batch:
             return [], 0
         clip, num_views = _by_view(batch["clip"])
+        if self.cascade is not None:
+            return [self._look(partial(iter, [one])) for one in clip.split(num_views)], num_views
         of_videos = self(clip).unflatten(0, (-1, num_views))
-        return [mean_over_views(one, multi_label=self.multi_label) for one in of_videos], num_views
+        return [(mean_over_views(one, multi_label=self.multi_label), False) for one in of_videos], num_views
 
 
 def _by_view(clip: Tensor) -> tuple[Tensor, int]:

@@ -27,7 +27,7 @@ class KeepScores(Callback):
         kept: where they are kept.
 
     Attributes:
-        earlier: what was there before, `(video, label, probabilities, views)` each.
+        earlier: what was there before, `(video, label, probabilities, views, again)` each.
     """
 
     def __init__(self, kept: "PartialScores") -> None:
@@ -43,9 +43,9 @@ class KeepScores(Callback):
         batch_idx: int,
         dataloader_idx: int = 0,
     ) -> None:
-        scored = zip(outputs["video"], outputs["label"], outputs["probabilities"], strict=True)
-        for video, label, probabilities in scored:
-            self.kept.append(video, label, probabilities.numpy(), outputs["num_views"])
+        columns = (outputs[name] for name in ("video", "label", "probabilities", "again"))
+        for video, label, probabilities, again in zip(*columns, strict=True):
+            self.kept.append(video, label, probabilities.numpy(), outputs["num_views"], again)
 
     def on_test_epoch_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
         pl_module.add_scores(self.earlier)  # type: ignore[operator]
@@ -85,6 +85,7 @@ class PartialScores:
                 ("video", "<i8"),
                 ("label", "<i8", label_shape),
                 ("views", "<i8"),
+                ("again", "?"),
                 ("probabilities", "<f8", (num_classes,)),
             ]
         )
@@ -93,15 +94,23 @@ class PartialScores:
     def _files(self) -> list[Path]:
         return sorted(self.folder.glob(f"partial-{self.key}-*.bin"))
 
-    def read(self) -> Iterator[tuple[int, np.ndarray, np.ndarray, int]]:
-        """`(video, label, probabilities, views)` of every video scored so far, by any process."""
+    def read(self) -> Iterator[tuple[int, np.ndarray, np.ndarray, int, bool]]:
+        """`(video, label, probabilities, views, again)` of every video scored so far, by any process."""
         for file in self._files():
             content = file.read_bytes()
             whole = len(content) // self._record.itemsize * self._record.itemsize
             for row in np.frombuffer(content[:whole], dtype=self._record):
-                yield int(row["video"]), row["label"].copy(), row["probabilities"].copy(), int(row["views"])
+                label, scores = row["label"].copy(), row["probabilities"].copy()
+                yield int(row["video"]), label, scores, int(row["views"]), bool(row["again"])
 
-    def append(self, video: int, label: int | list[float], probabilities: np.ndarray, views: int) -> None:
+    def append(
+        self,
+        video: int,
+        label: int | list[float],
+        probabilities: np.ndarray,
+        views: int,
+        again: bool = False,
+    ) -> None:
         """Keeps one video's scores; they are on their way to the disk when this returns.
 
         Raises:
@@ -111,7 +120,7 @@ class PartialScores:
             self.folder.mkdir(parents=True, exist_ok=True)
             name = f"partial-{self.key}-{os.getpid()}-{time.time_ns()}.bin"
             self._file = (self.folder / name).open("ab", buffering=0)
-        record = np.array((video, label, views, probabilities), dtype=self._record).tobytes()
+        record = np.array((video, label, views, again, probabilities), dtype=self._record).tobytes()
         try:
             if self._file.write(record) < len(record):
                 raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))

@@ -83,8 +83,14 @@ def _cards(metrics: dict[str, Any]) -> list[tuple[str, str]]:
         ("videos scored", f"{metrics['videos_scored']} of {metrics['videos_listed']}"),
         ("views a video", str(metrics["num_views"])),
     ]
+    if cascade := metrics.get("cascade"):
+        again = f"{cascade['scored_again']} of {metrics['videos_scored']}"
+        cards.append(
+            (f"scored again, below {cascade['confidence']:g} at alpha {cascade['first_alpha']:g}", again)
+        )
     if "gflops" in metrics:
-        dense = f" (dense {metrics['dense_gflops']:.3g})" if metrics.get("alpha") else ""
+        is_dense = metrics["gflops"] == metrics["dense_gflops"]
+        dense = "" if is_dense else f" (dense {metrics['dense_gflops']:.3g})"
         cards.append(("GFLOPs a view", f"{metrics['gflops']:.3g}{dense}"))
     if "parameters" in metrics:
         cards.append(("parameters", f"{metrics['parameters'] / 1e6:.2f} M"))

@@ -124,5 +124,6 @@ def write_results(
             videos=scores.videos,
             labels=scores.labels,
             probabilities=scores.probabilities.astype(np.float32),
+            again=scores.again,
         )
     return metrics

@@ -68,6 +68,7 @@ class VideoScores:
         probabilities: `float64 (N, num_classes)`.
         errors: `(video, text)` of the videos that could not be scored.
         num_views: views averaged per video.
+        again: `int64`, the videos that a cascade has scored a second time, at its second alpha.
     """
 
     videos: np.ndarray
@@ -75,6 +76,7 @@ class VideoScores:
     probabilities: np.ndarray
     errors: list[tuple[int, str]] = field(default_factory=list)
     num_views: int = 0
+    again: np.ndarray = field(default_factory=lambda: np.zeros(0, dtype=np.int64))
 
     @property
     def multi_label(self) -> bool:
@@ -105,21 +107,31 @@ class ScoreCollector:
         self.num_views = 0
         self._scores: dict[int, tuple[np.ndarray, np.ndarray]] = {}
         self._errors: dict[int, str] = {}
+        self._again: set[int] = set()
 
     def __len__(self) -> int:
         return len(self._scores) + len(self._errors)
 
     def add(
-        self, video: int, label: int | Sequence[float] | np.ndarray, probabilities: Tensor, num_views: int
+        self,
+        video: int,
+        label: int | Sequence[float] | np.ndarray,
+        probabilities: Tensor,
+        num_views: int,
+        *,
+        again: bool = False,
     ) -> None:
         """Keeps a video's `(num_classes,)` probabilities; a repeated video counts once.
 
         Args:
             label: a class number, or `(num_classes,)` of 0 and 1.
+            again: whether a cascade has scored it a second time.
         """
         self.num_views = num_views
         scored = np.asarray(label, dtype=np.int64), probabilities.double().cpu().numpy()
         self._scores.setdefault(int(video), scored)
+        if again:
+            self._again.add(int(video))
 
     def add_errors(self, errors: list[tuple[int, str]]) -> None:
         for video, text in errors:
@@ -128,13 +140,15 @@ class ScoreCollector:
     def gather(self) -> VideoScores:
         """All processes' videos, each once, sorted by video. Every process gets the same result."""
         scores, errors, num_views = dict(self._scores), dict(self._errors), self.num_views
+        again = set(self._again)
         if dist.is_available() and dist.is_initialized() and dist.get_world_size() > 1:
             parts: list = [None] * dist.get_world_size()
-            dist.all_gather_object(parts, (self._scores, self._errors, self.num_views))
-            for part_scores, part_errors, part_views in parts:
+            dist.all_gather_object(parts, (self._scores, self._errors, self.num_views, again))
+            for part_scores, part_errors, part_views, part_again in parts:
                 for video, score in part_scores.items():
                     scores.setdefault(video, score)
                 errors.update(part_errors)
+                again |= part_again
                 num_views = max(num_views, part_views)
         videos = sorted(scores)
         probabilities = [scores[video][1] for video in videos]
@@ -144,6 +158,7 @@ class ScoreCollector:
             probabilities=np.stack(probabilities) if videos else np.zeros((0, self.num_classes)),
             errors=sorted((video, text) for video, text in errors.items() if video not in scores),
             num_views=num_views,
+            again=np.array(sorted(again), dtype=np.int64),
         )
 
 

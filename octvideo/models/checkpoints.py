@@ -30,6 +30,9 @@ from octvideo.models.sources.arrays import ArraysError, is_pickle, read_arrays
 
 CARD_KEY = "octvideo"  # what this toolkit adds: {"version": str, "card": octvideo.card.Card as a dictionary}
 
+# Beside the state dict of a network that was trained at several alphas: {alpha: {name: the norms' statistics at it}}.
+NORMS_KEY = "norms_by_alpha"
+
 # Where files of several kinds keep their tensors.
 _NESTED = ("model_state", "state_dict", "model_state_dict", "model")
 
@@ -50,6 +53,7 @@ class LoadReport:
         left_out: the file's names that are no part of the network (another module's, a prefix apart).
         num_classes: the file's, where the head is left at random.
         names_assumed: whether the class names of the card are those of the published weights, and not the file's.
+        untrained: why the norms' statistics are not those of the network's alpha; empty where they are.
     """
 
     file: str
@@ -59,6 +63,7 @@ class LoadReport:
     left_out: list[str] = field(default_factory=list)
     num_classes: int | None = None
     names_assumed: bool = False
+    untrained: str = ""
 
     def __str__(self) -> str:
         number = f": {len(self.loaded)} tensors loaded" if self.loaded else ""
@@ -69,10 +74,14 @@ class LoadReport:
             )
         if self.left_out:
             lines.append(f"left out, not of this network: {_some(self.left_out)}")
+        if self.untrained:
+            lines.append(self.untrained)
         return "; ".join(lines)
 
-    def check_head(self, num_classes: int | None) -> None:
-        """Raises CheckpointError where the head was left at random: nobody can want its scores."""
+    def check_scores(self, num_classes: int | None) -> None:
+        """Raises CheckpointError where nobody can want the scores: of a head at random, of norms of another alpha."""
+        if self.untrained:
+            raise CheckpointError(f"{self.file}: {self.untrained}")
         if self.replaced:
             raise CheckpointError(
                 f"{self.file} does not fit: its num_classes is {self.num_classes}, the model's is {num_classes}"
@@ -223,6 +232,30 @@ def tensors_of(content: Mapping[str, Any], file: Path) -> tuple[dict[str, Tensor
     if not tensors:
         raise CheckpointError(f"{file}: holds no tensors, expected a state dict")
     return tensors, kind
+
+
+def norms_of(
+    content: Mapping[str, Any], tensors: Mapping[str, Tensor], file: Path
+) -> dict[float, dict[str, Tensor]]:
+    """The norms' statistics by alpha, of a network that was trained at several; empty for all others.
+
+    Raises:
+        CheckpointError: they are not those of the file's network.
+    """
+    found = content.get(NORMS_KEY) or {}
+    if not isinstance(found, Mapping) or not all(
+        isinstance(alpha, float)
+        and isinstance(norms, Mapping)
+        and all(
+            isinstance(value, Tensor) and name in tensors and value.shape == tensors[name].shape
+            for name, value in norms.items()
+        )
+        for alpha, norms in found.items()
+    ):
+        raise CheckpointError(
+            f"{file}: what it has as {NORMS_KEY!r} are no statistics of its network's norms"
+        )
+    return {alpha: dict(found[alpha]) for alpha in sorted(found)}
 
 
 def _prefix(tensors: Mapping[str, Tensor], target: Mapping[str, Tensor]) -> str:

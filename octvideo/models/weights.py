@@ -11,7 +11,7 @@ A name of `octvideo weights` stands for its file. Everything that loads weights 
 
 import json
 import warnings
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -28,6 +28,7 @@ from octvideo.models.checkpoints import (
     CheckpointError,
     LoadReport,
     load_weights,
+    norms_of,
     read_checkpoint,
     tensors_of,
 )
@@ -57,6 +58,8 @@ class Weights:
         settings: VideoClassifier's, of a checkpoint that `octvideo fit` wrote.
         tensors: by name; empty in an exported network.
         content: of an exported network, its bytes.
+        norms: by alpha, what of the tensors is other at it: the norms' statistics, of a network that was trained at
+            several; empty for all others, of which any alpha runs the same tensors.
     """
 
     file: Path
@@ -65,6 +68,21 @@ class Weights:
     settings: dict[str, Any] = field(default_factory=dict)
     tensors: dict[str, Tensor] = field(default_factory=dict)
     content: bytes = b""
+    norms: dict[float, dict[str, Tensor]] = field(default_factory=dict)
+
+    def at(self, alpha: float) -> dict[str, Tensor]:
+        """The tensors of an alpha; those of the file's own where `untrained` says why not."""
+        return {**self.tensors, **self.norms.get(alpha, {})}
+
+    def untrained(self, alpha: float) -> str:
+        """Why there are no statistics of that alpha; empty where there are."""
+        if not self.norms or alpha in self.norms:
+            return ""
+        trained = ", ".join(f"{one:g}" for one in self.norms)
+        return (
+            f"alpha is {alpha:g}, allowed are those that it was trained at and has norm statistics of: {trained}; "
+            "octvideo adapt makes weights for another one of videos"
+        )
 
     @property
     def exported(self) -> bool:
@@ -114,10 +132,11 @@ def open_weights(source: str | Path, *, network: nn.Module | None = None, **chan
         head, assumed = get_spec(str(card.name)).head, weights.card is None
         network = build_model(**card.network)
     MeanOverPositions.let(network, multi_label=card.multi_label)
-    report = load_weights(network, weights.tensors, weights.file, weights.kind, head)
+    report = load_weights(network, weights.at(card.alpha), weights.file, weights.kind, head)
     if report.replaced:
         card = replace(card, class_names=None, published=None)
-    return Opened(network.eval(), card, replace(report, names_assumed=assumed))
+    report = replace(report, names_assumed=assumed, untrained=weights.untrained(card.alpha))
+    return Opened(network.eval(), card, report)
 
 
 def read_weights(source: str | Path) -> Weights:
@@ -142,7 +161,49 @@ def _read(file: Path) -> Weights:
     checkpoint = read_checkpoint(file)
     tensors, kind = tensors_of(checkpoint, file)
     card = card_of(checkpoint, file)
-    return Weights(file, "octvideo" if card else kind, card, settings_of(checkpoint), tensors)
+    norms = norms_of(checkpoint, tensors, file)
+    kind = "octvideo" if card else kind
+    return Weights(file, kind, card, settings_of(checkpoint), tensors, norms=norms)
+
+
+def take_norms(
+    checkpoint: dict[str, Any], file: Path, alpha: float, alphas: Sequence[float], *, goes_on: bool
+) -> dict[float, dict[str, Tensor]]:
+    """The norms' statistics of a checkpoint's content, for networks of `alphas` on the same weights.
+
+    Where there is one network alone, of `alpha`, its state dict gets its statistics.
+
+    Args:
+        goes_on: whether the training that wrote the checkpoint is to go on.
+
+    Raises:
+        CheckpointError: there are none of an alpha.
+    """
+    norms = norms_of(checkpoint, checkpoint["state_dict"], file)
+    if (alphas or goes_on) and list(norms) != list(alphas):
+        raise CheckpointError(
+            f"{file} does not fit: its alphas are {list(norms)}, the model's {list(alphas)}"
+        )
+    if norms and not alphas:
+        weights = Weights(file, "octvideo", tensors=checkpoint["state_dict"], norms=norms)
+        if untrained := weights.untrained(alpha):
+            raise CheckpointError(f"{file}: {untrained}")
+        checkpoint["state_dict"] = weights.at(alpha)
+    return norms
+
+
+def largest_alpha(weights: Weights | None) -> float:
+    """The largest alpha that weights were trained at, with which a cascade begins.
+
+    Raises:
+        CheckpointError: they were not trained at several.
+    """
+    if weights is None or len(weights.norms) < 2:
+        raise CheckpointError(
+            f"{weights.file if weights else 'random weights'}: of one alpha, budget_ms and cascade need a checkpoint "
+            "of several, which octvideo fit --model.alphas trains"
+        )
+    return max(weights.norms)
 
 
 def weights_file(name: str) -> Path:
@@ -269,6 +330,6 @@ def create_model(
     if checkpoint is None:
         return build_model(**made_of)
     opened = open_weights(checkpoint, **made_of)
-    if opened.report.replaced:
+    if opened.report.replaced or opened.report.untrained:
         warnings.warn(str(opened.report), stacklevel=2)
     return opened.network.train()

@@ -11,6 +11,7 @@ from lightning.pytorch.utilities.types import OptimizerLRScheduler
 from torch import Tensor, nn
 
 from octvideo.errors import InputError, OctvideoError
+from octvideo.training.alphas import AlphaNetworks, sandwich, sandwich_loss
 from octvideo.training.clock import StepClock
 from octvideo.training.loss import ClassLoss, balanced_weights, hits
 from octvideo.training.optimizer import build_optimizer, norms, parameter_groups
@@ -29,6 +30,8 @@ class TrainedModule(LightningModule):
 
     Attributes:
         network: the network, made by the subclass.
+        networks: of several alphas on the same weights, `network` among them; None where it is of one.
+        alphas: of `networks`; empty where there are none.
         head: the path in it of the layer that classifies, made by the subclass.
         blocks: a regular expression for the paths of its residual blocks, made by the subclass.
         loss: of logits `(B, C)` and class numbers `(B,)` or shares `(B, C)`, made by the subclass.
@@ -37,6 +40,8 @@ class TrainedModule(LightningModule):
     """
 
     network: nn.Module
+    networks: AlphaNetworks | None
+    alphas: tuple[float, ...]
     head: str
     blocks: str
     loss: ClassLoss
@@ -55,13 +60,18 @@ class TrainedModule(LightningModule):
         )
 
     def training_step(self, batch: dict[str, Any], batch_idx: int) -> Tensor:
-        logits = self(batch["clip"])
-        loss = self.loss(logits, batch["label"])
+        clip, label = batch["clip"], batch["label"]
+        if not self.alphas:
+            logits = self(clip)
+            loss = self.loss(logits, label)
+        else:
+            alphas = sandwich(self.alphas, self.trainer.current_epoch + batch_idx)
+            loss, logits = sandwich_loss(lambda alpha: self(clip, alpha), alphas, label, self.loss)
         # Looked at a step later, when it has long been computed: nothing waits for it.
         self.check_finite()
         self._last_loss = (loss.detach(), batch.get("video"), self.trainer.global_step)
-        size = len(batch["label"])
-        top1 = hits(logits, batch["label"], multi_label=self.loss.multi_label).float().mean()
+        size = len(label)
+        top1 = hits(logits, label, multi_label=self.loss.multi_label).float().mean()
         self.log("train/loss", loss, prog_bar=True, batch_size=size)
         self.log("train/top1", top1, on_step=False, on_epoch=True, batch_size=size)
         groups = self.optimizers().param_groups  # type: ignore[union-attr]
@@ -105,9 +115,11 @@ class TrainedModule(LightningModule):
         # Not before, since the strategy may have put other norm layers into their places.
         if self.hparams["checkpoint_activations"] and not self._recomputed:
             self._recomputed = True
-            recompute_activations(self.network, self.blocks)
+            for network in self.networks or [self.network]:
+                recompute_activations(network, self.blocks)
         if self.hparams["compile"]:
-            self.network.compile()
+            for network in self.networks or [self.network]:
+                network.compile()
 
     def on_train_batch_start(self, batch: Any, batch_idx: int) -> None:
         # Dropout's numbers follow from the step, so that a resumed training goes on with the same ones.

@@ -49,7 +49,19 @@ class PreciseNorms(Callback):
             return trainer.strategy.reduce(value.clone(), reduce_op="mean")
 
         with trainer.precision_plugin.forward_context():
-            recompute_statistics(pl_module, clips, mean_over_processes)
+            recompute_statistics(_EveryAlpha(pl_module), clips, mean_over_processes)
+
+
+class _EveryAlpha(nn.Module):
+    """Runs a classifier at all of its alphas."""
+
+    def __init__(self, classifier: Any) -> None:
+        super().__init__()
+        self.classifier = classifier
+
+    def forward(self, clip: Tensor) -> None:
+        for alpha in self.classifier.alphas or (None,):
+            self.classifier(clip, alpha)
 
 
 def _whole_epochs(batches: Any) -> Iterator[Any]:

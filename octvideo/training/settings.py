@@ -19,7 +19,15 @@ def check_settings(of: Mapping[str, Any]) -> None:
     """Raises ValueError for the first of VideoClassifier's training settings that is outside its range."""
     drops = list(of["drop_epochs"] or [])
     stepped = of["schedule"] == "step"
+    alphas = list(of["alphas"] or [])
+    listed = ", ".join(f"{alpha:g}" for alpha in alphas)
     for name, fits, allowed in (
+        ("alphas", of["alphas"] is None or _are_alphas(alphas), ALPHAS),
+        ("alpha", not alphas or of["alpha"] in alphas, f"one of alphas: {listed}"),
+        ("freeze_norms", not (alphas and of["freeze_norms"]), "false with alphas"),
+        ("backbone_lr_factor", not alphas or of["backbone_lr_factor"] != 0, "above 0 with alphas"),
+        ("cascade", of["cascade"] is None or 0 < of["cascade"] < 1, "above 0 and below 1, or none"),
+        ("cascade", of["cascade"] is None or not (alphas or of["multi_label"]), CASCADE),
         ("optimizer", of["optimizer"] in OPTIMIZERS, " or ".join(OPTIMIZERS)),
         ("lr", of["lr"] > 0, "above 0"),
         ("lr_batch_size", of["lr_batch_size"] is None or of["lr_batch_size"] > 0, "above 0, or none"),
@@ -48,7 +56,13 @@ def check_settings(of: Mapping[str, Any]) -> None:
         check_range(name, of[name], fits, allowed)
 
 
+ALPHAS = "two or more numbers from 0 to below 1, increasing, or none"
+CASCADE = "none in training and with multi_label"
 CLASS_WEIGHTS = "balanced, {num_classes} numbers of 0 or more, or none"
+
+
+def _are_alphas(alphas: list[float]) -> bool:
+    return len(alphas) > 1 and alphas == sorted(set(alphas)) and alphas[0] >= 0 and alphas[-1] < 1
 
 
 def _are_weights(weights: Any, num_classes: int) -> bool:

@@ -21,7 +21,7 @@ def test_scores_come_back_exactly(tmp_path) -> None:
     first.append(*rows[2])
     found = {
         video: (label, scores, views)
-        for video, label, scores, views in PartialScores(tmp_path, "abc", 5).read()
+        for video, label, scores, views, _ in PartialScores(tmp_path, "abc", 5).read()
     }
     assert sorted(found) == [1, 4, 9]
     for video, label, scores, views in rows:
