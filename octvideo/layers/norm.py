@@ -48,17 +48,21 @@ _Pair = tuple[Tensor | None, Tensor | None]
 
 def _cut(weight: Tensor | None, bias: Tensor | None, rows: tuple[Channels, Channels]) -> tuple[_Pair, _Pair]:
     """The rows of both parameters; by splits where they follow each other: slices cost a zero-filled gradient each."""
-    first, second = rows
     if weight is None or bias is None:
         return (None, None), (None, None)
-    is_split = isinstance(first, slice) and isinstance(second, slice)
-    if not is_split or (first.start, first.stop, second.stop) != (0, second.start, len(weight)):
+    first, second = rows
+    if (
+        not isinstance(first, slice)
+        or not isinstance(second, slice)
+        or (first.start, first.stop, second.stop) != (0, second.start, len(weight))
+    ):
         return (weight[first], weight[second]), (bias[first], bias[second])
     counts = [first.stop, second.stop - second.start]
     if is_traced() or not (needs_gradient(weight) or needs_gradient(bias)):
-        return tuple(weight.split(counts)), tuple(bias.split(counts))
-    parts = _Split.apply(weight, bias, counts)
-    return parts[:2], parts[2:]
+        parts = (*weight.split(counts), *bias.split(counts))
+    else:
+        parts = _Split.apply(weight, bias, counts)
+    return (parts[0], parts[1]), (parts[2], parts[3])
 
 
 class _Split(torch.autograd.Function):

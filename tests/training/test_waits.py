@@ -1,7 +1,7 @@
 """No step of a training waits for its device, but where it logs.
 
-The device is torch's `meta`, on which tensors have no numbers. Every look at one, and every copy to or from it for which
-the host would wait (numbers, lists, pageable memory), is counted.
+The device is torch's `meta`, on which tensors have no numbers. Every look at one, and every copy to or from it for
+which the host would wait (numbers, lists, pageable memory), is counted.
 """
 
 import traceback

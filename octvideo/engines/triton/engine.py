@@ -55,7 +55,8 @@ class Together:
         from octvideo.engines.triton import operator
         from octvideo.engines.triton.problem import out_size
 
-        first, asked = reads[0][0].x, []
+        first = reads[0][0].x
+        asked: list[operator.Asked] = []
         for convolutions, of_sum, epilogue, size in zip(self.sums, reads, epilogues, sizes, strict=True):
             clips = [Read(as_video(x), scale) for x, scale in of_sum]
             if (
