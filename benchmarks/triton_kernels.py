@@ -26,11 +26,13 @@ from octvideo.engines.triton import problem, tiles
 from octvideo.engines.triton import weight_gradient as gradient
 
 POINTWISE = Geometry((1, 1, 1), (0, 0, 0), (1, 1, 1))
-# Channels in and out of a layer, by frequency: two of I3D's at alpha .25, and one at .1, whose channels no 8 divides.
+# Channels in and out of a layer, by frequency: two of I3D's at alpha .25, and one at .1, whose channels no 8 divides,
+# beside what recipes round it to.
 LAYERS = {
     "64 to 256, alpha .25": ((48, 16), (192, 64)),
     "1024 to 256, alpha .25": ((768, 256), (192, 64)),
     "64 to 256, alpha .1": ((58, 6), (231, 25)),
+    "64 to 256, alpha .1 in eights": ((56, 8), (232, 24)),
 }
 
 

@@ -195,6 +195,9 @@ class EngineCLI(LightningCLI):
         trainer = super()._instantiate_trainer(config, with_progress(config, callbacks, screen.is_quiet()))
         if trainer.strategy.root_device.type == "cpu":
             keep_freed_memory()
+        elif config.get("benchmark") is None and not config.get("deterministic"):
+            # Crops are of one size all the time: let cuDNN look for its best kernels.
+            torch.backends.cudnn.benchmark = True
         return trainer
 
     def _prepare_subcommand_kwargs(self, subcommand: str) -> dict[str, Any]:

@@ -3,6 +3,7 @@
 from collections.abc import Sequence
 from copy import copy
 from dataclasses import replace
+from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
@@ -360,6 +361,14 @@ class KineticsDataModule(LightningDataModule):
 
     # Batches
 
+    def transfer_batch_to_device(self, batch: Any, device: torch.device, dataloader_idx: int) -> Any:
+        """Moves all but the videos' numbers: they are read on the host, which would wait for the device."""
+        if not isinstance(batch, dict) or "video" not in batch:
+            return super().transfer_batch_to_device(batch, device, dataloader_idx)
+        others = {name: value for name, value in batch.items() if name != "video"}
+        moved = super().transfer_batch_to_device(others, device, dataloader_idx)
+        return {**moved, "video": batch["video"]}
+
     def on_after_batch_transfer(self, batch: Any, dataloader_idx: int) -> Any:
         """Normalises training clips, uint8 `(B, 3, T, H, W)`, on their device.
 
@@ -388,10 +397,7 @@ class KineticsDataModule(LightningDataModule):
 
     def normalise(self, clip: torch.Tensor) -> torch.Tensor:
         """`uint8 (B, 3, T, H, W)` to float32 of mean 0 and variance 1."""
-        mean, std = (
-            torch.tensor(values, dtype=torch.float32, device=clip.device).mul(255).view(3, 1, 1, 1)
-            for values in (self.mean, self.std)
-        )
+        mean, std = (_by_channel(tuple(values), clip.device) for values in (self.mean, self.std))
         return clip.to(torch.float32).sub_(mean).div_(std)
 
     # Resuming in the middle of an epoch
@@ -454,3 +460,10 @@ class KineticsDataModule(LightningDataModule):
                 f"{len(bad)} training videos can't be read in one epoch, allowed are {int(allowed)} "
                 f"(max_unreadable={self.max_unreadable}): " + "; ".join(bad[video] for video in sorted(bad))
             )
+
+
+@lru_cache(maxsize=16)
+def _by_channel(values: tuple[float, ...], device: torch.device) -> torch.Tensor:
+    """Colours in 0 to 1 as pixels have them, `float (3, 1, 1, 1)`; brought to a device once, which it is waited for."""
+    with torch.inference_mode(False):
+        return torch.tensor(values, dtype=torch.float32, device=device).mul(255).view(-1, 1, 1, 1)

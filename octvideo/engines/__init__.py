@@ -40,6 +40,14 @@ def choose(request: Request) -> Engine:
     return next(e for e in candidates if e.unavailable_reason(request) is None)
 
 
+def choose_to_trace(request: Request) -> Engine:
+    """The engine whose operations a tracer writes down: ``torch``, or one that was asked for and has an operator."""
+    name = _forced_while_traced()
+    engine = TORCH if name is None else ENGINES[name]
+    can = engine.has_operator and engine.unavailable_reason(request) is None
+    return engine if can else TORCH
+
+
 def reasons(
     dtype: torch.dtype, device: str | torch.device = "cpu", *, trains: bool = False
 ) -> dict[str, str | None]:
@@ -78,6 +86,11 @@ def forced() -> str | None:
     if name is None and (name := os.environ.get("OCTVIDEO_ENGINE") or None) is not None:
         _checked("OCTVIDEO_ENGINE", name)
     return name
+
+
+@torch.compiler.assume_constant_result
+def _forced_while_traced() -> str | None:
+    return forced()
 
 
 def _checked(parameter: str, name: str) -> str:

@@ -41,6 +41,7 @@ class Epilogue(NamedTuple):
         relu: whether a ReLU is behind the additions.
         overwrite: whether the memory of ``residual`` may become that of the sum.
         pool: whether the averages of its 2x2 pixels are asked for, too; at an odd border, of the pixels that exist.
+        share: what ``up`` is multiplied by: a quarter, where it is the gradient of an average over four pixels.
     """
 
     residual: Tensor | None = None
@@ -48,6 +49,13 @@ class Epilogue(NamedTuple):
     relu: bool = False
     overwrite: bool = False
     pool: bool = False
+    share: float = 1.0
+
+    def shared(self) -> "Epilogue":
+        """The same with ``up`` multiplied, for engines that add it as it is; its memory is given up."""
+        if self.up is None or self.share == 1:
+            return self
+        return self._replace(up=self.up.mul_(self.share), share=1.0)
 
 
 class Sum(Protocol):
@@ -121,13 +129,14 @@ class Engine:
     Args:
         name: what ``octvideo.engine(name)`` calls it.
         sum: prepares a ``Sum``: a layer whose weights are constant does it once.
-        weight_gradient: ``(grad, x, out, geometry)``: writes a convolution's weight gradient into ``out``, which
-            is zeros.
+        weight_gradient: ``(grad, x, out, geometry)``: writes a convolution's weight gradient into ``out``.
         unavailable_reason: why it cannot do what is asked for, or None.
         is_one_pass: whether a sum of several convolutions and all of its epilogue are one pass over memory; where they
             are not, plans share convolutions among outputs instead.
         together: prepares one or two sums that read their inputs at other sizes, too; None where it cannot do these.
         is_asked_for: whether it is taken only where a person names it.
+        adds_gradients: whether weight gradients are added to what is there, which has to be zeros then.
+        has_operator: whether its sums of constant weights are an operation that tracers may write down.
     """
 
     name: str
@@ -137,6 +146,8 @@ class Engine:
     is_one_pass: bool = False
     together: Callable[[Sequence[Convolutions]], Together | None] | None = None
     is_asked_for: bool = False
+    adds_gradients: bool = False
+    has_operator: bool = False
 
 
 def is_traced() -> bool:

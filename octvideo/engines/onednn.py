@@ -30,7 +30,7 @@ class Sum:
     def __call__(
         self, inputs: Sequence[Tensor], epilogue: Epilogue, size: Sequence[int]
     ) -> tuple[Tensor, Tensor | None]:
-        into, up, relu, is_ours, pool = epilogue
+        into, up, relu, is_ours, pool, _ = epilogue  # no sum is transposed here: every share is 1
         if up is not None:
             if into is None:
                 into, is_ours = upsample(up, self.convs[0].out_shape(inputs[0])[-2:]), True

@@ -38,20 +38,21 @@ class Sum:
 
 
 def finish(y: Tensor, epilogue: Epilogue) -> tuple[Tensor, Tensor | None]:
-    """``relu(y + upsample(up) + residual)`` and its averages; ``y`` is given up where nobody reads it."""
-    y = _add(y, epilogue.up, epilogue.residual, epilogue.relu)
+    """``relu(y + share * upsample(up) + residual)`` and its averages; ``y`` is given up where nobody reads it."""
+    y = _add(y, epilogue)
     return y, downsample(y) if epilogue.pool else None
 
 
-def _add(y: Tensor, up: Tensor | None, residual: Tensor | None, relu: bool) -> Tensor:
+def _add(y: Tensor, epilogue: Epilogue) -> Tensor:
+    residual, up, relu, share = epilogue.residual, epilogue.up, epilogue.relu, epilogue.share
     if is_traced() or needs_gradient(y) or y.nbytes < y.untyped_storage().nbytes():
         # Part of a larger tensor: what comes behind wants one without gaps.
-        y = y if up is None else add_upsampled(y, up)
+        y = y if up is None else add_upsampled(y, up, share)
         y = y if residual is None else y + residual
         return F.relu(y) if relu else y
     if up is not None:
         watched = torch.is_grad_enabled() and up.requires_grad
-        y = add_upsampled(y, up) if watched else add_upsampled_(y, up)
+        y = (add_upsampled if watched else add_upsampled_)(y, up, share)
     if residual is not None:
         fits = torch.broadcast_shapes(y.shape, residual.shape) == y.shape and not needs_gradient(residual)
         y = y.add_(residual) if fits else y + residual

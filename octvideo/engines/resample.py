@@ -28,17 +28,17 @@ def downsample(x: Tensor, side: int = 2) -> Tensor:
 
 
 def fold(x: Tensor) -> Tensor:
-    """Sums over 2x2 pixels: the adjoint of ``upsample``."""
-    return downsample(x).mul_(num_averaged(x, (x.shape[-2], x.shape[-1])))
+    """Sums over 2x2 pixels: the adjoint of ``upsample``; at an odd border, over the pixels that exist."""
+    return per_image(lambda y: F.avg_pool2d(y, 2, ceil_mode=True, divisor_override=1), x)
 
 
 def num_averaged(x: Tensor, size: tuple[int, int]) -> float | Tensor:
     """How many pixels of a map of ``size`` (height, width) each average of ``downsample`` is over; of the type of x."""
     if not (size[0] % 2 or size[1] % 2):
         return 4.0
-    rows, columns = (
-        torch.tensor([2.0] * (n // 2) + [1.0] * (n % 2), dtype=x.dtype, device=x.device) for n in size
-    )
+    rows, columns = (x.new_full((-(-n // 2),), 2.0) for n in size)
+    for counts, n in ((rows, size[0]), (columns, size[1])):
+        counts[n // 2 :] = 1.0  # no list of numbers: a device would be waited for
     return rows[:, None] * columns
 
 
@@ -88,23 +88,26 @@ def upsample(x: Tensor, size: Sequence[int] | None = None, mode: str = "nearest"
     return y if size is None else crop(y, size)
 
 
-def add_upsampled(y: Tensor, z: Tensor) -> Tensor:
-    """``y + upsample(z)``, cropped to y, without writing the upsampled map where that is faster.
+def add_upsampled(y: Tensor, z: Tensor, share: float = 1.0) -> Tensor:
+    """``y + share * upsample(z)``, cropped to y, without writing the upsampled map where that is faster.
 
     Args:
         y: ``(B, C, T, H, W)`` or ``(B, C, H, W)``.
         z: the same at ``ceil(H / 2)``, ``ceil(W / 2)``.
+        share: 1 where autograd watches.
     """
     if not _adds_pairs(y):
-        return y + upsample(z, y.shape[-2:])
-    return _AddRepeated.apply(y, z) if needs_gradient(y) or needs_gradient(z) else _add_repeated(y, z)
+        return _plus(y, upsample(z, y.shape[-2:]), share)
+    if share == 1 and (needs_gradient(y) or needs_gradient(z)):
+        return _AddRepeated.apply(y, z)
+    return _add_repeated(y, z, share)
 
 
-def add_upsampled_(y: Tensor, z: Tensor) -> Tensor:
-    """``add_upsampled`` in the memory of ``y``, for inference."""
+def add_upsampled_(y: Tensor, z: Tensor, share: float = 1.0) -> Tensor:
+    """``add_upsampled`` in the memory of ``y``, where no gradient is asked for."""
     if not _adds_pairs(y):
-        return y.add_(upsample(z, y.shape[-2:]))
-    _pairs(y).add_(_for_pairs(z))
+        return y.add_(upsample(z, y.shape[-2:]), alpha=share)
+    _pairs(y).add_(_for_pairs(z), alpha=share)
     return y
 
 
@@ -117,8 +120,12 @@ def _repeat(x: Tensor) -> Tensor:
     return per_image(lambda y: F.interpolate(y, scale_factor=2.0, mode="nearest"), x)
 
 
-def _add_repeated(y: Tensor, z: Tensor) -> Tensor:
-    return (_pairs(y) + _for_pairs(z)).flatten(-3, -2).flatten(-4, -3).movedim(-1, 1)
+def _add_repeated(y: Tensor, z: Tensor, share: float = 1.0) -> Tensor:
+    return _plus(_pairs(y), _for_pairs(z), share).flatten(-3, -2).flatten(-4, -3).movedim(-1, 1)
+
+
+def _plus(y: Tensor, z: Tensor, share: float) -> Tensor:
+    return y + z if share == 1 else torch.add(y, z, alpha=share)
 
 
 def _adds_pairs(y: Tensor) -> bool:
@@ -152,7 +159,7 @@ class _AddRepeated(torch.autograd.Function):
 
     @staticmethod
     def backward(ctx: Any, grad: Tensor) -> tuple[Tensor, Tensor]:  # type: ignore[override]
-        return grad, _average(grad) * 4
+        return grad, fold(grad)
 
 
 def _is_compiling() -> bool:

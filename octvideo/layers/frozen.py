@@ -9,7 +9,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from octvideo.engines import ONEDNN, TORCH, choose
+from octvideo.engines import ONEDNN, TORCH, choose, choose_to_trace
 from octvideo.engines.interface import Engine, Epilogue, is_traced
 from octvideo.engines.reference import finish
 from octvideo.engines.resample import downsample, needs_gradient
@@ -93,9 +93,10 @@ class FrozenConv(nn.Module):
 
     def engine(self, x: Tensor) -> Engine:
         """What computes for this high input."""
-        if is_traced() or needs_gradient(x):
+        if needs_gradient(x):
             return TORCH
-        return choose(self.plan.request(x, self.weight, trains=False))
+        request = self.plan.request(x, self.weight, trains=False)
+        return choose_to_trace(request) if is_traced() else choose(request)
 
     def _prepared(self, x: Tensor) -> PlannedSums | JointSums:
         engine = self.engine(x)

@@ -14,7 +14,7 @@ are averaged again.
 B batch, C channels, T frames, H height, W width.
 """
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
 import torch
@@ -23,7 +23,7 @@ from torch import Tensor
 from octvideo.engines import TORCH, choose
 from octvideo.engines.interface import Engine, is_traced
 from octvideo.engines.resample import needs_gradient
-from octvideo.layers.plan import Plan
+from octvideo.layers.plan import Plan, Term
 from octvideo.layers.sums import Maps
 from octvideo.layers.together import prepare
 
@@ -79,7 +79,9 @@ class _Convolution(torch.autograd.Function):
         ctx.save_for_backward(weight, *inputs)
         ctx.plan, ctx.engine, ctx.names = plan, engine, names
         ctx.bias_dtype = None if bias is None else bias.dtype
-        return tuple(_forward(plan, engine, dict(zip(names, inputs, strict=True)), weight, bias).values())
+        computed = _as_computed(weight)
+        ctx.computed = None if computed is weight else computed
+        return tuple(_forward(plan, engine, dict(zip(names, inputs, strict=True)), computed, bias).values())
 
     @staticmethod
     def backward(ctx: Any, *grads: Tensor) -> tuple[Any, ...]:  # type: ignore[override]
@@ -98,7 +100,8 @@ class _Convolution(torch.autograd.Function):
         maps = Maps(dict(zip(names, (x.to(dtype) for x in inputs), strict=True)))
         folded = Maps(dict(zip(plan.channels, grads, strict=True)), folds=True)
         wanted_names = [name for name, wants in zip(names, wants_inputs, strict=True) if wants]
-        input_grads = _input_gradients(plan, ctx.engine, folded, maps, weight.to(dtype), wanted_names)
+        computed = (weight if ctx.computed is None else ctx.computed).to(dtype)
+        input_grads = _input_gradients(plan, ctx.engine, folded, maps, computed, wanted_names)
         weight_grad = _weight_gradient(plan, ctx.engine, folded, maps, weight) if wants_weight else None
         results = (input_grads.get(name) for name in names)
         cast = (None if y is None else y.to(x.dtype) for x, y in zip(inputs, results, strict=True))
@@ -118,11 +121,31 @@ def _input_gradients(
 
 
 def _weight_gradient(plan: Plan, engine: Engine, grads: Maps, maps: Maps, weight: Tensor) -> Tensor:
-    whole = torch.zeros_like(weight)
-    for term in plan.terms:
-        grad, x = grads.at(term.out, 1 / term.after), maps.at(term.into, term.before)
-        engine.weight_gradient(grad, x, term.block(whole), term.geometry)
+    covered = sum(len(term.rows) * len(term.columns) for term in plan.terms)
+    is_written = covered == weight.shape[0] * weight.shape[1] and not engine.adds_gradients
+    whole = (torch.empty_like if is_written else torch.zeros_like)(weight)
+    for union, terms in _by_map(plan, engine):
+        parts = [grads.at(term.out, 1 / term.after) for term in terms]
+        grad = torch.cat(parts, 1) if parts[1:] else parts[0]
+        engine.weight_gradient(grad, maps.at(union.into, union.before), union.block(whole), union.geometry)
     return whole
+
+
+def _by_map(plan: Plan, engine: Engine) -> Iterator[tuple[Term, Sequence[Term]]]:
+    """The plan's convolutions, each with the terms it is of: one for all that read a map, as in the forward pass."""
+    schedule = plan.schedules[not engine.is_one_pass]
+    for union, terms in schedule.shared:
+        yield union, [term for term, _ in terms]
+    for steps in schedule.steps.values():
+        for step in steps:
+            yield from ((term, [term]) for term in step.terms)
+
+
+def _as_computed(weight: Tensor) -> Tensor:
+    """The weight in autocast's type where that is on, once: each convolution would cast its block."""
+    kind = weight.device.type
+    casts = torch.amp.is_autocast_available(kind) and torch.is_autocast_enabled(kind)
+    return weight.to(torch.get_autocast_dtype(kind)) if casts and weight.dtype == torch.float32 else weight
 
 
 def _bias_gradient(grads: tuple[Tensor, ...]) -> Tensor:

@@ -4,12 +4,15 @@ B batch, C channels, T frames, H height, W width.
 """
 
 from collections.abc import Callable
+from typing import Any
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 from torch.nn.modules.batchnorm import _BatchNorm
 
+from octvideo.engines.interface import is_traced
+from octvideo.engines.resample import needs_gradient
 from octvideo.layers.octave import ChannelSplit, Octave, split_channels
 
 Channels = slice | Tensor
@@ -33,24 +36,47 @@ def batch_norm(norm: _BatchNorm, high: Tensor, low: Tensor, rows: tuple[Channels
     for watch in watchers:
         watch(norm, high, rows[0])
         watch(norm, low, rows[1])
-    weights, biases = _cut(norm.weight, rows), _cut(norm.bias, rows)
+    weights, biases = _cut(norm.weight, norm.bias, rows)
     return Octave(
         _part(norm, high, rows[0], weights[0], biases[0], True),
         _part(norm, low, rows[1], weights[1], biases[1], False),
     )
 
 
-def _cut(parameter: Tensor | None, rows: tuple[Channels, Channels]) -> tuple[Tensor | None, Tensor | None]:
-    """A parameter's rows; by a split where they follow each other: slices cost a zero-filled gradient each."""
-    if parameter is None:
-        return None, None
+_Pair = tuple[Tensor | None, Tensor | None]
+
+
+def _cut(weight: Tensor | None, bias: Tensor | None, rows: tuple[Channels, Channels]) -> tuple[_Pair, _Pair]:
+    """The rows of both parameters; by splits where they follow each other: slices cost a zero-filled gradient each."""
+    if weight is None or bias is None:
+        return (None, None), (None, None)
     first, second = rows
-    if not isinstance(first, slice) or not isinstance(second, slice):
-        return parameter[first], parameter[second]
-    if (first.start, first.stop, second.stop) != (0, second.start, len(parameter)):
-        return parameter[first], parameter[second]
-    high, low = parameter.split([first.stop, second.stop - second.start])
-    return high, low
+    if (
+        not isinstance(first, slice)
+        or not isinstance(second, slice)
+        or (first.start, first.stop, second.stop) != (0, second.start, len(weight))
+    ):
+        return (weight[first], weight[second]), (bias[first], bias[second])
+    counts = [first.stop, second.stop - second.start]
+    if is_traced() or not (needs_gradient(weight) or needs_gradient(bias)):
+        parts = (*weight.split(counts), *bias.split(counts))
+    else:
+        parts = _Split.apply(weight, bias, counts)
+    return (parts[0], parts[1]), (parts[2], parts[3])
+
+
+class _Split(torch.autograd.Function):
+    """Two parameters split alike, whose gradients are put together by one launch instead of two."""
+
+    @staticmethod
+    def forward(ctx: Any, weight: Tensor, bias: Tensor, counts: list[int]) -> tuple[Tensor, ...]:  # type: ignore[override]
+        ctx.set_materialize_grads(True)
+        return *weight.split(counts), *bias.split(counts)
+
+    @staticmethod
+    def backward(ctx: Any, *grads: Tensor) -> tuple[Tensor | None, ...]:  # type: ignore[override]
+        both = torch.cat(grads)
+        return *both.tensor_split(2), None
 
 
 def _part(

@@ -97,7 +97,7 @@ class PlannedSums:
             y: Tensor | None = None
             for level, terms, _ in steps:
                 size = _at_level(sizes.get(out), level)
-                part, up = parts.get((out, level)), None if y is None else self._behind(y, size)
+                part, up, share = parts.get((out, level)), y, 1.0 if y is None else self._share(y, size)
                 residual = residuals.get(out) if residuals and level == 1 else None
                 is_ours = out in overwrite and residual is not None
                 if up is not None and self.plan.is_linear:
@@ -109,11 +109,12 @@ class PlannedSums:
                     residual, is_ours = _add(residual, part, is_ours)
                     inputs = [maps.at(term.into, term.before) for term in terms]
                     y, pooled = self._sums[out, level](
-                        inputs, Epilogue(residual, up, relu, is_ours, pools), size
+                        inputs, Epilogue(residual, up, relu, is_ours, pools, share), size
                     )
                 elif part is not None:  # shared convolutions gave all of it
-                    y, pooled = finish(part, Epilogue(residual, up, relu, pool=pools))
+                    y, pooled = finish(part, Epilogue(residual, up, relu, pool=pools, share=share))
                 else:  # it is repeated once more
+                    up = Epilogue(up=up, share=share).shared().up
                     y = residual if up is None else upsample(up, size[-2:] or None)
                 if pooled is not None:
                     outputs["pooled"] = pooled
@@ -135,12 +136,15 @@ class PlannedSums:
                 parts[key] = parts[key] + part if key in parts else part
         return parts
 
-    def _behind(self, y: Tensor, size: Sequence[int]) -> Tensor:
-        """What is repeated to ``size``: backwards, each pixel's share of the gradient of its average."""
+    def _share(self, y: Tensor, size: Sequence[int]) -> float:
+        """Of ``y``, what each pixel of ``size`` gets: backwards, its share of the gradient of its average."""
         if not self.plan.is_backwards:
-            return y
+            return 1.0
         count = num_averaged(y, (size[-2], size[-1]))
-        return y.mul_(1 / count) if isinstance(count, float) else y.div_(count)
+        if isinstance(count, float):
+            return 1 / count
+        y.div_(count)  # at an odd border the shares differ
+        return 1.0
 
 
 def biases_of(plan: Plan, bias: Tensor | None) -> dict[str, Tensor]:

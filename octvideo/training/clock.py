@@ -3,6 +3,7 @@
 import time
 from typing import Any
 
+import torch
 from lightning.pytorch import Callback, LightningModule, Trainer
 from lightning.pytorch.utilities import rank_zero_warn
 
@@ -35,10 +36,15 @@ class StepClock(Callback):
         now = time.perf_counter()
         if self._batch_end_seconds is not None:
             step_seconds = now - self._batch_end_seconds
-            pl_module.log("train/data_seconds", self._data_seconds)
-            pl_module.log("train/step_seconds", step_seconds)
-            pl_module.log("clips/s", len(batch["label"]) * trainer.world_size / step_seconds, prog_bar=True)
-            pl_module.log("train/data_share", self._data_seconds / step_seconds, prog_bar=True)
+            clips = len(batch["label"]) * trainer.world_size
+            for name, value, is_shown in (
+                ("train/data_seconds", self._data_seconds, False),
+                ("train/step_seconds", step_seconds, False),
+                ("clips/s", clips / step_seconds, True),
+                ("train/data_share", self._data_seconds / step_seconds, True),
+            ):
+                # A tensor of the host's: Lightning would put a number onto the device, and wait for it.
+                pl_module.log(name, torch.tensor(value), prog_bar=is_shown)
             self._warn_of_slow_data(self._data_seconds / step_seconds)
         self._batch_end_seconds = now
 

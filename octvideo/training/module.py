@@ -6,12 +6,12 @@ from typing import Any
 import numpy as np
 import torch
 from lightning.pytorch import Callback, LightningModule
-from lightning.pytorch.callbacks import EMAWeightAveraging
 from lightning.pytorch.utilities.types import OptimizerLRScheduler
 from torch import Tensor, nn
 
 from octvideo.errors import InputError, OctvideoError
 from octvideo.training.alphas import AlphaNetworks, sandwich, sandwich_loss
+from octvideo.training.average import MovingAverage
 from octvideo.training.clock import StepClock
 from octvideo.training.loss import ClassLoss, balanced_weights, hits
 from octvideo.training.optimizer import build_optimizer, norms, parameter_groups
@@ -51,7 +51,7 @@ class TrainedModule(LightningModule):
         super().__init__()
         self.schedule = ""
         self._recomputed = False
-        self._last_loss: tuple[Tensor, Tensor | None, int] | None = None
+        self._losses: list[tuple[Tensor, Tensor | None, int]] = []  # not looked at yet
 
     def on_before_batch_transfer(self, batch: Any, dataloader_idx: int) -> dict[str, Any]:
         """A batch by its parts' names: a loader of one's own may give `(clip, label)` or `(clip, label, video)`."""
@@ -67,22 +67,25 @@ class TrainedModule(LightningModule):
         else:
             alphas = sandwich(self.alphas, self.trainer.current_epoch + batch_idx)
             loss, logits = sandwich_loss(lambda alpha: self(clip, alpha), alphas, label, self.loss)
-        # Looked at a step later, when it has long been computed: nothing waits for it.
-        self.check_finite()
-        self._last_loss = (loss.detach(), batch.get("video"), self.trainer.global_step)
+        self._losses.append((loss.detach(), batch.get("video"), self.trainer.global_step))
+        # Whoever looks at a number on a GPU waits until all that was asked of it is done.
+        every = getattr(self.trainer, "log_every_n_steps", 0) or 50  # absent from the type hints
+        if self.device.type == "cpu" or len(self._losses) >= every:
+            self.check_finite()
         size = len(label)
         top1 = hits(logits, label, multi_label=self.loss.multi_label).float().mean()
         self.log("train/loss", loss, prog_bar=True, batch_size=size)
         self.log("train/top1", top1, on_step=False, on_epoch=True, batch_size=size)
         groups = self.optimizers().param_groups  # type: ignore[union-attr]
-        self.log("lr", max(group["lr"] for group in groups), batch_size=size)
+        self.log("lr", torch.tensor(max(group["lr"] for group in groups)), batch_size=size)
         return loss
 
     def check_finite(self) -> None:
-        """Raises NonFiniteLossError, with the videos of its batch, if the last loss was no number."""
-        if self._last_loss is None or torch.isfinite(self._last_loss[0]):
+        """Raises NonFiniteLossError, with the videos of its batch, if a loss since the last look was no number."""
+        losses, self._losses = self._losses, []
+        if not losses or torch.isfinite(torch.stack([loss for loss, _, _ in losses])).all():
             return
-        loss, videos, step = self._last_loss
+        loss, videos, step = next(entry for entry in losses if not torch.isfinite(entry[0]))
         if videos is None:
             raise NonFiniteLossError(f"the loss is {float(loss)} at step {step}")
         paths = getattr(getattr(self.trainer, "datamodule", None), "paths", None)
@@ -94,7 +97,6 @@ class TrainedModule(LightningModule):
 
     def on_train_epoch_end(self) -> None:
         self.check_finite()
-        self._last_loss = None
 
     def _weigh_classes(self) -> None:
         """Gives the loss its class weights; balanced ones are counted in the training's manifest."""
@@ -141,7 +143,7 @@ class TrainedModule(LightningModule):
         if self.trainer.state.fn != "fit":
             return callbacks
         if self.hparams["ema_decay"]:
-            callbacks.append(EMAWeightAveraging(decay=self.hparams["ema_decay"]))
+            callbacks.append(MovingAverage(decay=self.hparams["ema_decay"]))
         if self.hparams["precise_norm_batches"]:
             callbacks.append(PreciseNorms(self.hparams["precise_norm_batches"]))
         return callbacks

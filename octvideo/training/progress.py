@@ -30,7 +30,19 @@ def with_progress(settings: dict[str, Any], callbacks: list[Callback], quiet: bo
 
 
 class Bar(RichProgressBar):
-    """Lightning's bar, which counts epochs from 1: the last one of 14 is 14/14."""
+    """Lightning's bar, which counts epochs from 1: the last one of 14 is 14/14.
+
+    On a GPU its numbers are those of every `log_every_n_steps` steps: looking at one waits until the GPU has it.
+    """
+
+    _shown: dict[str, Any] | None = None
+
+    def get_metrics(self, trainer: Trainer, pl_module: LightningModule) -> dict[str, Any]:
+        waits = trainer.training and pl_module.device.type != "cpu"
+        every = getattr(trainer, "log_every_n_steps", 0)  # absent from the type hints
+        if not waits or (every and trainer.global_step % every == 0):
+            self._shown = super().get_metrics(trainer, pl_module)
+        return self._shown or {}
 
     def _get_train_description(self, current_epoch: int) -> str:
         return _epoch(self.trainer, current_epoch).ljust(len(self.validation_description))

@@ -4,6 +4,7 @@ The interpreter has to be asked for before Triton is imported, so these tests ru
 TRITON_INTERPRET=1 python -m pytest tests/engines/test_triton.py
 """
 
+import copy
 import os
 import subprocess
 import sys
@@ -125,11 +126,68 @@ def test_a_frozen_layer_is_one_launch(monkeypatch):
 
 
 @interpreted
-def test_autocast_casts_in_the_kernel():
-    """To float16: the interpreter multiplies bfloat16's bits as if they were integers."""
+@pytest.mark.parametrize("dtype", [torch.float16, torch.bfloat16])
+def test_autocast_casts_in_the_kernel(dtype):
+    """The interpreter cuts numbers to bfloat16 instead of rounding them, so they are off by twice as much."""
     torch.manual_seed(0)
     layer, x = OctaveConv3d(16, 16, 1, alpha_in=0.5, alpha_out=0.5), Octave(clip(8, 4, 4), clip(8, 2, 2))
-    with octvideo.engine("triton"), torch.autocast("cpu", torch.float16):
+    with octvideo.engine("triton"), torch.autocast("cpu", dtype):
         found = layer(x)
-    assert {part.dtype for part in found} == {torch.float16}
-    assert distance(found, layer(x)) < 1e-2
+    assert {part.dtype for part in found} == {dtype}
+    assert distance(found, layer(x)) < {torch.float16: 1e-3, torch.bfloat16: 1e-2}[dtype]
+
+
+@interpreted
+@pytest.mark.parametrize("conv", ["pointwise", "temporal"])
+def test_bfloat16_up_to_rounding(conv):
+    """A frozen layer in bfloat16, and the gradients of a training in autocast, against float64."""
+    torch.manual_seed(0)
+    layer = OctaveConv3d(32, 32, **CONVS[conv], alpha_in=0.25, alpha_out=0.25).double()
+    x = maps(0.25, 3)
+    expected = forward_and_gradients(layer, x)
+    short = Octave(*(part.detach().float().requires_grad_() for part in x))
+    single = copy.deepcopy(layer).float()
+    frozen = FrozenConv(single).bfloat16()
+    with octvideo.engine("triton"):
+        with torch.no_grad():
+            assert distance(frozen(*(part.detach().bfloat16() for part in x)), expected[0]) < 2e-2
+        with torch.autocast("cpu", torch.bfloat16):
+            found = forward_and_gradients(single, short)
+    for ours, exact in zip(found, expected, strict=True):
+        for one, other in zip(ours, exact, strict=True):
+            assert distance([one], [other]) < 2e-2
+
+
+@interpreted
+def test_tracers_see_one_operation():
+    """`torch.compile` without a break and `torch.export` write a layer down as `octvideo::sums`; the same results."""
+    torch.manual_seed(0)
+    frozen = FrozenConv(OctaveConv3d(32, 16, 1, alpha_in=0.25, alpha_out=0.5))
+    frozen.relu, frozen.gives_pooled = frozen.outputs, True
+    inputs = clip(24, 5, 7), clip(8, 3, 4), clip(8, 5, 7), clip(8, 3, 4)
+    with octvideo.engine("triton"), torch.no_grad():
+        expected = frozen(*inputs)
+        compiled = torch.compile(frozen, backend="aot_eager", fullgraph=True)(*inputs)
+        exported = torch.export.export(frozen, inputs)
+        found = exported.module()(*inputs)
+    names = [str(node.target) for node in exported.graph.nodes if node.op == "call_function"]
+    assert [name for name in names if "getitem" not in name] == ["octvideo.sums.default"]
+    for results in (compiled, found):
+        for one, other in zip(results, expected, strict=True):
+            torch.testing.assert_close(one, other)
+            assert one.stride() == other.stride()
+
+
+@interpreted
+def test_the_operation_is_what_it_says():
+    """torch's own checks: the schema, and the fake's shapes and strides."""
+    from octvideo.engines.triton import operator
+
+    x, low = clip(16, 4, 6), clip(8, 2, 3)
+    weights = [torch.randn(8, channels, 1, 1, 1) for channels in (16, 8, 16, 8)]
+    arguments = (
+        [x, low, x, low], [1.0, 2.0, 0.5, 1.0], weights, [2, 2], [torch.randn(8), None], [clip(8, 4, 6), None],
+        [None, None], [True, False], [True, False], [3, 4, 6, 3, 2, 3], [1, 0], False, torch.float32,
+    )  # fmt: skip
+    tests = ("test_schema", "test_faketensor")
+    torch.library.opcheck(operator._sums, arguments, test_utils=tests)

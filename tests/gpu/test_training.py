@@ -9,6 +9,7 @@ from pathlib import Path
 
 import pytest
 import torch
+from lightning.pytorch import Callback
 
 from octvideo.data.augment import Augmentation
 from octvideo.training.checkpoint import RunCheckpoint
@@ -52,6 +53,34 @@ def train(csv, folder, accelerator, of_model, of_data, ckpt_path=None, **of_trai
     end = last["state_dict"]
     changes = [end[name] - before[name] for name in before if "running_" not in name and before[name].dim()]
     return record.losses, changes, [end[name] for name in before if "running_" in name]
+
+
+class NoWaits(Callback):
+    """From the fourth step to the seventh, torch raises where the host waits for the GPU."""
+
+    def on_train_batch_start(self, trainer, pl_module, batch, batch_idx) -> None:
+        if pl_module.device.type == "cuda" and batch_idx in (3, 7):
+            torch.cuda.set_sync_debug_mode("error" if batch_idx == 3 else "default")
+
+
+@pytest.mark.parametrize("settings", ["octave", "averaged weights", "adamw"])
+def test_no_step_waits_for_the_gpu(device, csv, tmp_path, settings):
+    of_model, of_data = SETTINGS[settings]
+    trainer = small_trainer(
+        tmp_path,
+        [NoWaits()],
+        accelerator=accelerator(device),
+        max_epochs=1,
+        limit_val_batches=0,
+        log_every_n_steps=50,
+        gradient_clip_val=1.0,
+    )
+    try:
+        trainer.fit(small_model(**of_model), datamodule=small_data(csv, batch_size=1, **of_data))
+    finally:
+        if device == "cuda":
+            torch.cuda.set_sync_debug_mode("default")
+    assert trainer.global_step == 8
 
 
 def accelerator(device: str) -> str:

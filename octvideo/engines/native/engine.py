@@ -31,7 +31,7 @@ class Sum:
     def __call__(
         self, inputs: Sequence[Tensor], epilogue: Epilogue, size: Sequence[int]
     ) -> tuple[Tensor, Tensor | None]:
-        residual, up, relu, overwrite, pool = epilogue
+        residual, up, relu, overwrite, pool, _ = epilogue.shared()
         if inputs[0].dim() == 5:
             return self.kernel(inputs, residual, up, relu=relu, overwrite=overwrite, pool=pool)
         clips = [x.unsqueeze(2) for x in inputs]

@@ -5,9 +5,7 @@ within; what has a larger one is bound by arithmetic, where cuDNN should be the 
 """
 
 import functools
-import os
 from collections.abc import Sequence
-from typing import TYPE_CHECKING
 
 import torch
 from torch import Tensor
@@ -17,9 +15,7 @@ from octvideo.engines.geometry import Geometry
 from octvideo.engines.images import by_pixels
 from octvideo.engines.interface import Convolutions, Engine, Epilogue, Read, Request, is_plain
 from octvideo.engines.resample import needs_gradient
-
-if TYPE_CHECKING:
-    from octvideo.engines.triton.problem import Job
+from octvideo.engines.triton.interpreter import is_interpreted
 
 _DTYPES = (torch.float32, torch.bfloat16, torch.float16)
 
@@ -35,6 +31,8 @@ class Sum:
     ) -> tuple[Tensor, Tensor | None]:
         if self.together is not None:
             return self.together([[Read(x) for x in inputs]], [epilogue], [size])[0]
+        if torch.compiler.is_compiling():  # the compiler makes one launch of what follows, too
+            return reference.Sum(self.convolutions)(inputs, epilogue, size)
         y, _ = reference.Sum(self.convolutions._replace(bias=None))(inputs, Epilogue(), size)
         return behind(y, self.convolutions.bias, epilogue)
 
@@ -54,26 +52,21 @@ class Together:
         epilogues: Sequence[Epilogue],
         sizes: Sequence[Sequence[int]],
     ) -> list[tuple[Tensor, Tensor | None]]:
-        from octvideo.engines.triton.problem import Job, constants, empty, out_size, run
+        from octvideo.engines.triton import operator
+        from octvideo.engines.triton.problem import out_size
 
         first = reads[0][0].x
-        dtype = computed_in(first)
-        jobs = []
+        asked: list[operator.Asked] = []
         for convolutions, of_sum, epilogue, size in zip(self.sums, reads, epilogues, sizes, strict=True):
-            weights, bias, _, transposed = convolutions
-            clips, epilogue = [Read(as_video(x), scale) for x, scale in of_sum], video_epilogue(epilogue)
-            if not transposed:  # the frames follow from the inputs', whatever size the maps are to have
+            clips = [Read(as_video(x), scale) for x, scale in of_sum]
+            if (
+                not convolutions.transposed
+            ):  # the frames follow from the inputs', whatever size the maps are to have
                 follows = out_size(convolutions, clips)
                 size = (follows[0], *size[-2:]) if size else follows
-            residual, channels = epilogue.residual, weights[0].shape[1 if transposed else 0]
-            if not epilogue.overwrite or residual is None or not is_own(residual, dtype):
-                out = empty((len(first), channels, *(1, *size)[-3:]), dtype, first)
-            else:
-                out = residual
-            jobs.append(Job(out, bias, epilogue, clips, weights, transposed=transposed))
-        weight, geometry = self.sums[0].weights[0], self.sums[0].geometries[0]
-        run(jobs, constants(geometry, weight.shape[2:], dtype, backwards=self.sums[0].transposed))
-        return [as_it_came(job, first) for job in jobs]
+            asked.append(operator.Asked(convolutions, clips, video_epilogue(epilogue), size))
+        compute = operator.write_down if torch.compiler.is_compiling() else operator.compute
+        return [as_it_came(found, first) for found in compute(asked, computed_in(first))]
 
 
 def together(sums: Sequence[Convolutions]) -> Together | None:
@@ -99,13 +92,13 @@ def behind(y: Tensor, bias: Tensor | None, epilogue: Epilogue) -> tuple[Tensor, 
 
     if bias is None and epilogue._replace(overwrite=False) == Epilogue():
         return y, None
-    job = Job(by_pixels(as_video(y)), bias, video_epilogue(epilogue))
+    job = Job(by_pixels(as_video(y)), bias, video_epilogue(epilogue.shared()))
     run([job], constants(Geometry((1,) * 3, (0,) * 3, (1,) * 3), (1, 1, 1), y.dtype))
-    return as_it_came(job, y)
+    return as_it_came((job.out, job.pooled), y)
 
 
 def weight_gradient(grad: Tensor, x: Tensor, out: Tensor, geometry: Geometry) -> None:
-    """Write a convolution's weight gradient into ``out (C_out, C_in, kT, kH, kW)``."""
+    """Add a convolution's weight gradient to ``out (C_out, C_in, kT, kH, kW)``, which is zeros."""
     if max(out.shape[-2:]) > 1 or max(geometry.stride[-2:]) > 1:
         reference.weight_gradient(grad, x, out, geometry)
         return
@@ -125,22 +118,25 @@ def as_video(x: Tensor) -> Tensor:
     return x if x.dim() == 5 else x.unsqueeze(2)
 
 
-def is_own(residual: Tensor, dtype: torch.dtype) -> bool:
-    """Whether a residual's memory can become the sum's."""
-    return residual.dtype == dtype and by_pixels(residual) is residual
-
-
 def video_epilogue(epilogue: Epilogue) -> Epilogue:
     residual, up = (None if x is None else as_video(x) for x in (epilogue.residual, epilogue.up))
     return epilogue._replace(residual=residual, up=up)
 
 
-def as_it_came(job: "Job", x: Tensor) -> tuple[Tensor, Tensor | None]:
+def as_it_came(found: tuple[Tensor, Tensor | None], x: Tensor) -> tuple[Tensor, Tensor | None]:
+    """Clips, or images where ``x`` is one."""
+    out, pooled = found
     if x.dim() == 5:
-        return job.out, job.pooled
-    return job.out.squeeze(2), None if job.pooled is None else job.pooled.squeeze(2)
+        return found
+    return out.squeeze(2), None if pooled is None else pooled.squeeze(2)
 
 
+@torch.compiler.assume_constant_result
+def _capability(index: int | None) -> tuple[int, int]:
+    return torch.cuda.get_device_capability(index)
+
+
+@torch.compiler.assume_constant_result
 @functools.cache
 def missing() -> str | None:
     """Why Triton cannot be used here, or None."""
@@ -151,24 +147,19 @@ def missing() -> str | None:
     return None
 
 
-def is_interpreted() -> bool:
-    """Whether Triton's interpreter runs the kernels, on the CPU: for tests."""
-    return os.environ.get("TRITON_INTERPRET") == "1"
-
-
 def _unavailable_reason(request: Request) -> str | None:
     x, weight, _, geometries, trains, transposed = request
     if x.device.type != ("cpu" if is_interpreted() else "cuda"):
         return f"it runs on CUDA; the input is on {x.device}"
     if (reason := missing()) is not None:
         return reason
-    if x.is_cuda and torch.cuda.get_device_capability(x.device) < (8, 0):
+    if x.is_cuda and _capability(x.device.index) < (8, 0):
         return "it is for GPUs that multiply bfloat16: compute capability 8.0 and later"
     if computed_in(x) not in _DTYPES or weight.dtype not in _DTYPES:
         return f"it has no kernels for {computed_in(x)} and weights of {weight.dtype}"
     if x.dtype != weight.dtype and not torch.is_autocast_enabled(x.device.type):
         return f"the input is {x.dtype}, the weight {weight.dtype}"
-    if not is_plain(x):
+    if not (is_plain(x) or torch.compiler.is_compiling()):
         return "the operations are traced or watched"
     if any(geometry.groups > 1 for geometry in geometries):
         return "it has no groups"
@@ -179,4 +170,13 @@ def _unavailable_reason(request: Request) -> str | None:
     return "it knows no gradient" if needs_gradient(x) and not trains else None
 
 
-ENGINE = Engine("triton", Sum, weight_gradient, _unavailable_reason, together=together, is_asked_for=True)
+ENGINE = Engine(
+    "triton",
+    Sum,
+    weight_gradient,
+    _unavailable_reason,
+    together=together,
+    is_asked_for=True,
+    adds_gradients=True,
+    has_operator=True,
+)

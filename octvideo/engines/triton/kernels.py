@@ -89,7 +89,8 @@ class Kernel(NamedTuple):
         size, stride, padding: in T, H, W.
         backwards: whether the sum is the gradient of the convolutions' input: pixels of the kernel reversed, averages
             sums, and repetitions divided by what they average.
-        dtype: in which numbers are multiplied.
+        dtype: to which numbers are rounded.
+        multiplied: in which they are multiplied: that, but in the interpreter, which would multiply bfloat16's bits.
         precision: of float32: ``tf32`` or ``ieee``.
     """
 
@@ -98,6 +99,7 @@ class Kernel(NamedTuple):
     padding: Any
     backwards: Any
     dtype: Any
+    multiplied: Any
     precision: Any
 
 
@@ -233,10 +235,14 @@ def _add(total, to, source, kernel, map, y, x, there, channel, DEPTH: tl.constex
         place += (kt * source.tap[0] + kh * source.tap[1] + kw * source.tap[2]) * source.weight_unit
         known = (depth < channels)[:, None] & (channel < to.channels * to.unit)[None, :]
         weight = tl.load(source.weight + place, known, 0.0)
-        total = tl.dot(
-            number.to(kernel.dtype), weight.to(kernel.dtype), total, input_precision=kernel.precision
-        )
+        total = _multiply(number, weight, total, kernel)
     return total
+
+
+@triton.jit
+def _multiply(a, b, total, kernel):
+    a, b = a.to(kernel.dtype).to(kernel.multiplied), b.to(kernel.dtype).to(kernel.multiplied)
+    return tl.dot(a, b, total, input_precision=kernel.precision)
 
 
 @triton.jit
@@ -278,9 +284,7 @@ def weight_gradient(
         )  # fmt: skip
         place = pixel.to(tl.int64)[None, :] * (to.out_pixel * to.unit) + row[:, None]
         given = tl.load(grad + place, there[None, :] & (row < channels)[:, None], 0.0)
-        total = tl.dot(
-            given.to(kernel.dtype), number.to(kernel.dtype), total, input_precision=kernel.precision
-        )
+        total = _multiply(given, number, total, kernel)
     place = row[:, None].to(tl.int64) * (source.row * source.weight_unit) + column[None, :] * source.column
     place += (kt * source.tap[0] + kh * source.tap[1] + kw * source.tap[2]) * source.weight_unit
     tl.atomic_add(source.weight + place, total, (row < channels)[:, None] & (column < inputs)[None, :])

@@ -16,6 +16,7 @@ from octvideo.engines.geometry import Geometry
 from octvideo.engines.images import by_pixels, pixel_step
 from octvideo.engines.interface import Convolutions, Epilogue, Read
 from octvideo.engines.triton import kernels
+from octvideo.engines.triton.interpreter import is_interpreted
 from octvideo.engines.triton.tiles import SUMS, Tile, choose, may_search
 
 _TYPES = {torch.float32: tl.float32, torch.bfloat16: tl.bfloat16, torch.float16: tl.float16}
@@ -39,7 +40,7 @@ class Job:
     ) -> None:  # fmt: skip
         self.out, self.bias, self.weights, self.transposed = out, bias, weights, transposed
         self.reads = [Read(by_pixels(x), scale) for x, scale in reads]
-        residual, up, self.relu, _, pool = epilogue
+        residual, up, self.relu, _, pool, _ = epilogue
         self.residual, self.up = (None if part is None else by_pixels(part) for part in (residual, up))
         half = [-(-side // 2) for side in out.shape[3:]]
         self.pooled = empty((*out.shape[:3], *half), out.dtype, out) if pool else None
@@ -145,7 +146,9 @@ def constants(
     stride, padding = (1, *geometry.stride)[-3:], (0, *geometry.padding)[-3:]
     three = (tuple(map(tl.constexpr, numbers)) for numbers in (size, stride, padding))
     precision = "tf32" if torch.backends.cudnn.allow_tf32 else "ieee"
-    return kernels.Kernel(*three, *map(tl.constexpr, (backwards, _TYPES[dtype], precision)))
+    is_bits = is_interpreted() and dtype == torch.bfloat16
+    types = _TYPES[dtype], tl.float32 if is_bits else _TYPES[dtype]
+    return kernels.Kernel(*three, *map(tl.constexpr, (backwards, *types, precision)))
 
 
 def empty(shape: Sequence[int], dtype: torch.dtype, like: Tensor) -> Tensor:

@@ -1,0 +1,80 @@
+"""Kernels that a training step of an eager network starts on a GPU.
+
+Counted on torch's device `meta`, which takes a GPU's path through octvideo (it is no CPU) and computes nothing.
+"""
+
+from collections import Counter
+
+import pytest
+import torch
+import torch.nn.functional as F
+from torch.utils._python_dispatch import TorchDispatchMode
+
+from octvideo.models import create_model
+
+# Memory without a kernel, and what only writes down.
+FREE = {"empty", "empty_like", "empty_strided", "new_empty", "_unsafe_view", "detach", "split_with_sizes"}
+FREE |= {"_record_function_enter_new", "_record_function_exit"}
+
+
+class Launches(TorchDispatchMode):
+    """Counts torch's operations that are no views by name; of a convolution's gradient, each part."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.by_name: Counter[str] = Counter()
+
+    def __torch_dispatch__(self, func, types, args=(), kwargs=None):
+        name = func._schema.name.removeprefix("aten::")
+        if not func.is_view and name not in FREE and not name.startswith(("profiler::", "prim::")):
+            self.by_name[name] += sum(args[-1]) if name == "convolution_backward" else 1
+        return func(*args, **(kwargs or {}))
+
+    @property
+    def count(self) -> int:
+        return self.by_name.total()
+
+
+def training_step(name: str, alpha: float, size: tuple[int, ...]) -> Launches:
+    network = create_model(name, alpha=alpha, num_classes=5).train().to("meta")
+    network = network.to(memory_format=torch.channels_last_3d)
+    clip = torch.empty(2, 3, *size, device="meta").to(memory_format=torch.channels_last_3d)
+    label = torch.empty(2, dtype=torch.long, device="meta")
+    optimizer = torch.optim.SGD(network.parameters(), lr=0.1, momentum=0.9, foreach=True)
+    for parameter in network.parameters():
+        parameter.grad = torch.empty_like(parameter)
+    optimizer.step()  # makes its state
+    optimizer.zero_grad()
+    with Launches() as launches:
+        F.cross_entropy(network(clip), label).backward()
+        optimizer.step()
+    return launches
+
+
+@pytest.fixture(scope="module")
+def steps() -> dict[float, Launches]:
+    return {alpha: training_step("i3d_r50", alpha, (8, 224, 224)) for alpha in (0, 0.25)}
+
+
+def test_a_training_step_starts_few_kernels(steps):
+    """3.5 times dense before gradients, norms and folds were put together."""
+    dense, octave = (steps[alpha].count for alpha in (0, 0.25))
+    assert dense <= 471, steps[0].by_name
+    assert octave <= 1442, steps[0.25].by_name
+
+
+def test_what_is_left_is_what_torch_has(steps):
+    """Convolutions, norms and ReLUs of two frequencies alone are 1.65 dense steps: less takes kernels of one's own."""
+    needed = ("convolution", "native_batch_norm", "relu")
+    needed += ("convolution_backward", "native_batch_norm_backward", "threshold_backward")
+    share = sum(steps[0.25].by_name[name] for name in needed) / steps[0].count
+    assert 1.6 < share < 1.7
+
+
+def test_nothing_is_turned_round(steps):
+    """No copy but of gradients into their weight: every map stays channels-last, and no rule for CPUs copies it."""
+    for launches in steps.values():
+        assert not {"clone", "_to_copy", "contiguous"} & launches.by_name.keys()
+    layers = 44  # octave ones; three gradients each, since what reads the low map is one convolution
+    assert steps[0.25].by_name["copy_"] == 3 * layers
+    assert steps[0].by_name["copy_"] == 0
