@@ -47,11 +47,11 @@ def page(found: dict[str, Any], full: bool = False) -> str:
         "",
         *_text(
             f"A clip is {found['clip']}. *One clip* is from the middle of a video; {clips} *clips* are from its "
-            "start, middle and end, their features averaged. Both are classified by ridge regression on the frozen "
-            "features, standardised by the training videos; its strength was fixed before anything was measured, a "
-            f"tenth and ten times as much give the range in brackets. *Fine-tuned*: the same {clips} clips, "
-            "probabilities averaged, after the last block was trained. ± is the standard deviation over the folds "
-            "or halves."
+            "start, middle and end, their features side by side, so that the classifier knows which is which. Both "
+            "are classified by ridge regression on the frozen features, standardised by the training videos; its "
+            "strength was fixed before anything was measured, a tenth and ten times as much give the range in "
+            f"brackets. *Fine-tuned*: the same {clips} clips, after the last block was trained. ± is the standard "
+            "deviation over the folds or halves."
         ),
         *_classified(found),
         "",

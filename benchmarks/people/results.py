@@ -75,7 +75,7 @@ def _frozen(frozen: Frozen, splits: list[Split]) -> dict[str, Any]:
     middle = frozen.features(View())
     found = {"one_clip": right(middle, middle)}
     if all(frozen.is_known(view) for view in VIEWS):
-        found["all_clips"] = right(frozen.mean_features(), frozen.mean_features())
+        found["all_clips"] = right(frozen.side_by_side(), frozen.side_by_side())
     if frozen.is_known(first := View(change="first")):
         found["first_frame"] = right(frozen.features(first), frozen.features(first))
     if frozen.is_known(backward := View(change="backward")):
