@@ -13,8 +13,9 @@ from benchmarks.people.linear import ridge, share_right
 from benchmarks.people.networks import MODEL, Network
 from benchmarks.people.report import PAGE, RESULTS, page
 from benchmarks.people.tuning import Recipe, Tuning
-from octvideo.models import create_model, save_weights
+from octvideo.models import create_model
 from octvideo.models.table import model_card
+from octvideo.models.weights import save_weights
 
 needs_footage = pytest.mark.skipif(not (SHARED / "datasets").is_dir(), reason="no ../shared/datasets")
 
