@@ -54,18 +54,18 @@ class Frozen:
         """`float32 (videos, 400)`."""
         return self._part(view, "logits")
 
-    def mean_features(self) -> np.ndarray:
-        """`float32 (videos, F)`, over VIEWS."""
-        return np.mean([self.features(view) for view in VIEWS], axis=0)
+    def side_by_side(self) -> np.ndarray:
+        """Those of all VIEWS, one behind the other: `float32 (videos, views x F)`."""
+        return np.concatenate([self.features(view) for view in VIEWS], axis=1)
 
     def last_block(self) -> torch.Tensor:
-        """What goes into the last block, `float32 (views, videos, C, T, H, W)`."""
+        """What goes into the last block, `float32 (videos, views, C, T, H, W)`."""
         if self._last_block is None:
             block = self.network.last_stage().features[0]  # type: ignore[index]
             views = [torch.from_numpy(self._part(view, "last_stage")) for view in VIEWS]
-            with torch.no_grad():
-                rows = [[block(part.float()) for part in of.split(16)] for of in views]
-            self._last_block = torch.stack([torch.cat(row) for row in rows])
+            with torch.inference_mode():
+                rows = [torch.cat([block(part.float()) for part in of.split(16)]) for of in views]
+            self._last_block = torch.stack(rows, 1).clone()
         return self._last_block
 
     def _part(self, view: View, name: str) -> np.ndarray:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
@@ -89,37 +89,35 @@ class Plan:
 
     def next(self) -> Step | None:
         """What is to be computed next: what that is can hang on what was found before."""
-        steps = (step for part in (self._of_frozen, self._of_tuning, self._of_rest) for step in part())
-        return next((step for step in steps if not step.is_known()), None)
+        return next((step for step in self._steps() if not step.is_known()), None)
 
-    def _of_frozen(self) -> list[Step]:
-        steps = [Step("known", self.known.is_known, self.known.compute)]
-        for views in (VIEWS, OTHER_VIEWS):
-            for footage in self.sets:
-                for frozen in self.frozen[footage.name]:
-                    for view in views:
-                        title = f"{footage.name}: {frozen.network}, {view.place}, {view.change}"
-                        steps.append(
-                            Step(title, partial(frozen.is_known, view), partial(frozen.compute, view))
-                        )
-        return steps
-
-    def _of_tuning(self) -> list[Step]:
-        steps = []
-        for footage in [] if self.full else self.sets:
-            frozen, recipe = self.frozen[footage.name], self.recipe(footage)
-            tunings = [of for each in RECIPES for of in self.tunings(frozen[0], each, footage.trials)]
-            if recipe is not None:
-                for splits in footage.splits.values():
-                    tunings += [of for network in frozen for of in self.tunings(network, recipe, splits)]
-            for of in tunings:
-                title = f"{footage.name}: {of.frozen.network}, {of.split.name}, {of.recipe}"
-                steps.append(Step(title, of.is_known, of.compute))
-        return steps
-
-    def _of_rest(self) -> list[Step]:
-        steps = [Step("seconds a clip", self.timed.is_known, self.timed.compute)]
+    def _steps(self) -> Iterator[Step]:
+        yield Step("known", self.known.is_known, self.known.compute)
+        for footage in self.sets:
+            for frozen in self.frozen[footage.name]:
+                yield from self._views(frozen, VIEWS)
+                if not self.full:
+                    yield from self._tunings(frozen)
+        yield Step("seconds a clip", self.timed.is_known, self.timed.compute)
+        for footage in self.sets:
+            for frozen in self.frozen[footage.name]:
+                yield from self._views(frozen, OTHER_VIEWS)
         for of in self.fitted:
             title = f"{of.footage.name}: {of.network}, {of.split.name}, from {of.start}"
-            steps.append(Step(title, of.is_known, of.compute))
-        return steps
+            yield Step(title, of.is_known, of.compute)
+
+    def _views(self, frozen: Frozen, views: Sequence[View]) -> Iterator[Step]:
+        for view in views:
+            title = f"{frozen.footage.name}: {frozen.network}, {view.place}, {view.change}"
+            yield Step(title, partial(frozen.is_known, view), partial(frozen.compute, view))
+
+    def _tunings(self, frozen: Frozen) -> Iterator[Step]:
+        footage, tunings = frozen.footage, []
+        if not frozen.network.alpha:
+            tunings += [of for recipe in RECIPES for of in self.tunings(frozen, recipe, footage.trials)]
+        if (chosen := self.recipe(footage)) is not None:
+            for splits in footage.splits.values():
+                tunings += self.tunings(frozen, chosen, splits)
+        for of in tunings:
+            title = f"{footage.name}: {frozen.network}, {of.split.name}, {of.recipe}"
+            yield Step(title, of.is_known, of.compute)

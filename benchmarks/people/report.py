@@ -11,15 +11,17 @@ from typing import Any
 from benchmarks.people.footage import VIEWS
 from benchmarks.people.known import SHOWN
 from benchmarks.people.plan import Plan
-from benchmarks.people.results import results
+from benchmarks.people.results import merged, results
 
 RESULTS, PAGE = "benchmarks/results/people.json", "docs/people.md"
 
 
 def write_report(checkout: Path, plan: Plan) -> None:
     """Writes both files, of what is known."""
-    found = results(plan)
-    (checkout / RESULTS).write_text(json.dumps(found, indent=1) + "\n")
+    file = checkout / RESULTS
+    before = json.loads(file.read_text()) if file.is_file() else {}
+    found = merged(before, results(plan))
+    file.write_text(json.dumps(found, indent=1) + "\n")
     (checkout / PAGE).write_text(page(found, plan.full))
 
 
@@ -47,11 +49,12 @@ def page(found: dict[str, Any], full: bool = False) -> str:
         "",
         *_text(
             f"A clip is {found['clip']}. *One clip* is from the middle of a video; {clips} *clips* are from its "
-            "start, middle and end, their features averaged. Both are classified by ridge regression on the frozen "
-            "features, standardised by the training videos; its strength was fixed before anything was measured, a "
-            f"tenth and ten times as much give the range in brackets. *Fine-tuned*: the same {clips} clips, "
-            "probabilities averaged, after the last block was trained. ± is the standard deviation over the folds "
-            "or halves."
+            "start, middle and end, their features side by side, so that the classifier knows which is which "
+            "(rather than averaged: chosen knowing what both give on these videos). Both are classified by ridge "
+            "regression on the frozen features, standardised by the training videos; its strength was fixed before "
+            "anything was measured, a tenth and ten times as much give the range in brackets. *Fine-tuned*: the "
+            f"same {clips} clips, after the last block was trained. ± is the standard deviation over the folds or "
+            "halves."
         ),
         *_classified(found),
         "",
@@ -103,12 +106,14 @@ def _sorted(found: dict[str, Any]) -> list[dict[str, Any]]:
 
 def _classified(found: dict[str, Any]) -> list[str]:
     lines = [
-        f"| set | splits | network | GFLOPs a clip | one clip | {len(VIEWS)} clips | fine-tuned, {len(VIEWS)} clips |",
-        "|---|---|---|---|---|---|---|",
+        f"| set | splits | network | GFLOPs a clip | one clip | {len(VIEWS)} clips | fine-tuned, {len(VIEWS)} clips "
+        "| same Kinetics class |",
+        "|---|---|---|---|---|---|---|---|",
     ]
     for row in _sorted(found):
         cells = [row["set"], row["splits"], row["network"], f"{row['gflops']:.1f}"]
         cells += [_range(row.get(name)) for name in ("one_clip", "all_clips")] + [_spread(row.get("tuned"))]
+        cells.append(f"{100 * row['same_class']:.1f}" if row["alpha"] and "same_class" in row else "")
         lines.append(f"| {' | '.join(cells)} |")
     return lines
 
@@ -124,19 +129,20 @@ def _order(found: dict[str, Any]) -> list[str]:
 
 
 def _tuning(found: dict[str, Any]) -> list[str]:
-    if not any("tuned" in row for row in found["classified"]):
+    if not found["trials"]:
         return []
     lines = _text(
         "Fine-tuned are the last block (`mixed_5c`) and the classifier, which starts as the ridge classifier of the "
         "same features ([LP-FT](https://arxiv.org/abs/2202.10054)); all below is as it was, so that it is computed "
-        "once a clip. The recipe is `benchmarks/people/tuning.py`; its learning rate was chosen by the dense "
+        "once a clip. The recipe is `benchmarks/people/tuning.py`; its learning rate is chosen by the dense "
         "network, for UT-Interaction on sequences 1-10 alone (five folds of two sequences), for tennis on its "
-        "validation videos:"
+        "validation videos. There the recipes, and the frozen features, give:"
     )
     for name, trials in found["trials"].items():
-        if None not in trials.values():
-            shares = "; ".join(f"{recipe}: {100 * share:.1f} %" for recipe, share in trials.items())
-            lines.append(f"- {name}: {shares}.")
+        shares = "; ".join(f"{recipe}: {100 * share:.1f} %" for recipe, share in trials.items())
+        lines.append(f"- {name}: {shares}.")
+    if not any("tuned" in row for row in found["classified"]):
+        lines += ["", *_text("**No fine-tuning of the splits above has been computed yet.**")[:-1]]
     return [*lines, ""]
 
 
@@ -167,8 +173,8 @@ def _fitted(found: dict[str, Any]) -> list[str]:
         "## All layers trained",
         "",
         *_text(
-            "By `octvideo fit`, ten epochs, three clips a test video. From scratch so few videos teach such a "
-            "network little."
+            "By `octvideo fit`, ten epochs, three clips a test video; from Kinetics' weights or from scratch, and "
+            "without `--full` at a size that two CPU cores can pay for."
         ),
         "| set | split | start | alpha | clips | GFLOPs a view | top-1, % |",
         "|---|---|---|---|---|---|---|",

@@ -3,6 +3,7 @@
 import hashlib
 import json
 import os
+import re
 import subprocess
 import sys
 import tarfile
@@ -220,3 +221,12 @@ def test_the_addresses_are_the_projects_own() -> None:
     assert found["i3d_r50"].address.endswith("/kinetics/I3D_8x8_R50.pyth")
     assert (found["mc3_18"].sha256, found["mc3_18"].megabytes) == ("a90a0ba3", 45)
     assert all(source.address.startswith("https://") for source in found.values() if not source.member)
+
+
+def test_files_that_configurations_name_have_the_address_beside_them() -> None:
+    known, folder = pretrained.addresses(), Path(__file__).parents[2] / "configs"
+    found = [
+        url for file in folder.rglob("*.yaml") for url in re.findall(r"https://\S+\.py?th", file.read_text())
+    ]
+    assert len(found) > 10
+    assert {known[Path(url).name] for url in found} == set(found)
