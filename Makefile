@@ -10,7 +10,8 @@ STAMP = .venv/.installed-$(1)
 demo: $(call STAMP,prep)
 	$(BIN)/python -m benchmarks.demo
 
-# Files of tests side by side; four processes take 6 GB at most.
+# Files of tests side by side, in processes of their own: decord's library can crash at the end of a process in which all
+# slow tests ran (`double free`, in its handler of thread-local objects, after the last test).
 PYTEST = -m pytest -n auto --maxprocesses 4 --dist loadfile
 
 test: $(call STAMP,test)

@@ -38,7 +38,7 @@ def fit_head(octave: fx.GraphModule, dense: nn.Module, clips: Sequence[Tensor]) 
             wanted = wanted - head.bias
         ridge.add(features[:, None], wanted[:, None], held_out=is_held_out(number, len(clips)))
     fit = ridge.solve()
-    head.weight += fit.change[0]
+    head.weight.add_(fit.change[0])
     if head.bias is not None:
-        head.bias += fit.offset[0]
+        head.bias.add_(fit.offset[0])
     return [FittedLayer(path, "high", fit.strength, fit.before, fit.after)]
