@@ -67,7 +67,7 @@ class Augmentation:
         """Random erasing of normalised clips, `float (B, 3, T, H, W)`, another box for each."""
         if not self.erasing:
             return clip
-        erase = v2.RandomErasing(self.erasing, value=0.0)
+        erase = _Erasing(self.erasing)
         return torch.stack([erase(one.transpose(0, 1)).transpose(0, 1) for one in clip])
 
     def mix(self, clip: Tensor, label: Tensor, num_classes: int) -> tuple[Tensor, Tensor]:
@@ -97,3 +97,15 @@ class batch_seed:
 
     def __exit__(self, *_: Any) -> None:
         torch.set_rng_state(self._before)
+
+
+class _Erasing(v2.RandomErasing):
+    """Boxes of zeros; torchvision's would bring the zero to a GPU, which is waited for."""
+
+    def transform(self, inpt: Any, params: dict[str, Any]) -> Any:
+        if params["v"] is None:  # not this one
+            return inpt
+        top, left, height, width = (params[name] for name in ("i", "j", "h", "w"))
+        erased = inpt.clone()
+        erased[..., top : top + height, left : left + width].zero_()
+        return erased

@@ -74,7 +74,8 @@ class TrainedModule(LightningModule):
             self.check_finite()
         size = len(label)
         top1 = hits(logits, label, multi_label=self.loss.multi_label).float().mean()
-        self.log("train/loss", loss, prog_bar=True, batch_size=size)
+        # For a progress bar Lightning looks at a number in every step; octvideo's add the loss when they look.
+        self.log("train/loss", loss, prog_bar=self.device.type == "cpu", batch_size=size)
         self.log("train/top1", top1, on_step=False, on_epoch=True, batch_size=size)
         groups = self.optimizers().param_groups  # type: ignore[union-attr]
         self.log("lr", torch.tensor(max(group["lr"] for group in groups)), batch_size=size)

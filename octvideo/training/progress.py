@@ -29,7 +29,16 @@ def with_progress(settings: dict[str, Any], callbacks: list[Callback], quiet: bo
     return [*callbacks, Bar() if sys.stdout.isatty() else Lines()]
 
 
-class Bar(RichProgressBar):
+class WithLoss(ProgressBar):
+    """Shows a training's loss where Lightning does not, since it would wait for a GPU in every step."""
+
+    def get_metrics(self, trainer: Trainer, pl_module: LightningModule) -> dict[str, Any]:
+        metrics: dict[str, Any] = super().get_metrics(trainer, pl_module)
+        loss = trainer.callback_metrics.get("train/loss") if trainer.training else None
+        return metrics if loss is None or "train/loss" in metrics else {"train/loss": float(loss), **metrics}
+
+
+class Bar(WithLoss, RichProgressBar):
     """Lightning's bar, which counts epochs from 1: the last one of 14 is 14/14.
 
     On a GPU its numbers are those of every `log_every_n_steps` steps: looking at one waits until the GPU has it.
@@ -48,7 +57,7 @@ class Bar(RichProgressBar):
         return _epoch(self.trainer, current_epoch).ljust(len(self.validation_description))
 
 
-class Lines(ProgressBar):
+class Lines(WithLoss):
     """A line every `log_every_n_steps` steps and every epoch, for files and schedulers' logs; shown by one process."""
 
     is_enabled = True
