@@ -58,6 +58,7 @@ def page(found: dict[str, Any], full: bool = False) -> str:
         ),
         *_classified(found),
         "",
+        *_missing(found),
         *_tuning(found),
         "## One frame, and the order of the frames",
         "",
@@ -116,6 +117,16 @@ def _classified(found: dict[str, Any]) -> list[str]:
         cells.append(f"{100 * row['same_class']:.1f}" if row["alpha"] and "same_class" in row else "")
         lines.append(f"| {' | '.join(cells)} |")
     return lines
+
+
+def _missing(found: dict[str, Any]) -> list[str]:
+    """That something of the plan is not there, so that nobody takes it for all."""
+    return [
+        line
+        for name in ("ut_interaction", "tennis_strokes")
+        if name not in {row["set"] for row in found["classified"]}
+        for line in _text(f"**Of {name} nothing has been computed yet.**")
+    ]
 
 
 def _order(found: dict[str, Any]) -> list[str]:
