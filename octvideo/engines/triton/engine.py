@@ -29,6 +29,7 @@ class Sum:
     def __call__(
         self, inputs: Sequence[Tensor], epilogue: Epilogue, size: Sequence[int]
     ) -> tuple[Tensor, Tensor | None]:
+        epilogue = epilogue.shared()
         if self.together is not None:
             return self.together([[Read(x) for x in inputs]], [epilogue], [size])[0]
         if torch.compiler.is_compiling():  # the compiler makes one launch of what follows, too
@@ -92,7 +93,7 @@ def behind(y: Tensor, bias: Tensor | None, epilogue: Epilogue) -> tuple[Tensor, 
 
     if bias is None and epilogue._replace(overwrite=False) == Epilogue():
         return y, None
-    job = Job(by_pixels(as_video(y)), bias, video_epilogue(epilogue.shared()))
+    job = Job(by_pixels(as_video(y)), bias, video_epilogue(epilogue))
     run([job], constants(Geometry((1,) * 3, (0,) * 3, (1,) * 3), (1, 1, 1), y.dtype))
     return as_it_came((job.out, job.pooled), y)
 
