@@ -187,14 +187,15 @@ def test_what_was_scored_before_is_kept(dataset: Path, tmp_path, capsys, monkeyp
     file = write_checkpoint(tmp_path / "good.ckpt", **RECIPE)
     options = [f"--trainer.default_root_dir={tmp_path / 'run'}", "--trainer.accelerator=cpu"]
     options += ["--data.num_workers=0", f"--data.test_csv={dataset / 'all.csv'}", f"--ckpt_path={file}"]
-    scored = VideoClassifier.view_probabilities
+    scored = VideoClassifier._look
     calls = []
 
-    def third_is_nan(self, views):
+    def third_is_nan(self, clips):
         calls.append(1)
-        return scored(self, views) * (float("nan") if len(calls) == 3 else 1)
+        probabilities, again = scored(self, clips)
+        return probabilities * (float("nan") if len(calls) == 3 else 1), again
 
-    monkeypatch.setattr(VideoClassifier, "view_probabilities", third_is_nan)
+    monkeypatch.setattr(VideoClassifier, "_look", third_is_nan)
     code, line = outcome(capsys, "test", *options)
     assert (code, str(dataset / "video_2.mp4") in line) == (2, True)
     assert main(["test", *options]) == 0

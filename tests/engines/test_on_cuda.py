@@ -1,5 +1,6 @@
 """What is chosen on a GPU, without one, on fake CUDA tensors (torch's FakeTensorMode): no rule for CPUs."""
 
+import importlib
 from types import SimpleNamespace
 
 import pytest
@@ -13,7 +14,6 @@ from octvideo.cli import engine as commands
 from octvideo.engines import ENGINES
 from octvideo.layers import frozen, gradient
 from octvideo.models import create_model, octavize, optimize
-from octvideo.models import optimize as optimizer
 from octvideo.models.optimize import Frozen
 from tests.models.networks import FAST
 
@@ -116,7 +116,11 @@ def test_a_compiled_network_is_compiled_there(monkeypatch):
         seen.append((x.device.type, config.cpp_wrapper))
         return x
 
-    monkeypatch.setattr(optimizer, "_is_native", lambda _: pytest.fail("asked for the CPU's kernels"))
+    monkeypatch.setattr(
+        importlib.import_module("octvideo.models.optimize"),
+        "_is_native",
+        lambda _: pytest.fail("asked for the CPU's kernels"),
+    )
     network._compiled = compiled
     with FakeTensorMode():
         network(torch.empty(1, 3, 4, 32, 32, device="cuda"))
