@@ -173,11 +173,11 @@ def _fit(
         channels = list(getattr(split, out))
         bias = 0 if conv.bias is None else conv.bias.detach()[channels]
         ridge = Ridge(rows, has_offset=norm is not None or conv.bias is not None)
-        for x, target, is_held_out in zip(inputs, targets[out], held_out, strict=True):
+        for x, target, chooses in zip(inputs, targets[out], held_out, strict=True):
             parts = {"high": x} if isinstance(x, Tensor) else dict(zip(("high", "low"), x, strict=True))
             maps = Maps({name: part for name, part in parts.items() if part is not None})
             seen = plan_rows(plan, out, maps, conv.kernel_size, target.places)
-            ridge.add(seen, (target.values - bias).unflatten(1, rows.shape[:2]), held_out=is_held_out)
+            ridge.add(seen, (target.values - bias).unflatten(1, rows.shape[:2]), held_out=chooses)
         fit = ridge.solve()
         put_weight_rows(plan, out, weight, rows + fit.change)
         _add_offset(conv, norm, channels, fit.offset.flatten())

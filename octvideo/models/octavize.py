@@ -136,7 +136,7 @@ class _Rewriter:
         if not self.num_octave:
             raise InputError(
                 f"{type(self.model).__name__} has no convolution outside its stem and last stage; "
-                "pass dense_stem=False or dense_last_stage=False, or a larger alpha to fewer layers"
+                "pass dense_stem=False or dense_last_stage=False"
             )
         twin = fx.GraphModule(self.model, self.graph, class_name=type(self.model).__name__)
         for name in self.buffers.values():  # torch 2.11 forgets that they stay out of the state dict

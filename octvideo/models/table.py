@@ -283,7 +283,7 @@ def model_card(
     """
     card = get_spec(name).card
     published = card.published if num_classes == 400 else None
-    return replace(
+    made = replace(
         card,
         name=name,
         alpha=alpha,
@@ -291,8 +291,9 @@ def model_card(
         layer_alphas=dict(layer_alphas or {}),
         num_classes=num_classes,
         class_names=tuple(kinetics400_names()) if published else None,
-        published=None if any((alpha, *(layer_alphas or {}).values())) else published,
+        published=published,
     )
+    return replace(made, published=None) if made.is_octave else made
 
 
 def read_card(values: Mapping[str, Any], file: str | Path) -> Card:
