@@ -21,8 +21,9 @@ from pathlib import Path
 from typing import Any
 
 from benchmarks import evidence
+from benchmarks.people.__main__ import RUNS as PEOPLE
 from benchmarks.people.features import Frozen
-from benchmarks.people.footage import Clip, Footage
+from benchmarks.people.footage import Clip, Footage, View
 from benchmarks.people.linear import accuracies
 from benchmarks.people.networks import MODEL, Network
 from data_prep.motions.__main__ import main as render_motions
@@ -95,19 +96,20 @@ def people(weights: Path, footage: Footage, alpha: float, seed: int, until: list
     adapted = adapt(
         folder, weights, alpha, seed, [footage.root / "videos"], ["--model.name", MODEL, *clip, *until]
     )
-    clips = footage.clips(CLIP, RUNS)
 
-    def folds(network: Network, file: Path, kept: Path) -> float:
-        known = Frozen(network, file, kept).outputs(clips, "forward")
-        features = known[:, : known.shape[1] - 400]
+    def folds(network: Network, kept: Path) -> float:
+        frozen = Frozen(network, footage, CLIP, kept)
+        if not frozen.is_known(View()):
+            frozen.compute(View())
+        features = frozen.features(View())
         return accuracies(features, features, footage.labels, footage.splits["ten folds"])[0]
 
     return {
         "of": MODEL,
         **adapted,
-        "dense": folds(Network(0.0), weights, RUNS),
-        "at_once": folds(Network(alpha), weights, RUNS),
-        "top1": folds(Network(alpha), folder / "oct.ckpt", folder),
+        "dense": folds(Network(0.0, str(weights)), PEOPLE),
+        "at_once": folds(Network(alpha, str(weights)), PEOPLE),
+        "top1": folds(Network(alpha, str(folder / "oct.ckpt")), folder),
     }
 
 

@@ -150,6 +150,20 @@ void columns(const Line<E, N>& line, int64_t left, int64_t end) {
   }
 }
 
+// Averages of HIGH x WIDE pixels, for some channels.
+template <class E, int HIGH, int WIDE>
+INLINE void average(const typename E::Number* x, typename E::Number* y, int64_t line, int64_t pixel, int64_t channels) {
+  const auto vector = [&](int64_t c, auto count) {
+    Vector<WIDTH> sum{};
+    UNROLL for (int i = 0; i < HIGH; i++)
+      UNROLL for (int j = 0; j < WIDE; j++) sum += E::template load<WIDTH>(x + i * line + j * pixel + c, count);
+    E::template store<WIDTH>(y + c, sum * (1.0f / (HIGH * WIDE)), count);
+  };
+  int64_t c = 0;
+  for (; c + WIDTH <= channels; c += WIDTH) vector(c, std::integral_constant<int, WIDTH>());
+  if (c < channels) vector(c, channels - c);
+}
+
 // Averages of 2x2 pixels of the lines and columns given, for some channels; at a border, of those that exist.
 template <class E>
 void pool(const Problem& p, int64_t map, int64_t first, int64_t last, int64_t left, int64_t end, int64_t channel,
@@ -157,18 +171,19 @@ void pool(const Problem& p, int64_t map, int64_t first, int64_t last, int64_t le
   using Number = typename E::Number;
   for (int64_t line = first; line < last; line += 2)
     for (int64_t column = left; column < end; column += 2) {
-      const int64_t high = std::min<int64_t>(2, p.height - line), wide = std::min<int64_t>(2, p.width - column);
+      const bool low = line + 1 < p.height, right = column + 1 < p.width;
       const int64_t pixel = (map * ((p.height + 1) / 2) + line / 2) * ((p.width + 1) / 2) + column / 2;
       const Number* x = (const Number*)p.out + ((map * p.height + line) * p.width + column) * p.out_pixel + channel;
       Number* y = (Number*)p.pooled + pixel * p.pooled_pixel + channel;
-      const float scale = 1.0f / float(high * wide);
-      for (int64_t c = 0; c < channels; c += WIDTH) {
-        Vector<WIDTH> sum{};
-        for (int64_t i = 0; i < high; i++)
-          for (int64_t j = 0; j < wide; j++)
-            sum += E::template load<WIDTH>(x + (i * p.width + j) * p.out_pixel + c, channels - c);
-        E::template store<WIDTH>(y + c, sum * scale, channels - c);
-      }
+      const int64_t next = p.width * p.out_pixel;
+      if (low && right)
+        average<E, 2, 2>(x, y, next, p.out_pixel, channels);
+      else if (low)
+        average<E, 2, 1>(x, y, next, p.out_pixel, channels);
+      else if (right)
+        average<E, 1, 2>(x, y, next, p.out_pixel, channels);
+      else
+        average<E, 1, 1>(x, y, next, p.out_pixel, channels);
     }
 }
 
