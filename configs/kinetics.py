@@ -32,7 +32,11 @@ _EIGHTS = "8 # low channels come in what tensor cores take at once; 1 is the pap
 _TABLE_8 = (
     f"0.1 # share of channels at half resolution (arXiv 1904.05049, table 8)\n  channel_multiple: {_EIGHTS}"
 )
-_FAST = "0.125 # share of channels at half resolution; the smallest that splits the fast pathway"
+_SLOW = (
+    "0.125 # share of channels at half resolution\n"
+    "  layer_alphas: # the fast pathway's 8 to 32 channels stay dense: splitting off one or two costs more\n"
+    '    "*.multipathway_blocks.1.*": 0'
+)
 _SLOWFAST = {"num_frames": "32 # the slow pathway takes every fourth", "frame_stride": 2}
 _X3D = {
     "max_epochs": 300,
@@ -71,7 +75,7 @@ NETWORKS = {
         "I3D with a ResNet-50 and five non-local blocks", "I3D_NLN_8x8_R50", _TABLE_8, True
     ),
     "slow_r50": Network("Slow R50 8x8", "SLOW_8x8_R50"),
-    "slowfast_r50": Network("SlowFast R50 8x8", "SLOWFAST_8x8_R50", _FAST, changes=_SLOWFAST),
+    "slowfast_r50": Network("SlowFast R50 8x8", "SLOWFAST_8x8_R50", _SLOW, changes=_SLOWFAST),
     "slowfast_r101": Network("SlowFast R101 8x8", "pytorchvideo/SLOWFAST_8x8_R101", changes=_SLOWFAST),
     "csn_r101": Network(
         "CSN R101 32x2", "pytorchvideo/CSN_32x2_R101", changes={"num_frames": 32, "frame_stride": 2}

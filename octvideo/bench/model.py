@@ -4,9 +4,9 @@ import copy
 import logging
 import time
 import warnings
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import nullcontext
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 import torch
 from torch import nn
@@ -56,6 +56,7 @@ class Setting:
         device: ``cpu`` or ``cuda``.
         rounds: timed rounds of each.
         channel_multiple: what the numbers of low channels are rounded to (``octavize``).
+        layer_alphas: octave ratios of layers that have one of their own in every twin (``octavize``).
     """
 
     name: str
@@ -66,6 +67,7 @@ class Setting:
     device: str
     rounds: int
     channel_multiple: int = 1
+    layer_alphas: Mapping[str, float] = field(default_factory=dict)
 
     @property
     def shape(self) -> tuple[int, int, int, int, int]:
@@ -84,7 +86,12 @@ def networks(setting: Setting) -> dict[float, nn.Module]:
     _calibrate(dense, setting)
     models: dict[float, nn.Module] = {0.0: dense}
     for alpha in setting.alphas:
-        twin = create_model(setting.name, alpha=alpha, channel_multiple=setting.channel_multiple)
+        twin = create_model(
+            setting.name,
+            alpha=alpha,
+            channel_multiple=setting.channel_multiple,
+            layer_alphas=setting.layer_alphas,
+        )
         twin.load_state_dict(dense.state_dict())
         _calibrate(twin, setting)
         models[alpha] = twin

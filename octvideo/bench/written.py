@@ -29,6 +29,7 @@ def report(setting: Setting, rows: Sequence[Row]) -> dict[str, Any]:
         "model": setting.name,
         "input": list(setting.shape),
         "channel_multiple": setting.channel_multiple,
+        "layer_alphas": dict(setting.layer_alphas),
         "rounds": setting.rounds,
         "rows": [asdict(row) for row in rows],
     }
@@ -45,8 +46,10 @@ def write(
     kinds = kinds or list(dict.fromkeys([*(row.task for row in rows), *(row.mode for row in rows)]))
     batch = [f"batch{setting.batch_size}"] if setting.batch_size > 1 else []
     multiple = [f"multiple{setting.channel_multiple}"] if setting.channel_multiple > 1 else []
+    mixed = ["layer_alphas"] if setting.layer_alphas else []
     engines = [name for name in dict.fromkeys(row.layer for row in rows) if name not in ("fast", "plain")]
-    data = folder / f"{'_'.join([setting.name, setting.device, *kinds, *engines, *batch, *multiple])}.json"
+    parts = [setting.name, setting.device, *kinds, *engines, *batch, *multiple, *mixed]
+    data = folder / f"{'_'.join(parts)}.json"
     replace_file(data, lambda out: out.write(json.dumps(report(setting, rows), indent=1) + "\n"))
     picture = data.with_suffix(".png")
     figure = plot(rows, f"{setting.name}, {'x'.join(map(str, setting.shape))}, {setting.device}")

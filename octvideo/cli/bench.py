@@ -15,7 +15,7 @@ from octvideo.bench.choices import ALPHAS, MODES, PRECISIONS, TASKS
 from octvideo.cli import screen
 from octvideo.cli.errors import UsageError
 from octvideo.cli.models_table import check_name
-from octvideo.limits import check_numbers
+from octvideo.limits import check_layer_alphas, check_numbers
 
 USAGE = """\
 usage: octvideo bench model NAME [options]      a network and its octave twins
@@ -175,6 +175,14 @@ def _model(args: list[str]) -> int:
         help="round numbers of low channels to multiples of this (16 on CPUs)",
     )
     parser.add_argument(
+        "--layer_alphas",
+        type=_pattern_and_alpha,
+        nargs="+",
+        default=[],
+        metavar="PATTERN=ALPHA",
+        help="octave ratios of layers that have one of their own, by patterns of their paths; 0 keeps them dense",
+    )
+    parser.add_argument(
         "--profile", action="store_true", help="tell where the time goes, by kind of operation"
     )
     parser.add_argument(
@@ -192,6 +200,7 @@ def _model(args: list[str]) -> int:
     options = parser.parse_args(args)
     check_name(options.name)
     _check_numbers(options)
+    check_layer_alphas(dict(options.layer_alphas))
     graphs = [mode for mode in options.mode if mode.endswith("graphs")]
     if graphs and options.device == "cpu":
         raise UsageError(
@@ -209,7 +218,7 @@ def _model(args: list[str]) -> int:
         raise UsageError("--device is cuda, but torch sees no GPU here; allowed: cpu")
     setting = Setting(
         options.name, options.alpha or ALPHAS[options.device], options.batch_size, options.num_frames, options.crop,
-        options.device, options.rounds, options.channel_multiple,
+        options.device, options.rounds, options.channel_multiple, dict(options.layer_alphas),
     )  # fmt: skip
     hush_torch()
     if options.device == "cpu":
@@ -240,6 +249,7 @@ def _model(args: list[str]) -> int:
     title = f"{setting.name}, {shape}, {options.device}, {options.rounds} rounds"
     if options.channel_multiple > 1:
         title += f", low channels in multiples of {options.channel_multiple}"
+    title += "".join(f", {pattern} at {alpha:g}" for pattern, alpha in options.layer_alphas)
     table = Table(title=title, box=SIMPLE_HEAD)
     for column in ("", "alpha", "ms", "time", "FLOPs", "memory", "first call, s"):
         table.add_column(column, justify="left" if not column else "right", no_wrap=True)
@@ -265,6 +275,16 @@ def _model(args: list[str]) -> int:
     for path in written:
         console.print(f"wrote {path.resolve()}", soft_wrap=True, highlight=False)
     return 0
+
+
+def _pattern_and_alpha(text: str) -> tuple[str, float]:
+    pattern, _, alpha = text.rpartition("=")
+    try:
+        return pattern, float(alpha)
+    except ValueError:
+        raise argparse.ArgumentTypeError(
+            f"{text!r}, allowed is a pattern and a number, blocks.2.*=0"
+        ) from None
 
 
 def _layer(name: str) -> list[str]:

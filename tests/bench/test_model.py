@@ -14,7 +14,7 @@ from octvideo.cli.bench import bench_command
 from octvideo.cli.errors import UsageError
 from octvideo.engines import choose, forced
 from octvideo.layers import Octave, OctaveConv3d
-from octvideo.models import create_model
+from octvideo.models import count_macs, create_model
 from tests.models.networks import randomise_norms
 
 
@@ -129,6 +129,17 @@ def test_channel_multiple_is_in_the_name_and_in_the_flops(tmp_path):
     data, _ = write(tmp_path, rounded, rows[1])
     assert data.name == "i3d_tiny_cpu_inference_eager_batch2_multiple16.json"
     assert json.loads(data.read_text())["rows"][1]["profile"]["convolution"] > 0
+
+
+def test_layers_may_have_an_alpha_of_their_own(tmp_path):
+    mixed = Setting("i3d_tiny", [0.5], 1, 2, 32, "cpu", rounds=1, layer_alphas={"*": 0, "blocks.2.*": 0.25})
+    octave = networks(mixed)[0.5]
+    expected = create_model("i3d_tiny", layer_alphas={"blocks.2.*": 0.25})
+    assert count_macs(octave, mixed.shape) == count_macs(expected, mixed.shape)
+    rows = measure(mixed, task="inference", mode="eager", precision="fp32", models=networks(mixed))
+    data, _ = write(tmp_path, mixed, rows)
+    assert data.name == "i3d_tiny_cpu_inference_eager_layer_alphas.json"
+    assert json.loads(data.read_text())["layer_alphas"] == {"*": 0, "blocks.2.*": 0.25}
 
 
 def test_memory_is_what_autograd_keeps_beside_the_weights():
