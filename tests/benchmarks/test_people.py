@@ -12,6 +12,7 @@ from benchmarks.people.footage import PLACES, Clip, Footage, Split, View, shown
 from benchmarks.people.linear import ridge, share_right
 from benchmarks.people.networks import MODEL, Network
 from benchmarks.people.report import PAGE, RESULTS, page
+from benchmarks.people.results import merged
 from benchmarks.people.tuning import Recipe, Tuning
 from octvideo.models import create_model
 from octvideo.models.table import model_card
@@ -94,3 +95,35 @@ def test_views():
     assert shown(clips, View("end"))[0, :, 0, 0].tolist() == [24, 25, 26, 27]
     assert shown(clips, View("start", "first"))[0, :, 0, 0].tolist() == [0, 0, 0, 0]
     assert shown(clips, View(change="backward"))[0, :, 0, 0].tolist() == [15, 14, 13, 12]
+
+
+def test_merged_keeps_what_is_not_computed_again():
+    def row(alpha, **found):
+        return {"set": "drawn", "splits": "halves", "alpha": alpha, **found}
+
+    before = {
+        "clip": "8 frames",
+        "known": {"a.mp4": []},
+        "timed": {"threads": 2},
+        "classified": [row(0.0, one_clip=0.5, first_frame=0.4), row(0.25, one_clip=0.3)],
+        "fitted": [],
+        "trials": {"tennis": {"frozen": 0.6}},
+    }
+    now = {
+        **before,
+        "known": {},
+        "timed": {"threads": 1},
+        "classified": [row(0.0, one_clip=0.6), row(0.125, one_clip=0.2)],
+        "trials": {"drawn": {"frozen": 0.7}},
+    }
+    found = merged(before, now)
+    assert found["known"] == {"a.mp4": []}
+    assert found["timed"] == {"threads": 1}
+    assert found["classified"] == [
+        row(0.0, one_clip=0.6, first_frame=0.4),  # new where it is new, else as it was
+        row(0.125, one_clip=0.2),
+        row(0.25, one_clip=0.3),
+    ]
+    assert found["trials"] == {"tennis": {"frozen": 0.6}, "drawn": {"frozen": 0.7}}
+    assert merged({**before, "clip": "16 frames"}, now) == now  # other clips: nothing can be compared
+    assert merged({}, now) == now
