@@ -9,12 +9,12 @@ from collections.abc import Callable
 
 import torch
 
-from octvideo.bench.timing import interleave, ratio
 from octvideo.engines import onednn
 from octvideo.engines.geometry import Geometry
 from octvideo.engines.native import engine as native
 from octvideo.engines.native.build import missing
 from octvideo.heap import keep_freed_memory
+from octvideo.timing import interleave, ratio
 
 # Kernel, and channels into and out of the path from high to high: dense, alpha 0.125, 0.25 and 0.5.
 CASES = {

@@ -24,9 +24,9 @@ from rich.table import Table
 
 from data_prep.resize import DEFAULT_INTERVAL, resize_file
 from octvideo.bench.loading import bench_loading, num_runs, training_epoch, write_json
-from octvideo.bench.timing import interleave, ratio
 from octvideo.errors import InputError
 from octvideo.files import replacing
+from octvideo.timing import interleave, ratio
 
 INTERVALS = (4, 8, 16, 32, 64, 250)
 

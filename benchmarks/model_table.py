@@ -8,7 +8,7 @@ import sys
 from pathlib import Path
 from typing import Any
 
-from octvideo.bench.timing import Ratio
+from octvideo.timing import Ratio
 
 
 def table(report: dict[str, Any]) -> str:

@@ -143,7 +143,7 @@ class Card:
     @property
     def is_octave(self) -> bool:
         """Whether any layer is."""
-        return any((self.alpha, *self.layer_alphas.values()))
+        return is_octave(self.alpha, self.layer_alphas)
 
     def to_dict(self) -> dict[str, Any]:
         """Numbers, texts, lists and dictionaries, for JSON, YAML and checkpoints; what is None is not there."""
@@ -160,6 +160,11 @@ class Card:
         """
         known = {key: values[key] for key in _FIELDS if values.get(key) is not None}
         return cls(**{**({key: getattr(base, key) for key in _FIELDS} if base else {}), **known})
+
+
+def is_octave(alpha: float, layer_alphas: Mapping[str, float] | None = None) -> bool:
+    """Whether any layer is, in a network of these octave ratios."""
+    return any((alpha, *(layer_alphas or {}).values()))
 
 
 EXPORT_FORMATS = (".onnx", ".pt2")  # files of a network as it runs, with its card

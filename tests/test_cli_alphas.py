@@ -11,7 +11,7 @@ import torch
 from octvideo import predict
 from octvideo.classifier import load_classifier
 from octvideo.cli import main
-from octvideo.cli.adapt import _dense
+from octvideo.cli.adapting import dense_network
 from octvideo.evaluation.partial import PartialScores
 from tests.cli_videos import NUM_VIDEOS, shrink, write_dataset
 
@@ -193,7 +193,9 @@ def test_export_takes_any_trained_alpha(run, tmp_path, capsys) -> None:
 
 def test_adapt_starts_from_its_dense_one(run) -> None:
     file = run / "checkpoints" / "last.ckpt"
-    network, card = _dense(argparse.Namespace(weights=str(file), crop=None, channel_multiple=1, **NOTHING))
+    network, card = dense_network(
+        argparse.Namespace(weights=str(file), crop=None, channel_multiple=1, **NOTHING)
+    )
     assert card.alpha == 0
     content = torch.load(file, weights_only=True)
     norms = content["norms_by_alpha"][0.0]

@@ -6,7 +6,7 @@ import torch
 import torch.nn.functional as F
 
 from benchmarks.gpu.lab import Lab
-from octvideo.bench.timing import Timing, interleave, ratio
+from octvideo.timing import Timing, interleave, ratio
 
 # Dense numbers of channels and what alpha .1, .125 and .25 leave of them: 58 and 231 are no multiples of 8.
 NARROW, WIDE = (64, 58, 56, 48), (256, 231, 224, 192)

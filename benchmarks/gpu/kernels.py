@@ -10,12 +10,12 @@ import octvideo
 from benchmarks.gpu.correctness import tests
 from benchmarks.gpu.lab import Lab
 from benchmarks.gpu.speed import batch, ours, parts
-from octvideo.bench.timing import interleave, ratio
 from octvideo.engines.triton import tiles
 from octvideo.layers import Octave, OctaveConv3d
 from octvideo.layers.frozen import FrozenConv
 from octvideo.models import optimize
 from octvideo.models.graphs import record
+from octvideo.timing import interleave, ratio
 
 ENGINES = ("torch", "triton")
 # Channels in and out, kernel in time, side of the map: what most of I3D's time goes into.

@@ -13,7 +13,7 @@ from benchmarks.gpu.lab import Lab
 from octvideo.bench.calls import inference, resident_bytes, training_bytes, training_step
 from octvideo.bench.model import Setting, networks
 from octvideo.bench.plain import plain
-from octvideo.bench.timing import interleave, ratio
+from octvideo.timing import interleave, ratio
 
 ALPHAS = (0.25, 0.5)
 

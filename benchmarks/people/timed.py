@@ -13,8 +13,8 @@ import torch
 
 from benchmarks.people.footage import Clip
 from benchmarks.people.networks import Network
-from octvideo.bench.timing import interleave, ratio
 from octvideo.models import optimize
+from octvideo.timing import interleave, ratio
 
 ROUNDS = 15
 

@@ -7,8 +7,8 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from octvideo.adaptation.adapt import Measured
 from octvideo.adaptation.layers import FittedLayer
+from octvideo.adaptation.progress import Measured
 from octvideo.files import replace_file
 from octvideo.pages import picture, write_page
 

@@ -7,11 +7,10 @@ combinations that take the budget or less the one with the least error is taken.
 
 import itertools
 import os
-import statistics
-import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from fnmatch import fnmatch
+from functools import partial
 from typing import Any, cast
 
 import torch
@@ -23,6 +22,7 @@ from octvideo.layers import OctaveConv2d, OctaveConv3d
 from octvideo.models import octavize, optimize
 from octvideo.models.operations import Kind, Operations
 from octvideo.models.trace import trace
+from octvideo.timing import interleave, ratio
 
 ALPHAS = (0.125, 0.25, 0.5)
 CLIPS, ROUNDS = 4, 5  # that an error and a time are measured on
@@ -141,17 +141,7 @@ def _error(twin: fx.GraphModule, dense: nn.Module, clips: Sequence[Tensor]) -> f
 
 @torch.inference_mode()
 def _share(twin: nn.Module, dense: nn.Module, clip: Tensor) -> float:
-    """The median over rounds of the twin's time over the dense network's, both ready for inference."""
-    networks = [optimize(twin), optimize(dense)]
-    ratios = []
-    for number in range(ROUNDS + 1):
-        seconds = []
-        for network in networks:
-            began = time.perf_counter()
-            network(clip)
-            if clip.is_cuda:
-                torch.cuda.synchronize()
-            seconds.append(time.perf_counter() - began)
-        if number:  # the first calls prepare
-            ratios.append(seconds[0] / seconds[1])
-    return statistics.median(ratios)
+    """The twin's time over the dense network's, both ready for inference: the median over rounds."""
+    runs = {"twin": partial(optimize(twin), clip), "dense": partial(optimize(dense), clip)}
+    timings = interleave(runs, rounds=ROUNDS, device=clip.device.type)
+    return ratio(timings["twin"], timings["dense"]).median

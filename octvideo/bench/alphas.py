@@ -7,7 +7,7 @@ from time import perf_counter
 import torch
 from torch import Tensor, nn
 
-from octvideo.bench.timing import interleave
+from octvideo.timing import interleave
 
 
 @torch.inference_mode()

@@ -21,7 +21,6 @@ import numpy as np
 import torch
 
 from octvideo.bench.pytorchvideo_loader import pytorchvideo_loader
-from octvideo.bench.timing import Ratio, interleave, ratio
 from octvideo.data.dataset import ClipSampler, ClipSpec, TrainDataset, collate_train
 from octvideo.data.decode import PyAVReader, open_video
 from octvideo.data.loaders import Loader, make_loader
@@ -30,6 +29,7 @@ from octvideo.data.sampling import random_start, uniform_starts, video_seconds
 from octvideo.data.transforms import TrainTransform
 from octvideo.errors import InputError
 from octvideo.files import replace_file
+from octvideo.timing import Ratio, interleave, ratio
 
 PEERS = ("decord", "pyav")
 _BATCH = 8

@@ -14,9 +14,9 @@ from torch import nn
 from octvideo.bench.calls import DTYPES, inference, resident_bytes, training_bytes, training_step
 from octvideo.bench.plain import plain
 from octvideo.bench.profile import kinds_of_time
-from octvideo.bench.timing import Ratio, interleave, ratio
 from octvideo.engines import engine
 from octvideo.models import count_macs, create_model, get_spec
+from octvideo.timing import Ratio, interleave, ratio
 
 
 @dataclass(frozen=True)

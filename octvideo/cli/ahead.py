@@ -15,10 +15,10 @@ from jsonargparse import ActionConfigFile, ArgumentParser, Namespace
 from octvideo.cli.claim import check_unused, run_folder
 from octvideo.cli.configurations import files_of, read
 from octvideo.cli.errors import UsageError
-from octvideo.cli.models_table import check_name, model_names
+from octvideo.cli.models_table import check_name
 from octvideo.cli.options import NUMBERS, OPTIONS, check_trainer
 from octvideo.cli.signatures import parameters
-from octvideo.cli.weights import check_file, no_checkpoint
+from octvideo.cli.weights import check_file, check_weights, no_checkpoint
 from octvideo.data.manifest import find_videos, read_class_list, read_manifest
 from octvideo.errors import InputError
 from octvideo.limits import check_numbers
@@ -105,19 +105,13 @@ def _check_weights(command: str, config: Namespace) -> None:
     elif config.ckpt_path in ("best", "last"):
         return
     elif config.ckpt_path is not None:
-        _check_checkpoint(config.ckpt_path)
+        check_weights(config.ckpt_path)
     elif command != "fit" and not config.model.checkpoint:
         raise no_checkpoint(command)
     else:
         for file in (config.model.checkpoint, config.model.image_checkpoint):
             if file:
-                _check_checkpoint(file)
-
-
-def _check_checkpoint(source: str) -> None:
-    """A file; or a name, whose weights are looked for where they are opened."""
-    if source not in model_names():
-        check_file(source, "checkpoint")
+                check_weights(file)
 
 
 def _check_lists(command: str, config: Namespace) -> None:
@@ -135,13 +129,18 @@ def _check_lists(command: str, config: Namespace) -> None:
         raise UsageError(f"data.{LISTS[command]} is none, octvideo {command} needs it")
     if command == "predict":
         sources = [data.predict_paths] if isinstance(data.predict_paths, str) else data.predict_paths
-        if all(_is_small(source) for source in sources):
-            find_videos(sources, class_names=names, **rules)
+        check_videos(sources, class_names=names, **rules)
         return
     for list_name in ("train_csv", "val_csv") if command == "fit" else (LISTS[command],):
         file = getattr(data, list_name)
         if file is not None and _is_small(file):
             read_manifest(file, class_names=names, **rules)
+
+
+def check_videos(sources: Sequence[str], **rules: Any) -> None:
+    """Raises what `find_videos` raises with these rules; long lists are left to whoever reads them."""
+    if all(_is_small(source) for source in sources):
+        find_videos(sources, **rules)
 
 
 def _is_small(name: str) -> bool:

@@ -8,7 +8,7 @@ from octvideo.card import EXPORT_FORMATS, NETWORK
 from octvideo.cli import network as own
 from octvideo.cli import screen
 from octvideo.cli.errors import UsageError
-from octvideo.cli.weights import check_file
+from octvideo.cli.weights import check_weights
 from octvideo.limits import check_numbers
 
 
@@ -53,7 +53,7 @@ def export_command(args: list[str]) -> int:
         raise UsageError(
             f"{Path(options.out).absolute()}: the name must end in {' or '.join(EXPORT_FORMATS)}"
         )
-    check_file(options.checkpoint, "checkpoint")
+    check_weights(options.checkpoint)
     check_numbers({k: v for k, v in vars(options).items() if v is not None}, prefix="--")
 
     import torch

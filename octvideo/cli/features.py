@@ -6,6 +6,11 @@ from pathlib import Path
 import numpy as np
 
 from octvideo.cli import network as own
+from octvideo.cli.ahead import check_videos
+from octvideo.cli.errors import UsageError
+from octvideo.cli.weights import check_file, check_weights
+from octvideo.data import read_class_list
+from octvideo.limits import check_numbers
 from octvideo.text import shown
 
 
@@ -37,6 +42,14 @@ def features_command(args: list[str]) -> int:
     parser.add_argument("--device", help="cpu, cuda or cuda:N")
     args, of_network = own.split_off(args)
     options = parser.parse_args(args)
+    numbers = {name: getattr(options, name) for name in ("alpha", "num_clips", "num_crops", "num_workers")}
+    check_numbers({name: value for name, value in numbers.items() if value is not None}, prefix="--")
+    if Path(options.out).suffix != ".npz":
+        raise UsageError(f"{Path(options.out).absolute()}: the name must end in .npz")
+    check_weights(options.checkpoint)
+    names = read_class_list(options.class_list) if options.class_list else None
+    either = not any("|" in name for name in names or ())  # one class a video, or several: the network says
+    check_videos(options.videos, class_names=names, root=options.root, multi_label=either)
 
     from octvideo.inference import features
     from octvideo.inference.videos import classifier_of
@@ -68,6 +81,8 @@ def probe_command(args: list[str]) -> int:
     parser.add_argument("test", metavar="TEST")
     parser.add_argument("--weight_decay", type=float, default=1e-3, help="of the classifier (%(default)s)")
     options = parser.parse_args(args)
+    for file in (options.train, options.test):
+        check_file(file, "feature")
 
     from octvideo.errors import InputError
     from octvideo.evaluation.metrics import confusion_matrix, mean_class_accuracy

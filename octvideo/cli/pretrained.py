@@ -9,6 +9,9 @@ from rich.console import Console
 from rich.progress import BarColumn, DownloadColumn, Progress, TextColumn, TransferSpeedColumn
 from rich.table import Table
 
+from octvideo.cli.errors import UsageError
+from octvideo.cli.models_table import model_names
+
 CAPTION = """\
 top-1 on Kinetics-400 of the dense network, as published
 octvideo weights NAME gets them; octvideo predict NAME VIDEO … takes them, as everything that takes a checkpoint does"""
@@ -23,6 +26,9 @@ def weights_command(args: list[str]) -> int:
     )
     parser.add_argument("name", metavar="NAME", nargs="?", help="of the list")
     options = parser.parse_args(args)
+
+    if options.name not in (None, *model_names()):
+        raise UsageError(f"weights are {options.name!r}, allowed are those that octvideo weights lists")
 
     from octvideo.models.pretrained import fetch
 

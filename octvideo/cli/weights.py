@@ -3,6 +3,7 @@
 from pathlib import Path
 
 from octvideo.cli.errors import UsageError
+from octvideo.cli.models_table import model_names
 
 
 def no_checkpoint(command: str) -> UsageError:
@@ -10,6 +11,12 @@ def no_checkpoint(command: str) -> UsageError:
     return UsageError(
         f"octvideo {command} needs a checkpoint: --ckpt_path FILE, or best, or last, or a name of octvideo weights"
     )
+
+
+def check_weights(source: str) -> None:
+    """A file, which has to be there; or a name, whose weights are looked for where they are opened."""
+    if source not in model_names():
+        check_file(source, "checkpoint")
 
 
 def check_file(name: str, what: str) -> None:

@@ -16,6 +16,7 @@ from typing import Any, cast
 import torch
 from torch import fx, nn
 
+from octvideo.card import is_octave
 from octvideo.engines.resample import DOWNSAMPLE, UPSAMPLE, downsample
 from octvideo.errors import InputError
 from octvideo.layers.channelwise import crop_to_half, join, merge, pad_to_half, rounding_up, split
@@ -93,7 +94,7 @@ def octavize(
     if not any(isinstance(m, nn.Conv2d | nn.Conv3d) for m in model.modules()):
         raise InputError(f"{type(model).__name__} has no 2D or 3D convolution; there is nothing to octavize")
     model = copy.deepcopy(model)
-    if not any((alpha, *layer_alphas.values())):
+    if not is_octave(alpha, layer_alphas):
         return model
     rewriter = _Rewriter(
         repair(model),

@@ -13,7 +13,7 @@ from pytorchvideo.models.slowfast import FastToSlowFusionBuilder, create_slowfas
 from torch import nn
 from torchvision.models import video
 
-from octvideo.card import Card, Published
+from octvideo.card import Card, Published, is_octave
 from octvideo.errors import InputError
 from octvideo.layers.flat import flat_convs
 from octvideo.limits import check_numbers
@@ -256,7 +256,7 @@ def build_model(
     """A network of random weights; arguments and errors as `create_model`'s."""
     check_numbers({"num_classes": num_classes, "channel_multiple": channel_multiple})
     model = get_spec(name).build(num_classes)
-    if not any((alpha, *(layer_alphas or {}).values())):
+    if not is_octave(alpha, layer_alphas):
         return model
     try:
         return octavize(model, alpha, channel_multiple=channel_multiple, layer_alphas=layer_alphas)

@@ -5,11 +5,11 @@ import torch
 from torch import nn
 
 from octvideo.adaptation import Adaptation, Budget, adapt, compare
-from octvideo.adaptation.adapt import check_settings
 from octvideo.adaptation.head import fit_head
 from octvideo.adaptation.instep import bytes_of_maps
 from octvideo.adaptation.layers import fit_layers
 from octvideo.adaptation.outputs import head_of
+from octvideo.adaptation.settings import check_settings
 from octvideo.adaptation.state import State
 from octvideo.classifier import load_classifier
 from octvideo.cli import main
@@ -161,7 +161,8 @@ def test_settings_and_footage_that_the_command_refuses(options, said, tmp_path, 
     assert error.count("\n") == 1
 
 
-def test_weights_that_are_octave_already_are_refused(tmp_path, capsys) -> None:
+def test_weights_that_are_octave_already_are_refused(tmp_path, make_video, capsys) -> None:
+    make_video(tmp_path / "video.mp4", num_frames=8)
     octave = write_checkpoint(tmp_path / "octave.ckpt", alpha=0.25)
     command = [
         "adapt",

@@ -157,7 +157,9 @@ def test_no_network_no_such_file_no_such_name(server, monkeypatch, capsys) -> No
     assert "http://127.0.0.1:9/net.pth cannot be reached: " in line
     assert len(line.splitlines()) == 1
     assert main(["weights", "c4d"]) == 2
-    assert "weights are 'c4d', allowed are i3d_tiny" in capsys.readouterr().err
+    assert "weights are 'c4d', allowed are those that octvideo weights lists" in capsys.readouterr().err
+    assert main(["weights", "x3d_s"]) == 2  # a network, of which there are none
+    assert "weights are 'x3d_s', allowed are i3d_tiny" in capsys.readouterr().err
     assert main(["weights"]) == 0
     assert "i3d_tiny" in capsys.readouterr().out
 

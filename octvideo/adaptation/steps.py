@@ -1,4 +1,4 @@
-"""From a dense network to its octave twin at an alpha, by unlabelled clips.
+"""The steps of an adaptation: one after another, measured in between, gone on with after a stop.
 
 As post-training quantisation does for int8: three steps, each of which can be left out. `order_channels` chooses which
 channels become low ones, `fit_layers` fits each layer to what the dense one gives, a `Distillation` brings features and
@@ -8,8 +8,7 @@ logits together for as long as there is time.
 import copy
 import time
 from collections.abc import Callable, Collection, Mapping, Sequence
-from dataclasses import asdict, dataclass
-from pathlib import Path
+from dataclasses import asdict
 from typing import Any, cast
 
 from torch import Tensor, fx, nn
@@ -21,57 +20,18 @@ from octvideo.adaptation.head import fit_head
 from octvideo.adaptation.instep import bytes_of_maps
 from octvideo.adaptation.layers import FittedLayer, fit_layers
 from octvideo.adaptation.outputs import OnDevice
-from octvideo.adaptation.stages import choose_alphas
+from octvideo.adaptation.progress import Measured, Progress
+from octvideo.adaptation.settings import STEPS
 from octvideo.adaptation.state import State
 from octvideo.errors import InputError
 from octvideo.layers import OctaveConv2d, OctaveConv3d
-from octvideo.limits import Limits, check_numbers
+from octvideo.limits import check_numbers
 from octvideo.models import octavize
 
-STEPS = ("channels", "layers", "features")
 ORDER_CLIPS = 16  # that order the channels
 # That fit the layers: many, since the last layers have few pixels of each; the maps of all are in memory.
 FIT_CLIPS, FIT_BYTES = 96, 2**31
 MARKS = (0.5,)  # of the distillation, where it is measured on the way
-SETTINGS = {
-    "minutes": Limits(0, 100_000),
-    "steps": Limits(0, whole=True, or_none=True),
-    "batch_size": Limits(1, 10_000, whole=True),
-    "lr": Limits(0, 1, above=True),
-    "budget": Limits(0, 0.999, above=True, or_none=True),
-}
-
-
-@dataclass(frozen=True)
-class Progress:
-    """How far an adaptation is.
-
-    Attributes:
-        step: of STEPS.
-        share: of this step that is done, 0 to 1.
-        loss: of the distillation's last step.
-    """
-
-    step: str
-    share: float
-    loss: float | None = None
-
-
-@dataclass(frozen=True)
-class Measured:
-    """Where an adaptation was.
-
-    Attributes:
-        after: the step that had ended, or was under way; "nothing" at the start.
-        share: of that step, 0 to 1.
-        seconds: of all steps so far, measuring apart.
-        agreement: on clips that no step has seen.
-    """
-
-    after: str
-    share: float
-    seconds: float
-    agreement: Agreement
 
 
 class Adaptation:
@@ -244,120 +204,7 @@ def _some(clips: Sequence[Tensor], count: int) -> list[Tensor]:
     return [clips[i * len(clips) // count] for i in range(count)]
 
 
-def adapt(
-    dense: nn.Module,
-    clips: Sequence[Tensor] | Tensor,
-    *,
-    alpha: float | None = None,
-    budget: float | None = None,
-    minutes: float = 10.0,
-    steps: int | None = None,
-    without: Collection[str] = (),
-    channel_multiple: int = 1,
-    batch_size: int = 4,
-    lr: float = 1e-4,
-    seed: int = 0,
-    state: str | Path | None = None,
-    progress: Callable[[Progress], None] | None = None,
-) -> nn.Module:
-    """The octave twin of a trained dense network, adapted to give what that gives: no labels are needed.
-
-    Args:
-        dense: a dense network, of `create_model` or one's own, with trained weights; it is left as it is.
-        clips: `float (N, 3, T, H, W)`, or N times `(3, T, H, W)`, normalised as the network wants them; two or more.
-        alpha: share of low-frequency channels, above 0 and below 1.
-        budget: instead of alpha, the share of the dense network's time that the octave one may take on this machine:
-            every stage gets the alpha that loses least.
-        minutes: that features are brought together for; the other steps take about a minute on top.
-        steps: and at most so many steps of `batch_size` clips; None: as many as there is time for.
-        without: steps to leave out: "channels", "layers", "features".
-        channel_multiple: as for `octavize`.
-        batch_size: clips of a step.
-        lr: learning rate at its peak.
-        seed: of the order of the clips.
-        state: a file to go on from, if it is there; it is written twice a minute, and removed at the end.
-        progress: called with a `Progress` after each part of a step.
-
-    Returns:
-        The octave network, in evaluation. Its state dict has the dense network's names and shapes; its low channels
-        are others than the dense network's last ones, so that it is no longer that network at alpha 0.
-
-    Raises:
-        ValueError: an argument is out of its range, a network that cannot be split, clips of several sizes, a budget
-            that no alphas meet, or `state` is of other settings.
-    """
-    check_settings(clips, without, minutes=minutes, steps=steps, batch_size=batch_size, lr=lr, budget=budget)
-    if (alpha is None) == (budget is None):
-        raise InputError(f"alpha is {alpha} and budget is {budget}, allowed is one of them")
-    made_of = {
-        "alpha": alpha,
-        "budget": budget,
-        "without": sorted(without),
-        "channel_multiple": channel_multiple,
-        "batch_size": batch_size,
-        "lr": lr,
-        "seed": seed,
-        "clips": len(clips),
-    }
-    kept = State(state, made_of)
-    adaptation = Adaptation(
-        dense,
-        alpha or 0.0,
-        channel_multiple=channel_multiple,
-        layer_alphas=alphas_for(kept, dense, cast(Sequence[Tensor], clips), budget, channel_multiple),
-        without=without,
-        state=kept,
-    )
-    adaptation.run(
-        cast(Sequence[Tensor], clips),
-        Budget(minutes, steps),
-        progress=progress,
-        batch_size=batch_size,
-        lr=lr,
-        seed=seed,
-    )
-    kept.remove()
-    return adaptation.octave
-
-
-def alphas_for(
-    state: State,
-    dense: nn.Module,
-    clips: Sequence[Tensor],
-    budget: float | None,
-    channel_multiple: int,
-    progress: Callable[[int, int], None] | None = None,
-) -> dict[str, float]:
-    """`layer_alphas` that meet a budget: those that a stopped adaptation had, or new ones; none without a budget."""
-    if budget is None:
-        return {}
-    if state.content:
-        return cast(dict[str, float], state.content["layer_alphas"])
-    check_dense(dense)
-    network = copy.deepcopy(dense).eval()
-    return choose_alphas(
-        network, OnDevice(clips, dense), budget, channel_multiple=channel_multiple, progress=progress
-    )
-
-
 def check_dense(network: nn.Module) -> None:
     """Raises InputError for an octave network."""
     if any(isinstance(m, OctaveConv2d | OctaveConv3d) for m in network.modules()):
         raise InputError("the network is an octave one already, allowed is a dense one: alpha 0")
-
-
-def check_settings(clips: Sequence[Tensor] | Tensor, without: Collection[str], **numbers: Any) -> None:
-    """Raises InputError for clips or settings that no adaptation can have."""
-    check_numbers(numbers, limits=SETTINGS)
-    for step in without:
-        if step not in STEPS:
-            raise InputError(f"without has {step!r}, allowed are {', '.join(STEPS)}")
-    if len(clips) < 2:
-        raise InputError(f"there are {len(clips)} clips, allowed are 2 or more")
-    sizes = {tuple(clips[i].shape) for i in range(len(clips))}
-    for size in sizes:
-        if len(size) != 4 or size[0] != 3:
-            raise InputError(f"clips are {size}, allowed is (3, T, H, W)")
-    if len(sizes) > 1:
-        one, other = sorted(sizes)[:2]
-        raise InputError(f"clips are {one} and {other}, allowed is one size")
