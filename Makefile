@@ -19,7 +19,7 @@ test: $(call STAMP,test)
 
 # What takes more than a few seconds, but for what takes minutes (`soak`).
 test-slow: $(call STAMP,test)
-	$(BIN)/python $(PYTEST) -q -m "slow and not soak" --durations=10
+	$(BIN)/python $(PYTEST) -q -m "slow and not soak" --durations=25
 
 # The fast tests with the oldest versions that setup.cfg allows, in an environment of its own: before a release.
 OLDEST := .venv-oldest

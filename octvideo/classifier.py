@@ -30,6 +30,7 @@ from octvideo.training.alphas import AlphaNetworks
 from octvideo.training.loss import ClassLoss
 from octvideo.training.module import TrainedModule
 from octvideo.training.optimizer import freeze_backbone, unset_zero_init
+from octvideo.training.restored import check_training
 from octvideo.training.settings import check_range, check_settings
 
 
@@ -267,6 +268,8 @@ class VideoClassifier(TrainedModule, ScoredModule):
             if theirs not in (None, ours):
                 raise CheckpointError(f"{file} does not fit: its {key} is {theirs}, the model's is {ours}")
         goes_on = self._trainer is not None and self._trainer.state.fn == "fit"
+        if self._trainer is not None and goes_on:
+            check_training(checkpoint, self._trainer, file)
         norms = take_norms(checkpoint, Path(file), self.alpha, self.alphas, goes_on=goes_on)
         if self.networks:
             self.networks.put_back(checkpoint["state_dict"], norms)

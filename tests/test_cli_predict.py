@@ -45,18 +45,27 @@ def predicted(run: Path) -> list[dict]:
 
 
 @pytest.mark.parametrize("suffix", ["pt2", pytest.param("onnx", marks=pytest.mark.slow)])
-def test_an_exported_network_predicts_as_its_checkpoint(folder: Path, tmp_path, capsys, suffix: str) -> None:
+def test_an_exported_network_predicts_as_its_checkpoint(
+    folder: Path, tmp_path, monkeypatch, capsys, suffix: str
+) -> None:
+    opened = []
     if suffix == "onnx":
         pytest.importorskip("onnxscript")
-        pytest.importorskip("onnxruntime")
+        onnxruntime = pytest.importorskip("onnxruntime")
+        session = onnxruntime.InferenceSession
+        monkeypatch.setattr(
+            onnxruntime, "InferenceSession", lambda *a, **k: opened.append(a) or session(*a, **k)
+        )
     checkpoint, out = str(folder / "model.ckpt"), str(tmp_path / f"net.{suffix}")
     assert main(["export", checkpoint, out]) == 0
+    assert len(opened) == (suffix == "onnx")  # which takes as long as the rest
     shown = capsys.readouterr().out
     assert "i3d_tiny, alpha 0.25, clip (B, 3, 4, 32, 32) to logits (B, 7); max difference" in shown
     assert [file.name for file in tmp_path.iterdir()] == [f"net.{suffix}"]
     videos = [str(folder / f"video_{i}.mp4") for i in range(2)]
     assert main(["predict", checkpoint, *videos, *options(tmp_path / "a")]) == 0
     assert main(["predict", "--exported", out, *videos, *options(tmp_path / "b")]) == 0
+    assert len(opened) == 2 * (suffix == "onnx")
     assert (
         main(["test", "--exported", out, f"--data.test_csv={folder / 'all.csv'}", *options(tmp_path / "c")])
         == 0

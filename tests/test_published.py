@@ -72,7 +72,14 @@ def random_weights(name: str, clips: torch.Tensor) -> dict[str, torch.Tensor]:
     return network.state_dict()
 
 
-@pytest.mark.parametrize("name", ["i3d_r50", "slow_r50", "slowfast_r50", "x3d_m", "c2d_r50"])
+@pytest.mark.parametrize(
+    "name",
+    [
+        *("i3d_r50", "slowfast_r50", "x3d_m"),
+        # Of the blocks of the first two.
+        *(pytest.param(name, marks=pytest.mark.soak) for name in ("slow_r50", "c2d_r50")),
+    ],
+)
 def test_logits_of_a_pytorchvideo_checkpoint(name: str, video: Path, tmp_path) -> None:
     clips = clips_of(name, video)
     torch.save({"model_state": random_weights(name, clips)}, tmp_path / "weights.pyth")

@@ -3,7 +3,7 @@
 import argparse
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from dataclasses import replace
+from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any
 
@@ -18,6 +18,7 @@ from octvideo.adaptation.report import write_adaptation
 from octvideo.adaptation.settings import check_settings
 from octvideo.adaptation.state import State
 from octvideo.card import Card
+from octvideo.cli import screen
 from octvideo.cli.adapted import table, write_checkpoint
 from octvideo.cli.errors import UsageError
 from octvideo.data import VideoDecodeError
@@ -125,7 +126,7 @@ def _progress() -> Iterator[Tell]:
         TimeElapsedColumn(),
         TextColumn("{task.fields[note]}"),
     )
-    with Progress(*columns, console=Console(stderr=True)) as progress:
+    with Progress(*columns, console=Console(stderr=True, quiet=screen.is_quiet())) as progress:
         bar = progress.add_task("", total=1.0, note="")
 
         def tell(step: str, share: float, note: str = "") -> None:
@@ -161,9 +162,20 @@ def _write(
         "weights": options.weights,
     }
     written = write_adaptation(options.out, title, adaptation.measured, adaptation.fitted, told, errors)
-    console = Console()
+    files = [path.resolve() for path in (options.out, *written)]
+    if screen.wants_json():
+        screen.write_json(
+            {
+                "files": list(map(str, files)),
+                "layer_alphas": adaptation.layer_alphas,
+                "measured": [asdict(one) for one in adaptation.measured],
+                "unreadable": errors,
+            }
+        )
+        return
+    console = screen.results()
     for line in errors:
         console.print(line, markup=False, highlight=False, soft_wrap=True)
     console.print(table(title, adaptation.measured))
-    for path in (options.out, *written):
-        console.print(f"wrote {path.resolve()}", soft_wrap=True, highlight=False, markup=False)
+    for file in files:
+        console.print(f"wrote {file}", soft_wrap=True, highlight=False, markup=False)

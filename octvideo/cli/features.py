@@ -6,6 +6,7 @@ from pathlib import Path
 import numpy as np
 
 from octvideo.cli import network as own
+from octvideo.cli import screen
 from octvideo.cli.ahead import check_videos
 from octvideo.cli.errors import UsageError
 from octvideo.cli.weights import check_file, check_weights
@@ -63,6 +64,12 @@ def features_command(args: list[str]) -> int:
     file = Path(options.out).expanduser().absolute()
     found.save(file)
     num_videos, num_views, size = found.views.shape
+    if screen.wants_json():
+        counts = {"num_videos": num_videos, "num_views": num_views, "num_features": size}
+        screen.write_json(
+            {"file": str(file), "layer": found.layer, **counts, "unreadable": list(found.errors)}
+        )
+        return 0
     print(shown(f"{file}: {num_videos} videos, {num_views} views each, {size} features of {found.layer}"))
     for error in found.errors:
         print(shown(f"unreadable, left out: {error}"))
@@ -101,8 +108,13 @@ def probe_command(args: list[str]) -> int:
         )
     scores = VideoScores(np.arange(len(test.paths)), test.labels, probe.probabilities(test.videos))
     mean = mean_class_accuracy(confusion_matrix(scores))
+    top1, top5 = accuracy_at(scores, 1), accuracy_at(scores, 5)
+    if screen.wants_json():
+        counts = {"videos_learnt": len(train.paths), "videos_scored": len(test.paths)}
+        screen.write_json({**counts, "top1": top1, "top5": top5, "mean_class_accuracy": mean})
+        return 0
     print(
-        f"{len(train.paths)} videos to learn from, {len(test.paths)} to score: top-1 {accuracy_at(scores, 1):.2%}, "
-        f"top-5 {accuracy_at(scores, 5):.2%}, mean of the classes {mean:.2%}"
+        f"{len(train.paths)} videos to learn from, {len(test.paths)} to score: top-1 {top1:.2%}, "
+        f"top-5 {top5:.2%}, mean of the classes {mean:.2%}"
     )
     return 0

@@ -21,7 +21,7 @@ CAPTION = """\
 clip: frames x stride @ crop, at 30 frames a second, * at 15
 the parameters are the same at every alpha
 published: top-1 / top-5 on Kinetics-400 of the dense weights by pytorchvideo \
-with 10 x 3 views (i3d_nl_r50: by PySlowFast, in a file that cannot be read yet)
+with 10 x 3 views (i3d_nl_r50: by PySlowFast, in its zoo's Caffe2 file)
 * by torchvision with 5 x 1, of s3d with 1 x 1, and with other frames and pixels: `octvideo test` says which"""
 
 

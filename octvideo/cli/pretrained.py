@@ -9,6 +9,7 @@ from rich.console import Console
 from rich.progress import BarColumn, DownloadColumn, Progress, TextColumn, TransferSpeedColumn
 from rich.table import Table
 
+from octvideo.cli import screen
 from octvideo.cli.errors import UsageError
 from octvideo.cli.models_table import model_names
 
@@ -37,18 +38,23 @@ def weights_command(args: list[str]) -> int:
         return 0
     with _bar(options.name) as progress:
         file = fetch(options.name, progress)
-    print(file)
+    if screen.wants_json():
+        screen.write_json({"file": str(file)})
+    else:
+        print(file)
     return 0
 
 
 @contextmanager
 def _bar(name: str) -> Iterator:
-    screen = Console(stderr=True)
-    if not screen.is_terminal:  # a bar that is switched off leaves an empty line in rich 14.0 and before
+    console = Console(stderr=True)
+    if (
+        not console.is_terminal or screen.is_quiet()
+    ):  # a bar that is switched off leaves an empty line in rich 14.0 and before
         yield lambda done, total: None
         return
     columns = (TextColumn("{task.description}"), BarColumn(), DownloadColumn(), TransferSpeedColumn())
-    with Progress(*columns, console=screen, transient=True) as bar:
+    with Progress(*columns, console=console, transient=True) as bar:
         task = bar.add_task(name, total=None, visible=False)
         yield lambda done, total: bar.update(task, completed=done, total=total, visible=True)
 
@@ -58,20 +64,33 @@ def _list() -> None:
     from octvideo.models.pretrained import sources
     from octvideo.models.weights import weights_file
 
+    rows = {
+        name: {
+            "of": published.source if (published := MODELS[name].published) else None,
+            "licence": source.licence,
+            "address": source.address,
+            "megabytes": source.megabytes,
+            "top1": published.top1 if published else None,
+            "file": str(weights_file(name)) if weights_file(name).is_file() else None,
+        }
+        for name, source in sources().items()
+    }
+    if screen.wants_json():
+        screen.write_json(rows)
+        return
     table = Table(box=SIMPLE_HEAD, caption=CAPTION, caption_justify="left")
     for column in ("weights", "of", "licence", "address"):
         table.add_column(column, overflow="fold")
     for column in ("MB", "top-1", "here"):
         table.add_column(column, justify="right")
-    for name, source in sources().items():
-        published = MODELS[name].published
+    for name, row in rows.items():
         table.add_row(
             name,
-            published.source if published else "",
-            source.licence,
-            source.address,
-            str(source.megabytes or "-"),
-            f"{published.top1:.1f}" if published else "-",
-            "yes" if weights_file(name).is_file() else "no",
+            row["of"] or "",
+            row["licence"],
+            row["address"],
+            str(row["megabytes"] or "-"),
+            "-" if row["top1"] is None else f"{row['top1']:.1f}",
+            "yes" if row["file"] else "no",
         )
     Console().print(table)

@@ -31,8 +31,9 @@ from octvideo.data.transforms import EvalTransform, TrainTransform
 from octvideo.data.unreadable import Unreadable
 from octvideo.data.windows import Window, WindowDataset
 from octvideo.errors import InputError
-from octvideo.limits import check_numbers
+from octvideo.limits import Limits, check_numbers
 
+_BATCHES = Limits(0, 2**53, whole=True)  # of an epoch, that a checkpoint says were seen
 # What has limits beside the recipe, which the card checks.
 _LOADING = ("batch_size", "eval_batch_size", "num_workers", "seed", "seconds_a_video", "max_unreadable")
 _STAGES = ("train", "val", "test", "predict")
@@ -422,6 +423,7 @@ class KineticsDataModule(LightningDataModule):
             ValueError: the checkpoint is in the middle of an epoch of other batches.
         """
         batches = state.get("batches", 0)
+        check_numbers({"batches": batches}, prefix="in the checkpoint, ", limits={"batches": _BATCHES})
         if not batches or self.trainer is None or self.trainer.state.fn != "fit":
             return
         ours = {
@@ -432,9 +434,9 @@ class KineticsDataModule(LightningDataModule):
         }
         theirs = {"balance": 0.0, **state}  # checkpoints from before there was one
         for name, value in ours.items():
-            if theirs[name] != value:
+            if theirs.get(name) != value:
                 raise InputError(
-                    f"{name} is {value}, allowed is {theirs[name]}: the checkpoint is in the middle of an epoch, "
+                    f"{name} is {value}, allowed is {theirs.get(name)}: the checkpoint is in the middle of an epoch, "
                     "whose other half would have other videos"
                 )
         self._num_seen = batches * self.batch_size

@@ -19,7 +19,8 @@ from torch.export import Dim, ExportedProgram
 from octvideo.card import EXPORT_FORMATS, Card
 from octvideo.errors import InputError, MissingPackageError
 from octvideo.files import replacing
-from octvideo.models.exported import CARD, load_exported
+from octvideo.models.checked import CARD
+from octvideo.models.exported import load_exported
 from octvideo.models.optimize import fold_norms
 
 # A larger difference than this, relative to the largest logit, is no rounding.

@@ -32,7 +32,7 @@ from octvideo.models.checkpoints import (
     read_checkpoint,
     tensors_of,
 )
-from octvideo.models.exported import exported_card, load_exported, read_exported
+from octvideo.models.exported import load_exported
 from octvideo.models.head import find_head
 from octvideo.models.octavize import octavize
 from octvideo.models.pathways import MeanOverPositions
@@ -57,7 +57,7 @@ class Weights:
         card: what it says of itself; what an old one lacks is the published recipe's. None where it says nothing.
         settings: VideoClassifier's, of a checkpoint that `octvideo fit` wrote.
         tensors: by name; empty in an exported network.
-        content: of an exported network, its bytes.
+        network: of an exported file, ready to run.
         norms: by alpha, what of the tensors is other at it: the norms' statistics, of a network that was trained at
             several; empty for all others, of which any alpha runs the same tensors.
     """
@@ -67,7 +67,7 @@ class Weights:
     card: Card | None = None
     settings: dict[str, Any] = field(default_factory=dict)
     tensors: dict[str, Tensor] = field(default_factory=dict)
-    content: bytes = b""
+    network: nn.Module | None = None
     norms: dict[float, dict[str, Tensor]] = field(default_factory=dict)
 
     def at(self, alpha: float) -> dict[str, Tensor]:
@@ -112,9 +112,8 @@ def open_weights(source: str | Path, *, network: nn.Module | None = None, **chan
     """
     weights = read_weights(source)
     card = network_card(weights, changes, network)
-    if weights.exported:
-        network, _ = load_exported(weights.file, weights.content)
-        return Opened(network.eval(), card, LoadReport(str(weights.file), weights.kind))
+    if weights.network is not None:
+        return Opened(weights.network.eval(), card, LoadReport(str(weights.file), weights.kind))
     if network is None and card.name not in MODELS:
         raise CheckpointError(
             f"{weights.file} is of {card.name}, allowed without its network are {', '.join(MODELS)}"
@@ -156,8 +155,8 @@ def read_weights(source: str | Path) -> Weights:
 
 def _read(file: Path) -> Weights:
     if file.suffix in EXPORT_FORMATS:
-        content = read_exported(file)
-        return Weights(file, f"exported, {file.suffix}", exported_card(file, content), content=content)
+        network, its_card = load_exported(file)
+        return Weights(file, f"exported, {file.suffix}", its_card, network=network)
     checkpoint = read_checkpoint(file)
     tensors, kind = tensors_of(checkpoint, file)
     card = card_of(checkpoint, file)

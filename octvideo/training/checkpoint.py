@@ -95,6 +95,7 @@ class RunCheckpoint(ModelCheckpoint):
         self._signals = StopSignals()
         self._saved_seconds = time.monotonic()
         self._saved_step = 0
+        self._has_best = False
 
     @property
     def state_key(self) -> str:
@@ -105,6 +106,22 @@ class RunCheckpoint(ModelCheckpoint):
             self.dirpath = os.path.abspath(os.path.join(trainer.default_root_dir, "checkpoints"))
         self.monitor = getattr(pl_module, "monitor", self.monitor)
         super().setup(trainer, pl_module, stage)
+        self._has_best = trainer.strategy.broadcast(self._best.is_file())  # as the first process sees it
+
+    @property
+    def _best(self) -> Path:
+        assert self.dirpath is not None
+        return Path(self.dirpath) / "best.ckpt"
+
+    def load_state_dict(self, state_dict: dict[str, Any]) -> None:
+        """Takes up how good the best one is, where it lies here; no names of files, which would be removed later."""
+        score = state_dict.get("best_model_score")
+        if score is None or not self._has_best:
+            return
+        best = str(self._best)
+        self.best_model_path = self.kth_best_model_path = best
+        self.best_model_score = self.kth_value = score
+        self.best_k_models = {best: score}
 
     def on_train_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
         num_batches = trainer.num_val_batches

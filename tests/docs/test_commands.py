@@ -2,6 +2,7 @@
 
 import argparse
 import importlib
+import itertools
 import os
 import re
 import subprocess
@@ -12,6 +13,7 @@ from importlib.util import find_spec
 from pathlib import Path
 
 import pytest
+import yaml
 from setuptools.config.setupcfg import read_configuration
 
 from octvideo.cli import COMMANDS, main
@@ -19,6 +21,8 @@ from tests.docs.commands import CHECKOUT, Command, collect, mentioned, typed
 from tests.docs.stage import build, shrunk
 
 TYPED = collect(typed)
+# A command that stands on several pages works on all of them.
+DIFFERENT = list({command.words: command for command in reversed(TYPED)}.values())[::-1]
 TARGETS = re.findall(r"^([a-z-]+):", (CHECKOUT / "Makefile").read_text(), re.MULTILINE)
 # What makes a benchmark small.
 SHORT = {
@@ -78,6 +82,9 @@ def run_octvideo(words: list[str], stage: Path, monkeypatch: pytest.MonkeyPatch)
             run_octvideo(
                 ["features", "runs/demo/checkpoints/best.ckpt", listed, "--out", file], stage, monkeypatch
             )
+    if "--compile" in words:  # a minute, which tests/models/test_compiled.py takes
+        only_parse(lambda: main(words), monkeypatch)
+        return
     if words[0] == "prep":
         words = ["2" if word == "16" else word for word in words]  # jobs
     if words[:2] == ["prep", "motions"]:  # its folder holds the stand-ins
@@ -128,7 +135,7 @@ def run_sweep(words: list[str], stage: Path) -> None:
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("command", TYPED, ids=str)
+@pytest.mark.parametrize("command", DIFFERENT, ids=str)
 def test_a_typed_command_works(command: Command, stage: Path, monkeypatch, capsys) -> None:
     monkeypatch.chdir(stage)
     skip_without(command.words)
@@ -147,6 +154,26 @@ def test_a_typed_command_works(command: Command, stage: Path, monkeypatch, capsy
         run_sbatch(words, monkeypatch, capsys)
     else:
         assert command.words == ("source", ".venv/bin/activate"), f"no test knows this command: {command}"
+
+
+def run_folder_of(words: list[str]) -> str:
+    """Where `octvideo fit` writes: what is given, else the configuration's, else the model's."""
+    options = dict(itertools.pairwise(words))
+    said = yaml.safe_load((CHECKOUT / options["--config"]).read_text()) if "--config" in options else {}
+    named = options.get("--trainer.default_root_dir") or said.get("trainer", {}).get("default_root_dir")
+    return named or f"runs/{options.get('--model.name') or said['model']['name']}"
+
+
+@pytest.mark.parametrize("page", sorted({command.page for command in TYPED}))
+def test_no_training_of_a_page_meets_a_used_run_folder(page: str) -> None:
+    """Typed in order, after `make demo`: the second of two trainings in one folder stops."""
+    used = ["runs/demo"]
+    for words in [list(command.words) for command in TYPED if command.page == page]:
+        leaves_nothing = "--trainer.fast_dev_run" in words
+        if words[:2] != ["octvideo", "fit"] or leaves_nothing or "--ckpt_path" in words:
+            continue
+        used.append(run_folder_of(words))
+    assert len(used) == len(set(used)), used
 
 
 @pytest.mark.parametrize("command", collect(mentioned), ids=str)

@@ -79,10 +79,13 @@ def test_zero_init() -> None:
     assert all((norm.weight == 1).all() for norm in norms(other))
 
 
-@pytest.mark.parametrize("alpha", [0.0, 0.5])
 @pytest.mark.parametrize(
-    ("name", "num_blocks"),
-    [("i3d_tiny", 4), ("r3d_18", 8), pytest.param("slowfast_r50", 32, marks=pytest.mark.slow)],
+    ("name", "num_blocks", "alpha"),
+    [
+        *(("i3d_tiny", 4, alpha) for alpha in (0.0, 0.5)),
+        *(("r3d_18", 8, alpha) for alpha in (0.0, 0.5)),
+        pytest.param("slowfast_r50", 32, 0.5, marks=pytest.mark.slow),
+    ],
 )
 def test_recomputed_activations_change_nothing(name: str, num_blocks: int, alpha: float) -> None:
     torch.manual_seed(0)
