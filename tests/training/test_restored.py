@@ -22,9 +22,9 @@ def csv(tmp_path_factory, make_video) -> Path:
 def content(csv: Path, tmp_path_factory) -> dict[str, Any]:
     """What a training has written in the middle of its second epoch."""
     folder = tmp_path_factory.mktemp("run")
-    trainer = small_trainer(folder, [RunCheckpoint(every_n_steps=1)], max_steps=6)
+    trainer = small_trainer(folder, [RunCheckpoint(every_n_steps=1, keep_newest=9)])
     trainer.fit(small_model(), datamodule=small_data(csv))
-    return torch.load(folder / "checkpoints" / "last.ckpt", weights_only=True)
+    return torch.load(folder / "checkpoints" / "step-00000006.ckpt", weights_only=True)
 
 
 def go_on(folder: Path, csv: Path, content: dict[str, Any], **settings: Any) -> Path:
