@@ -32,7 +32,7 @@ _started: list[subprocess.Popen] = []
 def octvideo(*arguments: str, **options) -> subprocess.Popen:
     command = [sys.executable, "-m", "octvideo", *arguments]
     pipes = {"stdout": subprocess.PIPE, "stderr": subprocess.STDOUT, "text": True}
-    process = subprocess.Popen(command, env=ENVIRONMENT, start_new_session=True, **pipes, **options)
+    process = subprocess.Popen(command, env=ENVIRONMENT, process_group=0, **pipes, **options)
     _started.append(process)
     return process
 
@@ -49,8 +49,9 @@ def nothing_goes_on_running() -> Iterator[None]:
 
 
 def _hears_ctrl_c() -> None:
-    """A shell's background job would ignore the signal, and so would its children."""
+    """A shell's background job ignores that signal, one under nohup a closed terminal, and so do its children."""
     signal.signal(signal.SIGINT, signal.default_int_handler)
+    signal.signal(signal.SIGHUP, signal.SIG_DFL)
 
 
 def _no_room() -> None:
