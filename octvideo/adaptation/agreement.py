@@ -9,7 +9,7 @@ from torch import Tensor, fx, nn
 
 from octvideo.adaptation.layers import as_octave, layers_to_fit, plan_and_split
 from octvideo.adaptation.norms import norm_behind, through_norm
-from octvideo.adaptation.outputs import OnDevice, Outputs, head_of, listening, run
+from octvideo.adaptation.outputs import OnDevice, Outputs, batch_of, head_of, listening, run
 
 # Of what a norm gives. Norms whose scale is 0 give nothing but their shift (residual blocks often start so): what is
 # wrong there is small, and not to be divided by nothing.
@@ -103,7 +103,7 @@ def compare(
     sums = dict.fromkeys(errors.paths, 0.0)
     clips = OnDevice(clips, octave)
     for index in range(len(clips)):
-        clip = clips[index][None]
+        clip = batch_of(clips, [index])
         with listening(dense, errors.paths, errors.hear_dense):
             of_dense = run(dense, clip, head)
         with listening(octave, errors.paths, errors.hear_octave):

@@ -13,6 +13,7 @@ from typing import Any, cast
 import torch
 from torch import Tensor, nn
 
+from octvideo.adaptation.outputs import batch_of
 from octvideo.adaptation.tied import Run, tied_channels
 from octvideo.engines.resample import downsample, upsample
 
@@ -95,7 +96,7 @@ def _losses(network: nn.Module, runs: Sequence[Run], clips: Sequence[Tensor]) ->
     ]
     try:
         for index in range(len(clips)):
-            network(clips[index][None])
+            network(batch_of(clips, [index]))
     finally:
         for handle in handles:
             handle.remove()

@@ -19,7 +19,7 @@ import torch
 from torch import Tensor, fx, nn
 
 from octvideo.adaptation.agreement import LayerErrors
-from octvideo.adaptation.outputs import head_of, listening, relative_error, run
+from octvideo.adaptation.outputs import batch_of, head_of, listening, relative_error, run
 
 WARMUP = 0.03  # of the budget
 
@@ -87,7 +87,7 @@ class Distillation:
         rate = self.lr * min(1.0, (share + 1e-3) / WARMUP) * (1 + math.cos(math.pi * share)) / 2
         for group in self._optimizer.param_groups:
             group["lr"] = rate
-        loss = self._loss(torch.stack([self.clips[i] for i in self._batch()]))
+        loss = self._loss(batch_of(self.clips, self._batch()))
         self._optimizer.zero_grad(set_to_none=True)
         loss.backward()
         torch.nn.utils.clip_grad_norm_(self.octave.parameters(), 1.0)

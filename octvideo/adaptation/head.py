@@ -11,8 +11,10 @@ import torch
 from torch import Tensor, fx, nn
 
 from octvideo.adaptation.layers import FittedLayer, is_held_out
-from octvideo.adaptation.outputs import head_of, listening, run
+from octvideo.adaptation.outputs import batch_of, head_of, listening, run
 from octvideo.adaptation.ridge import Ridge
+
+BATCH = 4  # clips at once
 
 
 @torch.no_grad()
@@ -28,15 +30,18 @@ def fit_head(octave: fx.GraphModule, dense: nn.Module, clips: Sequence[Tensor]) 
     if not isinstance(head, nn.Linear):
         return []
     ridge = Ridge(head.weight[None].clone(), has_offset=head.bias is not None)
-    for number in range(len(clips)):
-        clip, heard = clips[number][None], cast(list[Tensor], [])
-        with listening(dense, [path], lambda _, y, heard=heard: heard.append(y)):  # type: ignore[misc]
-            run(dense, clip, path)
-        features = run(octave, clip, path).features[0]
-        wanted = heard[0].reshape(len(features), head.out_features)
-        if head.bias is not None:
-            wanted = wanted - head.bias
-        ridge.add(features[:, None], wanted[:, None], held_out=is_held_out(number, len(clips)))
+    chooses = [number for number in range(len(clips)) if is_held_out(number, len(clips))]
+    fits = [number for number in range(len(clips)) if number not in chooses]
+    for numbers in (fits, chooses):
+        for first in range(0, len(numbers), BATCH):
+            some, heard = batch_of(clips, numbers[first : first + BATCH]), cast(list[Tensor], [])
+            with listening(dense, [path], lambda _, y, heard=heard: heard.append(y)):  # type: ignore[misc]
+                run(dense, some, path)
+            features = run(octave, some, path).features.flatten(0, 1)
+            wanted = heard[0].reshape(len(features), head.out_features)
+            if head.bias is not None:
+                wanted = wanted - head.bias
+            ridge.add(features[:, None], wanted[:, None], held_out=numbers is chooses)
     fit = ridge.solve()
     head.weight.add_(fit.change[0])
     if head.bias is not None:

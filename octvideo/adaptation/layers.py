@@ -15,7 +15,7 @@ from torch import Tensor, fx, nn
 
 from octvideo.adaptation.instep import Conv, run_in_step
 from octvideo.adaptation.norms import norm_behind
-from octvideo.adaptation.outputs import listening
+from octvideo.adaptation.outputs import batch_of, listening
 from octvideo.adaptation.patches import at_places, draw_places, plan_rows, put_weight_rows, weight_rows
 from octvideo.adaptation.ridge import Ridge
 from octvideo.engines.resample import downsample
@@ -89,7 +89,7 @@ def fit_layers(
         clips: `(3, T, H, W)` each, two or more; one in HELD_OUT_SHARE chooses the strengths.
         progress: called with the number of layers done and of all.
     """
-    batches = [clips[i][None] for i in range(len(clips))]
+    batches = [batch_of(clips, [i]) for i in range(len(clips))]
     held_out = [is_held_out(i, len(clips)) for i in range(len(clips))]
     wanted = layers_to_fit(octave)
     targets = _dense_targets(dense, {p: octave.get_submodule(p) for p in wanted}, batches, seed)

@@ -16,7 +16,7 @@ from typing import Any, cast
 import torch
 from torch import Tensor, fx, nn
 
-from octvideo.adaptation.outputs import head_of, relative_error, run
+from octvideo.adaptation.outputs import batch_of, head_of, relative_error, run
 from octvideo.errors import InputError
 from octvideo.layers import OctaveConv2d, OctaveConv3d
 from octvideo.models import octavize, optimize
@@ -62,7 +62,7 @@ def choose_alphas(
     Raises:
         InputError: no combination is that fast here.
     """
-    some = [clips[i][None] for i in range(min(CLIPS, len(clips)))]
+    some = [batch_of(clips, [i]) for i in range(min(CLIPS, len(clips)))]
     stages = _stages(dense)
     measured: dict[str, list[Option]] = {}
     for done, (stage, alpha) in enumerate(itertools.product(stages, ALPHAS)):

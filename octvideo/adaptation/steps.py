@@ -11,6 +11,7 @@ from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import asdict
 from typing import Any, cast
 
+import torch
 from torch import Tensor, fx, nn
 
 from octvideo.adaptation.agreement import Agreement
@@ -19,7 +20,7 @@ from octvideo.adaptation.distill import Budget, Distillation
 from octvideo.adaptation.head import fit_head
 from octvideo.adaptation.instep import bytes_of_maps
 from octvideo.adaptation.layers import FittedLayer, fit_layers
-from octvideo.adaptation.outputs import OnDevice
+from octvideo.adaptation.outputs import OnDevice, batch_of
 from octvideo.adaptation.progress import Measured, Progress
 from octvideo.adaptation.settings import STEPS
 from octvideo.adaptation.state import State
@@ -31,6 +32,7 @@ from octvideo.models import octavize
 ORDER_CLIPS = 16  # that order the channels
 # That fit the layers: many, since the last layers have few pixels of each; the maps of all are in memory.
 FIT_CLIPS, FIT_BYTES = 96, 2**31
+HEAD_CLIPS = 48  # that fit the classifying layer
 MARKS = (0.5,)  # of the distillation, where it is measured on the way
 
 
@@ -74,6 +76,7 @@ class Adaptation:
         self.layer_alphas = dict(layer_alphas or {})
         self.steps = [step for step in STEPS if step not in without]
         self.dense = copy.deepcopy(dense).eval().requires_grad_(False)
+        self.dense.to(memory_format=torch.channels_last_3d)  # type: ignore[call-overload]
         self.octave = self._octavized()
         self.fitted: list[FittedLayer] = []
         self.measured: list[Measured] = []
@@ -137,12 +140,13 @@ class Adaptation:
 
     def _fit(self, clips: Sequence[Tensor], tell: Callable[[Progress], None]) -> None:
         began = time.monotonic()
-        of_each = bytes_of_maps(self.octave, clips[0][None])
+        of_each = bytes_of_maps(self.octave, batch_of(clips, [0]))
         some = _some(clips, min(FIT_CLIPS, max(FIT_BYTES // of_each, 4)))
         self.fitted = fit_layers(
             self.octave, self.dense, some, progress=lambda done, of: tell(Progress("layers", done / of))
         )
-        self.fitted += fit_head(self.octave, self.dense, _some(clips, FIT_CLIPS))
+        if "features" not in self.steps:  # that step moves what the classifying layer reads, and fits it then
+            self.fitted += fit_head(self.octave, self.dense, _some(clips, HEAD_CLIPS))
         self.seconds += time.monotonic() - began
 
     def _bring_together(
@@ -170,7 +174,7 @@ class Adaptation:
 
         learning.run(budget, after)
         began = time.monotonic()
-        fit_head(self.octave, self.dense, _some(clips, FIT_CLIPS))
+        self.fitted += fit_head(self.octave, self.dense, _some(clips, HEAD_CLIPS))
         self.seconds += time.monotonic() - began
         self.octave.eval().requires_grad_(True)
 
