@@ -3,6 +3,7 @@
 import argparse
 from collections.abc import Iterator
 from contextlib import contextmanager
+from typing import Any
 
 from rich.box import SIMPLE_HEAD
 from rich.console import Console
@@ -64,7 +65,7 @@ def _list() -> None:
     from octvideo.models.pretrained import sources
     from octvideo.models.weights import weights_file
 
-    rows = {
+    rows: dict[str, dict[str, Any]] = {
         name: {
             "of": published.source if (published := MODELS[name].published) else None,
             "licence": source.licence,
