@@ -22,6 +22,19 @@ class OnDevice(Sequence[Tensor]):
         return self._clips[index].to(self._device)
 
 
+class Part(Sequence[Tensor]):
+    """Some of the clips, by their numbers."""
+
+    def __init__(self, clips: Sequence[Tensor], numbers: Sequence[int]) -> None:
+        self._clips, self._numbers = clips, numbers
+
+    def __len__(self) -> int:
+        return len(self._numbers)
+
+    def __getitem__(self, index: Any) -> Any:
+        return self._clips[self._numbers[index]]
+
+
 def batch_of(clips: Sequence[Tensor], numbers: Iterable[int]) -> Tensor:
     """Some of the clips, `(B, 3, T, H, W)`, channels-last: what networks are fast on."""
     some = torch.stack([clips[i] for i in numbers])
@@ -79,3 +92,20 @@ def listening(network: nn.Module, paths: Iterable[str], hear: Callable[[str, Any
 def relative_error(found: Tensor, wanted: Tensor) -> Tensor:
     """Squared error, as a share of the wanted numbers' squares."""
     return (found - wanted).square().sum() / wanted.square().sum().clamp_min(1e-12)
+
+
+@torch.no_grad()
+def distance(octave: fx.GraphModule, dense: nn.Module, batches: Iterable[Tensor]) -> float:
+    """Errors of features and logits together, as shares of the dense ones' squares: the mean over batches.
+
+    Args:
+        octave, dense: both in evaluation.
+        batches: `(B, 3, T, H, W)` each.
+    """
+    head, errors = head_of(octave), []
+    for clips in batches:
+        found, wanted = run(octave, clips, head), run(dense, clips, head)
+        errors.append(
+            relative_error(found.features, wanted.features) + relative_error(found.logits, wanted.logits)
+        )
+    return float(torch.stack(errors).mean())

@@ -29,9 +29,11 @@ class Measured:
         share: of that step, 0 to 1.
         seconds: of all steps so far, measuring apart.
         agreement: on clips that no step has seen.
+        is_undone: whether the step had made the network worse, on clips that it had not learnt from, and was undone.
     """
 
     after: str
     share: float
     seconds: float
     agreement: Agreement
+    is_undone: bool = False

@@ -31,13 +31,14 @@ NAMES = {
     "layers": "layers fitted",
     "features": "features brought together",
 }
+UNDONE = ": no better, undone"
 
 
 def rows(measured: Sequence[Measured]) -> list[tuple[str, ...]]:
     """The cells of COLUMNS; what lies within a step is in the picture alone."""
     return [
         (
-            NAMES[one.after],
+            NAMES[one.after] + UNDONE * one.is_undone,
             f"{one.seconds / 60:.1f}",
             f"{one.agreement.top1:.1%}",
             f"{one.agreement.rank:.3f}",

@@ -16,7 +16,7 @@ from typing import Any, cast
 import torch
 from torch import Tensor, fx, nn
 
-from octvideo.adaptation.outputs import batch_of, head_of, relative_error, run
+from octvideo.adaptation.outputs import batch_of, distance
 from octvideo.errors import InputError
 from octvideo.layers import OctaveConv2d, OctaveConv3d
 from octvideo.models import octavize, optimize
@@ -73,7 +73,7 @@ def choose_alphas(
         except InputError:  # too few channels for so small a share, or groups that it does not divide
             continue
         of_stage.append(
-            Option(alpha, _error(cast(fx.GraphModule, twin), dense, some), _share(twin, dense, some[0]))
+            Option(alpha, distance(cast(fx.GraphModule, twin), dense, some), _share(twin, dense, some[0]))
         )
         if progress:
             progress(done + 1, len(stages) * len(ALPHAS))
@@ -125,18 +125,6 @@ def _stages(dense: nn.Module) -> dict[str, list[str]]:
         alone = [path for path, _ in convs if fnmatch(path, pattern)] == paths
         named[pattern if alone else paths[0]] = paths
     return named
-
-
-@torch.no_grad()
-def _error(twin: fx.GraphModule, dense: nn.Module, clips: Sequence[Tensor]) -> float:
-    head = head_of(twin)
-    errors = []
-    for clip in clips:
-        found, wanted = run(twin, clip, head), run(dense, clip, head)
-        errors.append(
-            relative_error(found.features, wanted.features) + relative_error(found.logits, wanted.logits)
-        )
-    return float(torch.stack(errors).mean())
 
 
 @torch.inference_mode()

@@ -2,7 +2,7 @@
 
 As post-training quantisation does for int8: three steps, each of which can be left out. `order_channels` chooses which
 channels become low ones, `fit_layers` fits each layer to what the dense one gives, a `Distillation` brings features and
-logits together for as long as there is time.
+logits together for as long as there is time. A step that does not help is undone (`judge.py`).
 """
 
 import copy
@@ -19,8 +19,9 @@ from octvideo.adaptation.channels import order_channels
 from octvideo.adaptation.distill import Budget, Distillation
 from octvideo.adaptation.head import fit_head
 from octvideo.adaptation.instep import bytes_of_maps
+from octvideo.adaptation.judge import remember, set_apart, undo_if_worse
 from octvideo.adaptation.layers import FittedLayer, fit_layers
-from octvideo.adaptation.outputs import OnDevice, batch_of
+from octvideo.adaptation.outputs import OnDevice, Part, batch_of
 from octvideo.adaptation.progress import Measured, Progress
 from octvideo.adaptation.settings import STEPS
 from octvideo.adaptation.state import State
@@ -33,6 +34,10 @@ ORDER_CLIPS = 16  # that order the channels
 # That fit the layers: many, since the last layers have few pixels of each; the maps of all are in memory.
 FIT_CLIPS, FIT_BYTES = 96, 2**31
 HEAD_CLIPS = 48  # that fit the classifying layer
+JUDGING_SHARE, MOST_JUDGING = (
+    8,
+    12,
+)  # one clip in so many, and at most so many, tell whether a step has helped
 MARKS = (0.5,)  # of the distillation, where it is measured on the way
 
 
@@ -84,6 +89,7 @@ class Adaptation:
         self._done: list[str] = []
         self._state = state or State(None, {})
         self._distillation: dict[str, Any] | None = None
+        self._before: dict[str, Any] | None = None  # of the step that is under way
         if self._state.content:
             self._go_on(self._state.content)
 
@@ -112,24 +118,30 @@ class Adaptation:
             distillation: `batch_size`, `lr` and `seed`.
         """
 
-        def note(after: str, share: float = 1.0) -> None:
+        def note(after: str, share: float = 1.0, is_undone: bool = False) -> None:
             if measure:
                 found = measure(self.octave, self.dense)
-                self.measured.append(Measured(after, share, self.seconds, found))
+                self.measured.append(Measured(after, share, self.seconds, found, is_undone))
 
         tell = progress or (lambda _: None)
-        clips = OnDevice(clips, self.dense)
+        clips, judging = set_apart(OnDevice(clips, self.dense))
         if not self.measured:
             note("nothing")
         for step in [step for step in self.steps if step not in self._done]:
+            is_undone = False
             if step == "channels":
                 self._order(clips)
-            elif step == "layers":
-                self._fit(clips, tell)
             else:
-                self._bring_together(clips, budget, note, tell, distillation)
+                if self._before is None:  # else it goes on with a step that was stopped
+                    self._before = remember(self.octave, self.dense, judging)
+                if step == "layers":
+                    self._fit(clips, tell)
+                else:
+                    self._bring_together(clips, budget, note, tell, distillation)
+                is_undone = undo_if_worse(self.octave, self.dense, judging, self._before)
+                self._before = None
             self._done.append(step)
-            note(step)
+            note(step, is_undone=is_undone)
             self._keep()
 
     def _order(self, clips: Sequence[Tensor]) -> None:
@@ -184,6 +196,7 @@ class Adaptation:
                 "dense": self.dense.state_dict(),
                 "octave": self.octave.state_dict(),
                 "distillation": self._distillation,
+                "before": self._before,
                 "done": self._done,
                 "seconds": self.seconds,
                 "fitted": [asdict(one) for one in self.fitted],
@@ -196,16 +209,17 @@ class Adaptation:
         self.dense.load_state_dict(kept["dense"])
         self.octave.load_state_dict(kept["octave"])
         self._distillation, self._done, self.seconds = kept["distillation"], kept["done"], kept["seconds"]
+        self._before = kept["before"]
         self.fitted = [FittedLayer(**one) for one in kept["fitted"]]
         self.measured = [
             Measured(**{**one, "agreement": Agreement(**one["agreement"])}) for one in kept["measured"]
         ]
 
 
-def _some(clips: Sequence[Tensor], count: int) -> list[Tensor]:
+def _some(clips: Sequence[Tensor], count: int) -> Sequence[Tensor]:
     """So many of the clips, if there are as many, evenly over all."""
     count = min(count, len(clips))
-    return [clips[i * len(clips) // count] for i in range(count)]
+    return Part(clips, [i * len(clips) // count for i in range(count)])
 
 
 def check_dense(network: nn.Module) -> None:

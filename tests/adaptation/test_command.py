@@ -7,8 +7,10 @@ from torch import nn
 from octvideo.adaptation import Adaptation, Budget, adapt, compare
 from octvideo.adaptation.head import fit_head
 from octvideo.adaptation.instep import bytes_of_maps
+from octvideo.adaptation.judge import set_apart
 from octvideo.adaptation.layers import fit_layers
 from octvideo.adaptation.outputs import head_of
+from octvideo.adaptation.report import rows
 from octvideo.adaptation.settings import check_settings
 from octvideo.adaptation.state import State
 from octvideo.classifier import load_classifier
@@ -90,6 +92,37 @@ def test_a_stopped_adaptation_gives_what_one_that_was_not_gives(tmp_path) -> Non
         torch.testing.assert_close(second.octave.state_dict()[name], value, rtol=1e-3, atol=1e-5)
     with pytest.raises(InputError, match=r"alpha is 0\.25, here it is 0\.5"):
         State(file, {"alpha": 0.5})
+
+
+def test_a_step_that_makes_it_worse_is_undone() -> None:
+    _, dense = clips_and_dense()
+    clips = torch.randn(16, 3, 4, 32, 32)
+    states = []
+
+    def measure(octave, dense):
+        states.append({name: value.clone() for name, value in octave.state_dict().items()})
+        return compare(octave, dense, clips[:2])
+
+    adaptation = Adaptation(dense, 0.25)
+    adaptation.run(clips, Budget(100, 3), measure=measure, lr=1.0)
+    assert [(one.after, one.is_undone) for one in adaptation.measured if one.share == 1] == [
+        ("nothing", False),
+        ("channels", False),
+        ("layers", False),
+        ("features", True),  # at a rate of 1 the weights are lost
+    ]
+    of_layers = states[2]
+    for name, value in adaptation.octave.state_dict().items():
+        torch.testing.assert_close(value, of_layers[name], rtol=0, atol=0)
+    assert "no better, undone" in rows(adaptation.measured)[-1][0]
+
+
+def test_clips_that_judge_are_not_learnt_from() -> None:
+    learnt, judging = set_apart([torch.tensor(i) for i in range(40)])
+    assert [int(i) for i in judging] == [4, 12, 20, 28, 36]
+    assert sorted(int(i) for i in (*learnt, *judging)) == list(range(40))
+    learnt, judging = set_apart([torch.tensor(i) for i in range(7)])
+    assert (len(learnt), len(judging)) == (7, 0)
 
 
 def test_a_norm_that_gives_nothing_leaves_layer_errors_small() -> None:
