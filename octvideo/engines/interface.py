@@ -13,6 +13,7 @@ from torch.autograd import forward_ad
 from torch.utils._python_dispatch import _get_current_dispatch_mode_stack
 
 from octvideo.engines.geometry import Geometry
+from octvideo.engines.norm import Norm
 
 
 class Convolutions(NamedTuple):
@@ -151,6 +152,7 @@ class Engine:
         together: prepares one or two sums that read their inputs at other sizes, too; None where it cannot do these.
         weight_gradients: ``(blocks, weight, geometries)``: the gradient of a whole weight from that of its blocks at
             once, zero elsewhere; None where it cannot do these.
+        norm: batch norms in training, where it has kernels for them.
         is_asked_for: whether it is taken only where a person names it.
         has_operator: whether what it does at once is an operation that tracers may write down.
     """
@@ -162,6 +164,7 @@ class Engine:
     is_one_pass: bool = False
     together: Callable[[Sequence[Convolutions]], Together | None] | None = None
     weight_gradients: Callable[[Sequence[Block], Tensor, Sequence[Geometry]], Tensor | None] | None = None
+    norm: Norm | None = None
     is_asked_for: bool = False
     has_operator: bool = False
 

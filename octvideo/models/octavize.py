@@ -308,8 +308,22 @@ class _Rewriter:
         return self._unpack(result, value.split)
 
     def _each(self, node: fx.Node, value: OctaveValue) -> OctaveValue:
+        if (norm := self._norm_before(node)) is not None:
+            with self.graph.inserting_before(norm):
+                norm.args = (*norm.args, self.graph.get_attr(str(node.target)))
+            return value
         high, low = (self._copy(node, {value: part}) for part in (value.high, value.low))
         return OctaveValue(high, low, value.split)
+
+    def _norm_before(self, node: fx.Node) -> fx.Node | None:
+        """The norm of two frequencies whose output a ReLU alone takes: it may be one kernel with it."""
+        if node.op != "call_module" or type(self.modules[str(node.target)]) is not nn.ReLU:
+            return None
+        (before,) = node.all_input_nodes
+        value = self.values[before]
+        if self.kind[before] != Kind.NORM or len(before.users) > 1 or not isinstance(value, OctaveValue):
+            return None
+        return cast(fx.Node, value.high.args[0])
 
     def _pool(self, node: fx.Node, value: OctaveValue) -> OctaveValue:
         high = self._copy(node, {value: value.high})

@@ -1,7 +1,7 @@
 """The engine triton without a GPU: in Triton's interpreter, against torch; and why it cannot run elsewhere.
 
 The interpreter has to be asked for before Triton is imported, so these tests run in a process of their own:
-TRITON_INTERPRET=1 python -m pytest tests/engines/test_triton.py
+TRITON_INTERPRET=1 python -m pytest tests/engines/test_triton.py tests/engines/test_triton_norm.py
 """
 
 import copy
@@ -36,7 +36,8 @@ interpreted = pytest.mark.skipif(not INTERPRETED, reason="test_in_the_interprete
 @pytest.mark.slow
 @pytest.mark.skipif(INTERPRETED, reason="this is the interpreter")
 def test_in_the_interpreter():
-    command = [sys.executable, "-m", "pytest", "-q", "-p", "no:cacheprovider", __file__]
+    files = [__file__, str(Path(__file__).with_name("test_triton_norm.py"))]
+    command = [sys.executable, "-m", "pytest", "-q", "-p", "no:cacheprovider", *files]
     environment = {**os.environ, "TRITON_INTERPRET": "1"}
     done = subprocess.run(
         command, env=environment, cwd=Path(__file__).parents[2], capture_output=True, text=True

@@ -23,8 +23,9 @@ from octvideo.engines.interface import (
     computed_in,
     is_plain,
 )
+from octvideo.engines.norm import NormedMap, Statistics
 from octvideo.engines.resample import needs_gradient
-from octvideo.engines.triton.interpreter import is_interpreted
+from octvideo.engines.triton.interpreter import runs_on
 
 _DTYPES = (torch.float32, torch.bfloat16, torch.float16)
 
@@ -120,6 +121,36 @@ def _read_as_video(read: Read) -> Read:
     return read._replace(x=as_video(read.x))
 
 
+class BatchNorm:
+    """Batch norms in training (``octvideo.engines.norm.Norm``)."""
+
+    def forward(
+        self, maps: Sequence[NormedMap], momentum: float, eps: float, *, relu: bool
+    ) -> tuple[list[Tensor], list[Statistics]]:
+        from octvideo.engines.triton.norm import forward
+
+        outputs, statistics = forward(_maps_as_video(maps), momentum, eps, relu=relu)
+        return [y.view(of.x.shape) for y, of in zip(outputs, maps, strict=True)], statistics
+
+    def backward(
+        self,
+        maps: Sequence[NormedMap],
+        statistics: Sequence[Statistics],
+        grads: Sequence[Tensor],
+        *,
+        relu: bool,
+    ) -> tuple[list[Tensor], Tensor]:
+        from octvideo.engines.triton.norm import backward
+
+        clips = [as_video(grad) for grad in grads]
+        outputs, of_rows = backward(_maps_as_video(maps), statistics, clips, relu=relu)
+        return [y.view(of.x.shape) for y, of in zip(outputs, maps, strict=True)], of_rows
+
+
+def _maps_as_video(maps: Sequence[NormedMap]) -> list[NormedMap]:
+    return [of._replace(x=as_video(of.x)) for of in maps]
+
+
 def as_video(x: Tensor) -> Tensor:
     """An image, or its weight, as a clip of one frame."""
     return x if x.dim() == 5 else x.unsqueeze(2)
@@ -156,7 +187,7 @@ def missing() -> str | None:
 
 def _unavailable_reason(request: Request) -> str | None:
     x, weight, _, geometries, trains, transposed = request
-    if x.device.type != ("cpu" if is_interpreted() else "cuda"):
+    if x.device.type != runs_on():
         return f"it runs on CUDA; the input is on {x.device}"
     if (reason := missing()) is not None:
         return reason
@@ -184,6 +215,7 @@ ENGINE = Engine(
     _unavailable_reason,
     together=together,
     weight_gradients=weight_gradients,
+    norm=BatchNorm(),
     is_asked_for=True,
     has_operator=True,
 )
