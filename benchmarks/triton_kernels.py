@@ -21,9 +21,11 @@ from triton.backends.compiler import GPUTarget
 from triton.runtime.jit import JITFunction
 
 from octvideo.engines.geometry import Geometry
-from octvideo.engines.interface import Epilogue, Read
-from octvideo.engines.triton import problem, tiles
-from octvideo.engines.triton import weight_gradient as gradient
+from octvideo.engines.interface import Block, Epilogue, Read
+from octvideo.engines.norm import NormedMap, Statistics
+from octvideo.engines.triton import norm, problem, tiles
+from octvideo.engines.triton import weight_gradients as gradient
+from octvideo.engines.triton.kernels import norms
 
 POINTWISE = Geometry((1, 1, 1), (0, 0, 0), (1, 1, 1))
 # Channels in and out of a layer, by frequency: two of I3D's at alpha .25, and one at .1, whose channels no 8 divides,
@@ -103,7 +105,35 @@ def layer(channels: Any, *, joined: bool, pool: bool = False, backwards: bool = 
     return jobs if joined else jobs[:1]
 
 
-def kernels(capability: int) -> Iterator[tuple[str, tiles.Tile, Any]]:
+def blocks(into: tuple[int, int], out: tuple[int, int]) -> list[Block]:
+    """What the gradient of a layer's weight is made of."""
+    high, low, grads = clip(into[0]), clip(into[1], 4), (clip(out[0]), clip(out[1], 4))
+    rows, columns = ((range(first), range(first, first + second)) for first, second in (out, into))
+    return [
+        Block(rows[0], columns[0], Read(grads[0]), Read(high)),
+        Block(rows[0], columns[1], Read(grads[0], 0.5), Read(low)),
+        Block(rows[1], columns[0], Read(grads[1]), Read(high, 0.5)),
+        Block(rows[1], columns[1], Read(grads[1]), Read(low)),
+    ]
+
+
+# A norm's kernels, and what is a launch's own: momentum and epsilon, and whether a ReLU follows.
+NORMS = (
+    (norms.statistics, ()),
+    (norms.normalise, (0.1, 1e-5, True)),
+    (norms.gradient_sums, (True,)),
+    (norms.gradients, (True,)),
+)
+
+
+def normed(channels: int) -> norms.Normed:
+    """A map and its norm, forward and backward."""
+    numbers = [torch.empty(channels) for _ in range(6)]
+    of = NormedMap(clip(channels), *numbers[:4])
+    return norm.part(of, Statistics(*numbers[4:]), clip(channels), clip(channels), torch.empty(2, channels))
+
+
+def kernels(capability: int) -> Iterator[tuple[str, Sequence[int], Any]]:
     """Name, tile and compiled kernel."""
     constants = problem.constants(POINTWISE, (1, 1, 1), torch.bfloat16)
     transposed = problem.constants(POINTWISE, (1, 1, 1), torch.bfloat16, backwards=True)
@@ -124,10 +154,16 @@ def kernels(capability: int) -> Iterator[tuple[str, tiles.Tile, Any]]:
             for tile in tiles.SUMS:
                 problem._launch(jobs, constant, tile)
                 yield name, tile, found.pop()
-        for tile in tiles.GRADIENTS:
-            x, grad, out = clip(48), clip(192), torch.empty(192, 48, 1, 1, 1)
-            gradient.launch(tile, grad, x, out, POINTWISE)
-            yield "weight gradient", tile, found.pop()
+        for name, (into, out) in LAYERS.items():
+            weight = torch.empty(sum(out), sum(into), 1, 1, 1)
+            for tile in tiles.GRADIENTS:
+                gradient.launch(tile, blocks(into, out), weight, POINTWISE)
+                yield f"weight gradient, {name}", tile, found.pop()
+        for name, (_, out) in LAYERS.items():
+            parts = [normed(count) for count in out]
+            for kernel, settings in NORMS:
+                norm.launch(kernel, parts, *settings)
+                yield f"norm, {kernel.__name__}, {name}", (norm.TILE, norm.WARPS), found.pop()
 
 
 def facts(kernel: Any, capability: int) -> dict[str, Any]:

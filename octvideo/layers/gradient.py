@@ -38,7 +38,7 @@ def convolve(
     engine = choose(plan.request(next(iter(inputs.values())), weight, trains=True))
     if not any(needs_gradient(part) for part in (*inputs.values(), weight, bias) if part is not None):
         return outputs(plan, engine, inputs, weight, bias)
-    if not _has_own_gradient(plan, inputs, engine):
+    if not _has_own_gradient(plan, inputs, weight, engine):
         return outputs(plan, TORCH, inputs, weight, bias)
     found = _Convolution.apply(plan, engine, tuple(inputs), weight, bias, *inputs.values())
     return dict(zip(plan.channels, found, strict=True))
@@ -54,15 +54,20 @@ def _written_down(
     if trains:
         x = next(iter(inputs.values()))
         engine = choose_to_trace(plan.request(x, weight, trains=True))
-        if runs_at_once(plan, weight, engine) and _has_own_gradient(plan, inputs, engine):
+        if runs_at_once(plan, weight, engine) and _has_own_gradient(plan, inputs, weight, engine):
             return operator.convolve(plan, engine, inputs, weight, bias, computed_in(x))
     return outputs(plan, TORCH, inputs, weight, bias)
 
 
-def _has_own_gradient(plan: Plan, inputs: Mapping[str, Tensor], engine: Engine) -> bool:
+def _has_own_gradient(plan: Plan, inputs: Mapping[str, Tensor], weight: Tensor, engine: Engine) -> bool:
     """Whether the gradient of this file is of use: what it does better than autograd, and what is exact."""
-    if len(plan.terms) == 1 and plan.terms[0].before == plan.terms[0].after == 1 and engine is TORCH:
-        return False  # a dense layer
+    is_dense = len(plan.terms) == 1 and plan.terms[0].before == plan.terms[0].after == 1
+    if (
+        is_dense
+        and engine.weight_gradient is TORCH.weight_gradient
+        and not runs_at_once(plan, weight, engine)
+    ):
+        return False
     if plan.is_linear or (plan.is_strided and len(plan.terms) > 1):
         return False
     # An average over 4x4 is twice one over 2x2 where the map is even.

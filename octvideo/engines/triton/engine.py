@@ -39,7 +39,8 @@ class Sum:
     def __call__(
         self, inputs: Sequence[Tensor], epilogue: Epilogue, size: Sequence[int]
     ) -> tuple[Tensor, Tensor | None]:
-        epilogue = epilogue.shared()
+        if torch.compiler.is_compiling():
+            epilogue = epilogue.shared()  # the operation knows no shares
         if self.together is not None:
             return self.together([[Read(x) for x in inputs]], [epilogue], [size])[0]
         if torch.compiler.is_compiling():  # the compiler makes one launch of what follows, too

@@ -41,7 +41,7 @@ class Job:
     ) -> None:  # fmt: skip
         self.out, self.bias, self.weights, self.transposed = out, bias, weights, transposed
         self.reads = [Read(by_pixels(x), scale) for x, scale in reads]
-        residual, up, self.relu, _, pool, _ = epilogue
+        residual, up, self.relu, _, pool, self.share = epilogue
         self.residual, self.up = (None if part is None else by_pixels(part) for part in (residual, up))
         half = [-(-side // 2) for side in out.shape[3:]]
         self.pooled = empty((*out.shape[:3], *half), out.dtype, out) if pool else None
@@ -138,7 +138,7 @@ def target(job: Job) -> Target:
     steps = [0 if part is None else pixel_step(part) for part in parts]
     unit = _unit(channels, *steps)
     return Target(  # type: ignore[call-arg]
-        job.out, job.bias, job.residual, job.up, job.pooled, *(step // unit for step in steps),
+        job.out, job.bias, job.residual, job.up, job.share, job.pooled, *(step // unit for step in steps),
         channels // unit, images, *size, tl.constexpr(job.relu), tl.constexpr(job.is_quads), tl.constexpr(unit),
     )  # fmt: skip
 

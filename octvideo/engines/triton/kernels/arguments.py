@@ -37,7 +37,7 @@ class Target(NamedTuple):
         out: ``out_pixel`` numbers from one pixel to the next, in units, as for the others.
         bias: one number a channel.
         residual: of the size of ``out``.
-        up: at half the size, added to four pixels each.
+        up: at half the size, times ``share`` added to four pixels each.
         pooled: at half the size.
         channels: in units.
         images, frames, height, width: of the sum.
@@ -50,6 +50,7 @@ class Target(NamedTuple):
     bias: Any
     residual: Any
     up: Any
+    share: Any
     pooled: Any
     out_pixel: Any
     residual_pixel: Any

@@ -129,11 +129,12 @@ def _normalise(program, of, momentum, eps, relu: tl.constexpr, TILE: tl.constexp
                 unbiased = variance * (of.pixels / (of.pixels - 1.0))
                 _move(of.running_mean + column, mean, momentum, known)
                 _move(of.running_var + column, unbiased, momentum, known)
-        weight, bias = _numbers(of.weight, column, known), _numbers(of.bias, column, known)
+        weight = tl.load(of.weight + column, known, 0.0).to(tl.float32)[None, :]
+        bias = tl.load(of.bias + column, known, 0.0).to(tl.float32)[None, :]
         for i in range(of.steps):
             at, there = _tile(of, split, i, known, TILE)
             number = _load(of.x, of.x_pixel, of, at, column, there)
-            y = (number - mean[None, :]) * inverse[None, :] * weight[None, :] + bias[None, :]
+            y = (number - mean[None, :]) * inverse[None, :] * weight + bias
             if relu:
                 y = tl.where(y < 0, 0.0, y)  # what is no number stays none, as in torch
             _store(of, at, column, there, y)
@@ -144,11 +145,15 @@ def _normalise(program, of, momentum, eps, relu: tl.constexpr, TILE: tl.constexp
 def _gradient_sums(program, of, relu: tl.constexpr, TILE: tl.constexpr):
     split, column, known, programs = _share(program, of, TILE)
     if (program >= 0) & (program < programs):
+        mean, inverse, weight, bias = _known(of, column, known)
         total = tl.zeros((TILE // of.columns, of.columns), tl.float32)
         product = tl.zeros((TILE // of.columns, of.columns), tl.float32)
         for i in range(of.steps):
             at, there = _tile(of, split, i, known, TILE)
-            grad, number = _behind(of, at, column, known, there, relu)
+            number = (_load(of.x, of.x_pixel, of, at, column, there) - mean) * inverse
+            grad = _load(of.grad, of.grad_pixel, of, at, column, there)
+            if relu:
+                grad = tl.where(number * weight + bias <= 0, 0.0, grad)
             total += grad
             product += grad * number
         _keep(of, split, column, known, tl.sum(total, 0), tl.sum(product, 0))
@@ -164,14 +169,15 @@ def _gradients(program, of, relu: tl.constexpr, TILE: tl.constexpr):
         if split == 0:
             tl.store(of.of_weight + column, product.to(of.of_weight.dtype.element_ty), known)
             tl.store(of.of_bias + column, total.to(of.of_bias.dtype.element_ty), known)
-        scale = _numbers(of.weight, column, known) * _numbers(of.inverse, column, known)
-        total, product = total / of.pixels, product / of.pixels
+        mean, inverse, weight, bias = _known(of, column, known)
+        total, product = (total / of.pixels)[None, :], (product / of.pixels)[None, :]
         for i in range(of.steps):
             at, there = _tile(of, split, i, known, TILE)
-            grad, number = _behind(of, at, column, known, there, relu)
-            _store(
-                of, at, column, there, scale[None, :] * (grad - total[None, :] - number * product[None, :])
-            )
+            number = (_load(of.x, of.x_pixel, of, at, column, there) - mean) * inverse
+            grad = _load(of.grad, of.grad_pixel, of, at, column, there)
+            if relu:
+                grad = tl.where(number * weight + bias <= 0, 0.0, grad)
+            _store(of, at, column, there, weight * inverse * (grad - total - number * product))
     return program - programs
 
 
@@ -203,20 +209,11 @@ def _store(of, at, column, there, number):
 
 
 @triton.jit
-def _numbers(of_channels, column, known):
-    return tl.load(of_channels + column, known, 0.0).to(tl.float32)
-
-
-@triton.jit
-def _behind(of, at, column, known, there, relu: tl.constexpr):
-    """The gradient behind the ReLU, and the normalised numbers."""
-    mean, inverse = _numbers(of.mean, column, known), _numbers(of.inverse, column, known)
-    number = (_load(of.x, of.x_pixel, of, at, column, there) - mean[None, :]) * inverse[None, :]
-    grad = _load(of.grad, of.grad_pixel, of, at, column, there)
-    if relu:
-        weight, bias = _numbers(of.weight, column, known), _numbers(of.bias, column, known)
-        grad = tl.where(number * weight[None, :] + bias[None, :] <= 0, 0.0, grad)
-    return grad, number
+def _known(of, column, known):
+    """Mean, inverse deviation, weight and bias, as rows."""
+    mean, inverse = tl.load(of.mean + column, known, 0.0), tl.load(of.inverse + column, known, 0.0)
+    weight, bias = tl.load(of.weight + column, known, 0.0), tl.load(of.bias + column, known, 0.0)
+    return mean[None, :], inverse[None, :], weight.to(tl.float32)[None, :], bias.to(tl.float32)[None, :]
 
 
 @triton.jit

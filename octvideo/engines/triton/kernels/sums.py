@@ -63,7 +63,7 @@ def _sum(
         low_map, low_y, low_x, low_there = place(
             to.images * to.frames, low, (to.height + 1) // 2, (to.width + 1) // 2
         )
-        share = count(to, low_y, low_x)
+        averaged = count(to, low_y, low_x)
     else:
         map, y, x, there = place(to.images * to.frames, row_block * ROWS + row, to.height, to.width)
     total = tl.zeros((ROWS, COLUMNS), tl.float32)
@@ -85,10 +85,11 @@ def _sum(
             total = _add(total, to, b, kernel, map, y, x, there, channel, DEPTH)
     if to.quads:
         if kernel.backwards:
-            repeated /= share[:, None]
+            repeated /= averaged[:, None]
         if to.up is not None:
             at = low.to(tl.int64)[:, None] * (to.up_pixel * to.unit) + channel[None, :]
-            repeated += tl.load(to.up + at, low_there[:, None] & known[None, :], 0.0).to(tl.float32)
+            up = tl.load(to.up + at, low_there[:, None] & known[None, :], 0.0).to(tl.float32)
+            repeated += to.share * up
         fours = tl.reshape(total, (LOW, 4, COLUMNS)) + tl.expand_dims(repeated, 1)
         total = tl.reshape(fours, (ROWS, COLUMNS))
     if to.bias is not None:
@@ -102,7 +103,7 @@ def _sum(
     tl.store(to.out + pixel * (to.out_pixel * to.unit) + channel[None, :], number, inside)
     if to.pooled is not None:
         fours = tl.reshape(tl.where(there[:, None], number.to(tl.float32), 0.0), (LOW, 4, COLUMNS))
-        mean = tl.sum(fours, 1) / share[:, None]
+        mean = tl.sum(fours, 1) / averaged[:, None]
         at = low.to(tl.int64)[:, None] * (to.pooled_pixel * to.unit) + channel[None, :]
         tl.store(to.pooled + at, mean.to(to.out.dtype.element_ty), low_there[:, None] & known[None, :])
 
