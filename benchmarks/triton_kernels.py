@@ -130,7 +130,10 @@ def normed(channels: int) -> norms.Normed:
     """A map and its norm, forward and backward."""
     numbers = [torch.empty(channels) for _ in range(6)]
     of = NormedMap(clip(channels), *numbers[:4])
-    return norm.part(of, Statistics(*numbers[4:]), clip(channels), clip(channels), torch.empty(2, channels))
+    return norm.part(
+        of, Statistics(*numbers[4:]), clip(channels), clip(channels),
+        of_residual=clip(channels), grad=clip(channels), of_rows=torch.empty(2, channels),
+    )  # fmt: skip
 
 
 def kernels(capability: int) -> Iterator[tuple[str, Sequence[int], Any]]:

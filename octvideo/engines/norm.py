@@ -1,4 +1,4 @@
-"""What an engine brings for batch norms in training: both frequencies' maps at once, and the ReLU behind them.
+"""What an engine brings for batch norms in training: both frequencies' maps at once, and what is behind them.
 
 B batch, C channels, T frames, H height, W width.
 """
@@ -16,6 +16,7 @@ class NormedMap(NamedTuple):
         x: ``(B, C, T, H, W)``, or without T for images.
         weight, bias: ``(C,)``.
         running_mean, running_var: ``(C,)``, which a forward pass changes; or None.
+        residual: of the size of ``x``, added behind the norm, in front of the ReLU; or None.
     """
 
     x: Tensor
@@ -23,6 +24,7 @@ class NormedMap(NamedTuple):
     bias: Tensor
     running_mean: Tensor | None = None
     running_var: Tensor | None = None
+    residual: Tensor | None = None
 
 
 class Statistics(NamedTuple):
@@ -44,8 +46,15 @@ class Norm(Protocol):
         self,
         maps: Sequence[NormedMap],
         statistics: Sequence[Statistics],
+        outputs: Sequence[Tensor],
         grads: Sequence[Tensor],
         *,
         relu: bool,
-    ) -> tuple[list[Tensor], Tensor]:
-        """From those of the outputs: the gradients of the maps, and of all weights and biases, ``(2, sum of C)``."""
+    ) -> tuple[list[Tensor], Tensor, list[Tensor]]:
+        """The gradients of the maps, of all weights and biases, ``(2, sum of C)``, and of the residuals.
+
+        Args:
+            maps: without residuals.
+            outputs: what ``forward`` gave, if residuals were added, else nothing.
+            grads: the gradients of the outputs.
+        """

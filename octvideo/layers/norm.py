@@ -3,7 +3,7 @@
 B batch, C channels, T frames, H height, W width.
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any, cast
 
 import torch
@@ -26,7 +26,13 @@ watchers: list[Callable[[_BatchNorm, Tensor, Channels], None]] = []
 
 
 def batch_norm(
-    norm: _BatchNorm, high: Tensor, low: Tensor, rows: tuple[Channels, Channels], relu: nn.ReLU | None = None
+    norm: _BatchNorm,
+    high: Tensor,
+    low: Tensor,
+    rows: tuple[Channels, Channels],
+    relu: nn.ReLU | None = None,
+    residual_high: Tensor | None = None,
+    residual_low: Tensor | None = None,
 ) -> Octave:
     """Normalise both frequencies with the rows of one dense norm's parameters and running statistics.
 
@@ -37,32 +43,39 @@ def batch_norm(
         high: ``(B, C_high, T, H, W)``.
         low: ``(B, C_low, T, ceil(H/2), ceil(W/2))``.
         rows: the dense channels of high and of low.
-        relu: what follows, if that is a ReLU: an engine may have one kernel for both.
+        relu: the ReLU that follows, if one does: an engine may have one kernel for both.
+        residual_high, residual_low: what is added in front of the ReLU; for one kernel, too.
     """
     for watch in watchers:
         watch(norm, high, rows[0])
         watch(norm, low, rows[1])
-    if (engine := _engine(norm, high, low, rows)) is not None:
+    residuals = [part for part in (residual_high, residual_low) if part is not None]
+    if (engine := _engine(norm, (high, low), rows, residuals)) is not None:
         running = None if norm.running_mean is None else (norm.running_mean, cast(Tensor, norm.running_var))
-        momentum = _momentum(norm, count=True)
-        parts = (high, low)
-        return Octave(
-            *normalise(engine, parts, norm.weight, norm.bias, running, momentum, norm.eps, relu=bool(relu))
-        )
+        outputs = normalise(
+            engine, (high, low), norm.weight, norm.bias, running, _momentum(norm, count=True), norm.eps,
+            residuals=residuals, relu=relu is not None,
+        )  # fmt: skip
+        return Octave(*outputs)
     weights, biases = _cut(norm.weight, norm.bias, rows)
-    normed = Octave(
+    outputs = [
         _part(norm, high, rows[0], weights[0], biases[0], True),
         _part(norm, low, rows[1], weights[1], biases[1], False),
-    )
-    return normed if relu is None else Octave(relu(normed.high), relu(normed.low))
+    ]
+    if residuals:
+        outputs = [y + residual for y, residual in zip(outputs, residuals, strict=True)]
+    return Octave(*outputs) if relu is None else Octave(*map(relu, outputs))
 
 
-def _engine(norm: _BatchNorm, high: Tensor, low: Tensor, rows: tuple[Channels, Channels]) -> Norm | None:
-    """The engine that normalises both at once by the statistics of these maps, if there is one."""
-    few = any(x.numel() <= x.shape[1] for x in (high, low))  # torch says what is wrong with one pixel
+def _engine(
+    norm: _BatchNorm, maps: Sequence[Tensor], rows: tuple[Channels, Channels], residuals: Sequence[Tensor]
+) -> Norm | None:
+    """The engine that normalises both maps at once by their own statistics, if there is one."""
+    few = any(x.numel() <= x.shape[1] for x in maps)  # torch says what is wrong with one pixel
     if not norm.training or norm.weight is None or isinstance(norm, nn.SyncBatchNorm) or few:
         return None
-    return choose_norm(high, norm.weight) if _are_all(rows, norm.weight) else None
+    fits = all((x.shape, x.dtype) == (y.shape, y.dtype) for x, y in zip(maps, residuals, strict=False))
+    return choose_norm(maps[0], norm.weight) if fits and _are_all(rows, norm.weight) else None
 
 
 def _are_all(rows: tuple[Channels, Channels], weight: Tensor) -> bool:

@@ -1,6 +1,7 @@
 """Batch norms by the engine triton, in Triton's interpreter (see test_triton), against torch's in float64."""
 
 import copy
+import operator
 
 import pytest
 import torch
@@ -42,10 +43,10 @@ def octave_norm(channels: int, alpha: float, kind=OctaveBatchNorm3d, **options) 
 
 
 def run(norm: nn.Module, maps: list[torch.Tensor], relu: nn.ReLU | None = RELU) -> list[torch.Tensor]:
-    """Outputs, statistics, and gradients of maps, weight and bias."""
+    """Outputs, statistics, and gradients of maps (residuals, too, behind the two), weight and bias."""
     maps = [x.detach().requires_grad_() for x in maps]
     rows = layer.as_rows(norm.split.high), layer.as_rows(norm.split.low)
-    outputs = layer.batch_norm(norm, *maps, rows, relu)
+    outputs = layer.batch_norm(norm, *maps[:2], rows, relu, *maps[2:])
     generator = torch.Generator().manual_seed(1)
     grads = [torch.randn(y.shape, dtype=torch.float64, generator=generator).to(y.dtype) for y in outputs]
     gradients = torch.autograd.grad(list(outputs), [*maps, *norm.parameters()], grads)
@@ -71,6 +72,18 @@ def test_both_frequencies_are_torchs(channels, alpha, size, relu, launches):
     low = int(alpha * channels)
     half = [-(-side // 2) for side in size]
     compare(octave_norm(channels, alpha), [clip(channels - low, *size), clip(low, *half)], 2e-6, relu)
+    assert launches == ["statistics", "normalise", "gradient_sums", "gradients"]
+
+
+@interpreted
+def test_what_is_added_in_front_of_the_relu(launches):
+    maps = [
+        clip(12, 5, 6, frames=1),
+        clip(4, 3, 3, frames=1),
+        clip(12, 5, 6, frames=1),
+        clip(4, 3, 3, frames=1),
+    ]
+    compare(octave_norm(16, 0.25), maps, 2e-6)
     assert launches == ["statistics", "normalise", "gradient_sums", "gradients"]
 
 
@@ -122,13 +135,16 @@ def test_images():
 
 
 @interpreted
-def test_a_gradients_gradient():
-    norm, maps = octave_norm(8, 0.5).requires_grad_(False), [clip(4, 3, 4), clip(4, 2, 2)]
+@pytest.mark.parametrize("count", [2, 4])
+def test_a_gradients_gradient(count):
+    """Without and with something added in front of the ReLU."""
+    norm = octave_norm(8, 0.5).requires_grad_(False)
+    maps = [clip(4, 3, 4), clip(4, 2, 2), clip(4, 3, 4), clip(4, 2, 2)][:count]
     rows = slice(0, 4), slice(4, 8)
 
     def penalty(norm: nn.Module, maps: list[torch.Tensor]) -> torch.Tensor:
         maps = [x.detach().requires_grad_() for x in maps]
-        y = layer.batch_norm(norm, *maps, rows, RELU)
+        y = layer.batch_norm(norm, *maps[:2], rows, RELU, *maps[2:])
         first = torch.autograd.grad(sum(part.square().sum() for part in y), maps, create_graph=True)
         return torch.cat(
             [x.flatten() for x in torch.autograd.grad(sum(g.square().sum() for g in first), maps)]
@@ -166,15 +182,28 @@ def test_what_stays_torchs(launches):
     assert not launches
 
 
+class Block(nn.Module):
+    """A residual block whose norms all have a ReLU behind them, the second behind an addition."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.a, self.norm_a = nn.Conv3d(16, 16, 1), nn.BatchNorm3d(16)
+        self.b, self.norm_b = nn.Conv3d(16, 16, 1), nn.BatchNorm3d(16)
+        self.relu_a, self.relu_b = nn.ReLU(), nn.ReLU()
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        y = self.relu_a(self.norm_a(self.a(x)))
+        return self.relu_b(y + self.norm_b(self.b(y)))
+
+
 @interpreted
-def test_a_network_runs_norms_and_relus_in_one(launches):
-    """The ReLU that alone takes a norm's output is in its kernel; the network is what it was, optimised too."""
+def test_a_network_runs_norms_with_what_is_behind_them(launches):
+    """An addition and a ReLU that alone take a norm's output are in its kernel; optimised, the network is as ever."""
     torch.manual_seed(0)
-    dense = nn.Sequential(
-        nn.Conv3d(3, 16, 1), nn.MaxPool3d((1, 2, 2)), nn.Conv3d(16, 16, 1), nn.BatchNorm3d(16), nn.ReLU(),
-        nn.Conv3d(16, 16, 1), nn.BatchNorm3d(16), nn.AdaptiveAvgPool3d(1),
-    )  # fmt: skip
+    dense = nn.Sequential(nn.Conv3d(3, 16, 1), nn.MaxPool3d((1, 2, 2)), Block(), nn.AdaptiveAvgPool3d(1))
     network, x = octavize(dense, 0.25, dense_last_stage=False).train(), clip(3, 8, 8, frames=1)
+    assert not any(node.target in (operator.add, "2.relu_a", "2.relu_b") for node in network.graph.nodes
+                   if node.op != "get_attr")  # fmt: skip
     other = copy.deepcopy(network)
     expected = other(x)
     expected.square().sum().backward()
@@ -187,6 +216,6 @@ def test_a_network_runs_norms_and_relus_in_one(launches):
     assert distance(*grads) < 1e-4
     assert distance(network.buffers(), other.buffers()) < 1e-5
     optimised = optimize(network.eval())
-    assert not any(node.target is layer.batch_norm for node in optimised.graph.nodes)
+    assert not any(node.target in (layer.batch_norm, operator.add) for node in optimised.graph.nodes)
     with torch.no_grad():
         assert distance([optimised(x)], [network(x)]) < 1e-5

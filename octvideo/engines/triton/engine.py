@@ -137,19 +137,24 @@ class BatchNorm:
         self,
         maps: Sequence[NormedMap],
         statistics: Sequence[Statistics],
+        outputs: Sequence[Tensor],
         grads: Sequence[Tensor],
         *,
         relu: bool,
-    ) -> tuple[list[Tensor], Tensor]:
+    ) -> tuple[list[Tensor], Tensor, list[Tensor]]:
         from octvideo.engines.triton.norm import backward
 
-        clips = [as_video(grad) for grad in grads]
-        outputs, of_rows = backward(_maps_as_video(maps), statistics, clips, relu=relu)
-        return [y.view(of.x.shape) for y, of in zip(outputs, maps, strict=True)], of_rows
+        clips = [[as_video(x) for x in some] for some in (outputs, grads)]
+        of_maps, of_rows, of_residuals = backward(_maps_as_video(maps), statistics, *clips, relu=relu)
+        of_maps = [y.view(of.x.shape) for y, of in zip(of_maps, maps, strict=True)]
+        return of_maps, of_rows, [y.view(x.shape) for y, x in zip(of_residuals, outputs, strict=True)]
 
 
 def _maps_as_video(maps: Sequence[NormedMap]) -> list[NormedMap]:
-    return [of._replace(x=as_video(of.x)) for of in maps]
+    return [
+        of._replace(x=as_video(of.x), residual=None if of.residual is None else as_video(of.residual))
+        for of in maps
+    ]
 
 
 def as_video(x: Tensor) -> Tensor:

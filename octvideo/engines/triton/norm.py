@@ -24,49 +24,64 @@ def forward(
     """Of clips; see ``octvideo.engines.norm.Norm``."""
     outputs, kept, parts = [], [], []
     for map in maps:
-        x = by_pixels(map.x)
+        x, residual = by_pixels(map.x), None if map.residual is None else by_pixels(map.residual)
         statistics = Statistics(*torch.empty(2, x.shape[1], dtype=torch.float32, device=x.device))
         outputs.append(empty(x.shape, x.dtype, x))
         kept.append(statistics)
-        parts.append(part(map._replace(x=x), statistics, outputs[-1]))
+        parts.append(part(map._replace(x=x), statistics, outputs[-1], residual))
     launch(norms.statistics, parts)
     launch(norms.normalise, parts, momentum, eps, relu)
     return outputs, kept
 
 
 def backward(
-    maps: Sequence[NormedMap], statistics: Sequence[Statistics], grads: Sequence[Tensor], *, relu: bool
-) -> tuple[list[Tensor], Tensor]:
+    maps: Sequence[NormedMap],
+    statistics: Sequence[Statistics],
+    outputs: Sequence[Tensor],
+    grads: Sequence[Tensor],
+    *,
+    relu: bool,
+) -> tuple[list[Tensor], Tensor, list[Tensor]]:
     """Of clips; see ``octvideo.engines.norm.Norm``."""
     counts = [len(map.weight) for map in maps]
     of_rows = torch.empty(2, sum(counts), dtype=torch.float32, device=grads[0].device)
-    outputs, parts = [], []
-    for map, of_map, grad, rows in zip(maps, statistics, grads, of_rows.split(counts, 1), strict=True):
-        x = by_pixels(map.x)
-        outputs.append(empty(x.shape, x.dtype, x))
-        parts.append(part(map._replace(x=x), of_map, outputs[-1], by_pixels(grad), rows))
+    of_maps, of_residuals, parts = [], [], []
+    for number, (map, rows) in enumerate(zip(maps, of_rows.split(counts, 1), strict=True)):
+        x, grad = by_pixels(map.x), by_pixels(grads[number])
+        of_maps.append(empty(x.shape, x.dtype, x))
+        output = None
+        if outputs:
+            output = by_pixels(outputs[number])
+            of_residuals.append(empty(x.shape, x.dtype, x))
+        parts.append(
+            part(
+                map._replace(x=x), statistics[number], of_maps[-1], output,
+                of_residual=of_residuals[-1] if outputs else None, grad=grad, of_rows=rows,
+            )
+        )  # fmt: skip
     launch(norms.gradient_sums, parts, relu)
     launch(norms.gradients, parts, relu)
-    return outputs, of_rows
+    return of_maps, of_rows, of_residuals
 
 
 def part(
     map: NormedMap,
     statistics: Statistics,
     out: Tensor,
+    residual: Tensor | None = None,
+    *,
+    of_residual: Tensor | None = None,
     grad: Tensor | None = None,
     of_rows: Tensor | None = None,
 ) -> Normed:
-    """A map that lies by pixels, as the kernels' argument.
+    """A map that lies by pixels, as the kernels' argument; see ``Normed``.
 
     Args:
-        out: gets the output, or the gradient of the map.
-        grad: of the output.
         of_rows: gets the gradients of weight and bias, ``(2, C)``.
     """
-    x, weight, bias, running_mean, running_var = map
+    x, weight, bias, running_mean, running_var, _ = map
     channels, pixels = x.shape[1], x.numel() // x.shape[1]
-    steps = [pixel_step(x), 0 if grad is None else pixel_step(grad), pixel_step(out)]
+    steps = [0 if y is None else pixel_step(y) for y in (x, grad, out, residual, of_residual)]
     unit = 1 if any(number % 8 for number in (channels, *steps)) else 8
     columns = _columns(channels)
     tiles = triton.cdiv(pixels, TILE // columns)
@@ -74,8 +89,9 @@ def part(
     partials = torch.empty(triton.cdiv(tiles, length), 2, channels, dtype=torch.float32, device=x.device)
     of_weight, of_bias = (None, None) if of_rows is None else of_rows
     return Normed(  # type: ignore[call-arg]
-        x, grad, out, partials, weight, bias, *statistics, running_mean, running_var, of_weight, of_bias,
-        *(step // unit for step in steps), channels // unit, pixels, length, tl.constexpr(columns), tl.constexpr(unit),
+        x, grad, out, residual, of_residual, partials, weight, bias, *statistics, running_mean, running_var,
+        of_weight, of_bias, *(step // unit for step in steps), channels // unit, pixels, length,
+        tl.constexpr(columns), tl.constexpr(unit),
     )  # fmt: skip
 
 

@@ -1,6 +1,6 @@
 """Batch norm and ReLU of two maps, forward and backward: each first sums over pixels, then goes over them again.
 
-    y = relu(weight * n + bias),   n = (x - mean) / deviation
+    y = relu(weight * n + bias + residual),   n = (x - mean) / deviation
     gradient of x = weight / deviation * (g - mean of g - n * mean of (g * n)),   g = gradient of y where y > 0
 
 A program has some channels of a map and some of its pixels. What it has summed up is a row of ``partials``; the second
@@ -24,6 +24,8 @@ class Normed(NamedTuple):
         x: the map's numbers; ``x_pixel`` from one pixel to the next, in units, as for the others.
         grad: the gradient of the output.
         out: the output, or the gradient of the map.
+        residual: what is added in front of the ReLU; backward, what came out where there was one.
+        of_residual: gets its gradient.
         partials: float32 ``(splits, 2, channels)``.
         weight, bias, mean, inverse, running_mean, running_var: one number a channel.
         of_weight, of_bias: their gradients.
@@ -37,6 +39,8 @@ class Normed(NamedTuple):
     x: Any
     grad: Any
     out: Any
+    residual: Any
+    of_residual: Any
     partials: Any
     weight: Any
     bias: Any
@@ -49,6 +53,8 @@ class Normed(NamedTuple):
     x_pixel: Any
     grad_pixel: Any
     out_pixel: Any
+    residual_pixel: Any
+    of_residual_pixel: Any
     channels: Any
     pixels: Any
     steps: Any
@@ -135,9 +141,11 @@ def _normalise(program, of, momentum, eps, relu: tl.constexpr, TILE: tl.constexp
             at, there = _tile(of, split, i, known, TILE)
             number = _load(of.x, of.x_pixel, of, at, column, there)
             y = (number - mean[None, :]) * inverse[None, :] * weight + bias
+            if of.residual is not None:
+                y += _load(of.residual, of.residual_pixel, of, at, column, there)
             if relu:
                 y = tl.where(y < 0, 0.0, y)  # what is no number stays none, as in torch
-            _store(of, at, column, there, y)
+            _store(of.out, of.out_pixel, of, at, column, there, y)
     return program - programs
 
 
@@ -153,7 +161,7 @@ def _gradient_sums(program, of, relu: tl.constexpr, TILE: tl.constexpr):
             number = (_load(of.x, of.x_pixel, of, at, column, there) - mean) * inverse
             grad = _load(of.grad, of.grad_pixel, of, at, column, there)
             if relu:
-                grad = tl.where(number * weight + bias <= 0, 0.0, grad)
+                grad = _behind(of, at, column, there, grad, number * weight + bias)
             total += grad
             product += grad * number
         _keep(of, split, column, known, tl.sum(total, 0), tl.sum(product, 0))
@@ -176,8 +184,11 @@ def _gradients(program, of, relu: tl.constexpr, TILE: tl.constexpr):
             number = (_load(of.x, of.x_pixel, of, at, column, there) - mean) * inverse
             grad = _load(of.grad, of.grad_pixel, of, at, column, there)
             if relu:
-                grad = tl.where(number * weight + bias <= 0, 0.0, grad)
-            _store(of, at, column, there, weight * inverse * (grad - total - number * product))
+                grad = _behind(of, at, column, there, grad, number * weight + bias)
+            if of.of_residual is not None:
+                _store(of.of_residual, of.of_residual_pixel, of, at, column, there, grad)
+            number = weight * inverse * (grad - total - number * product)
+            _store(of.out, of.out_pixel, of, at, column, there, number)
     return program - programs
 
 
@@ -203,9 +214,16 @@ def _load(numbers, step, of, at, column, there):
 
 
 @triton.jit
-def _store(of, at, column, there, number):
-    to = of.out + at * (of.out_pixel * of.unit) + column[None, :]
-    tl.store(to, number.to(of.out.dtype.element_ty), there)
+def _store(numbers, step, of, at, column, there, number):
+    tl.store(numbers + at * (step * of.unit) + column[None, :], number.to(numbers.dtype.element_ty), there)
+
+
+@triton.jit
+def _behind(of, at, column, there, grad, y):
+    """The gradient of what the ReLU took, ``y`` if nothing was added to that."""
+    if of.residual is not None:
+        y = _load(of.residual, of.residual_pixel, of, at, column, there)
+    return tl.where(y <= 0, 0.0, grad)
 
 
 @triton.jit
