@@ -10,8 +10,9 @@ import shutil
 import subprocess
 import sys
 import tempfile
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -136,8 +137,8 @@ def normed(channels: int) -> norms.Normed:
     )  # fmt: skip
 
 
-def kernels(capability: int) -> Iterator[tuple[str, Sequence[int], Any]]:
-    """Name, tile and compiled kernel."""
+def kernels(capability: int, only: str = "") -> Iterator[tuple[str, Sequence[int], Any]]:
+    """Name, tile and compiled kernel, of all whose name has ``only`` in it."""
     constants = problem.constants(POINTWISE, (1, 1, 1), torch.bfloat16)
     transposed = problem.constants(POINTWISE, (1, 1, 1), torch.bfloat16, backwards=True)
     dense = problem.Job(
@@ -152,21 +153,34 @@ def kernels(capability: int) -> Iterator[tuple[str, Sequence[int], Any]]:
         "octave, gradient": (layer(LAYERS["64 to 256, alpha .25"], joined=True, backwards=True), transposed),
         "behind cuDNN": ([end], constants),
     }
+    calls: list[tuple[str, Sequence[int], Callable[[], None]]] = [
+        (name, tile, partial(problem._launch, jobs, constant, tile))
+        for name, (jobs, constant) in launches.items()
+        for tile in tiles.SUMS
+    ]
+    for name, (into, out) in LAYERS.items():
+        weight = torch.empty(sum(out), sum(into), 1, 1, 1)
+        calls += [
+            (
+                f"weight gradient, {name}",
+                tile,
+                partial(gradient.launch, tile, blocks(into, out), weight, POINTWISE),
+            )
+            for tile in tiles.GRADIENTS
+        ]
+        calls += [
+            (
+                f"norm, {kernel.__name__}, {name}",
+                (norm.TILE, norm.WARPS),
+                partial(norm.launch, kernel, [normed(count) for count in out], *settings),
+            )
+            for kernel, settings in NORMS
+        ]
     with compiled(capability) as found:
-        for name, (jobs, constant) in launches.items():
-            for tile in tiles.SUMS:
-                problem._launch(jobs, constant, tile)
+        for name, tile, call in calls:
+            if only in name:
+                call()
                 yield name, tile, found.pop()
-        for name, (into, out) in LAYERS.items():
-            weight = torch.empty(sum(out), sum(into), 1, 1, 1)
-            for tile in tiles.GRADIENTS:
-                gradient.launch(tile, blocks(into, out), weight, POINTWISE)
-                yield f"weight gradient, {name}", tile, found.pop()
-        for name, (_, out) in LAYERS.items():
-            parts = [normed(count) for count in out]
-            for kernel, settings in NORMS:
-                norm.launch(kernel, parts, *settings)
-                yield f"norm, {kernel.__name__}, {name}", (norm.TILE, norm.WARPS), found.pop()
 
 
 def facts(kernel: Any, capability: int) -> dict[str, Any]:
@@ -209,10 +223,11 @@ def ptxas() -> str:
 def main(args: Sequence[str] | None = None) -> int:
     parser = argparse.ArgumentParser(prog="python -m benchmarks.triton_kernels", description=__doc__)
     parser.add_argument("--capability", type=int, nargs="+", default=[80, 90], help="80: A100, 90: H100")
+    parser.add_argument("--only", default="", metavar="PART", help="of a kernel's name, such as norm")
     options = parser.parse_args(args)
     for capability in options.capability:
         print(f"sm_{capability}, Triton {triton.__version__}")
-        for name, tile, kernel in kernels(capability):
+        for name, tile, kernel in kernels(capability, options.only):
             values = ", ".join(f"{key} {value}" for key, value in facts(kernel, capability).items())
             print(f"  {name}, {'x'.join(map(str, tile))}: {values}", flush=True)
     return 0

@@ -17,6 +17,7 @@ class NormedMap(NamedTuple):
         weight, bias: ``(C,)``.
         running_mean, running_var: ``(C,)``, which a forward pass changes; or None.
         residual: of the size of ``x``, added behind the norm, in front of the ReLU; or None.
+        batches: how many there were, one integer, which a forward pass counts up; of one map of a norm, or None.
     """
 
     x: Tensor
@@ -25,6 +26,7 @@ class NormedMap(NamedTuple):
     running_mean: Tensor | None = None
     running_var: Tensor | None = None
     residual: Tensor | None = None
+    batches: Tensor | None = None
 
 
 class Statistics(NamedTuple):

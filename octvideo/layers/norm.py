@@ -52,9 +52,12 @@ def batch_norm(
     residuals = [part for part in (residual_high, residual_low) if part is not None]
     if (engine := _engine(norm, (high, low), rows, residuals)) is not None:
         running = None if norm.running_mean is None else (norm.running_mean, cast(Tensor, norm.running_var))
+        # Counted by the engine, unless the count is needed here, for the mean over all batches.
+        batches = None if norm.momentum is None else norm.num_batches_tracked
+        momentum = _momentum(norm, count=batches is None)
         outputs = normalise(
-            engine, (high, low), norm.weight, norm.bias, running, _momentum(norm, count=True), norm.eps,
-            residuals=residuals, relu=relu is not None,
+            engine, (high, low), norm.weight, norm.bias, running, momentum, norm.eps,
+            batches=batches, residuals=residuals, relu=relu is not None,
         )  # fmt: skip
         return Octave(*outputs)
     weights, biases = _cut(norm.weight, norm.bias, rows)

@@ -22,6 +22,7 @@ def normalise(
     momentum: float,
     eps: float,
     *,
+    batches: Tensor | None = None,
     residuals: Sequence[Tensor] = (),
     relu: bool,
 ) -> list[Tensor]:
@@ -32,22 +33,24 @@ def normalise(
         maps: ``(B, C, T, H, W)`` each, or without T for images.
         weight, bias: ``(sum of C,)``.
         running: mean and variance ``(sum of C,)``, which are changed.
+        batches: how many there were, one integer, which is counted up.
         residuals: what is added to each map behind the norm; or nothing.
         relu: whether a ReLU follows that.
     """
-    settings = running, momentum, eps, relu
+    settings = running, batches, momentum, eps, relu
     return list(_Norm.apply(norm, settings, len(maps), weight, bias, *maps, *residuals))
 
 
 class _Norm(torch.autograd.Function):
     @staticmethod
     def forward(  # type: ignore[override]
-        ctx: Any, norm: Norm, settings: tuple[tuple[Tensor, Tensor] | None, float, float, bool], count: int,
-        weight: Tensor, bias: Tensor, *maps_and_residuals: Tensor,
+        ctx: Any, norm: Norm, settings: tuple[Any, ...], count: int, weight: Tensor, bias: Tensor,
+        *maps_and_residuals: Tensor,
     ) -> tuple[Tensor, ...]:  # fmt: skip
-        running, momentum, ctx.eps, ctx.relu = settings
+        running, batches, momentum, ctx.eps, ctx.relu = settings
         maps, residuals = maps_and_residuals[:count], maps_and_residuals[count:]
         rows = _rows(maps, weight, bias, running)
+        rows[0] = rows[0]._replace(batches=batches)
         if residuals:
             rows = [of._replace(residual=residual) for of, residual in zip(rows, residuals, strict=True)]
         outputs, statistics = norm.forward(rows, momentum, ctx.eps, relu=ctx.relu)

@@ -120,6 +120,7 @@ def by_triton(monkeypatch):
 
 
 def test_the_engine_triton_starts_at_most_1_6_times_as_many(steps, by_triton):
-    """A layer of one pixel in space is one launch, and one each for its gradients; norms with ReLUs two each way."""
+    """A layer of one pixel in space is one launch, and two its gradients; norms, with what is behind, two each way."""
     octave = training_step("i3d_r50", 0.25, (8, 224, 224), by_triton)
-    assert octave.count <= 1.6 * steps[0].count, octave.by_name
+    assert octave.count <= 727 <= 1.6 * steps[0].count, octave.by_name
+    assert not {"clone", "_to_copy", "contiguous"} & octave.by_name.keys()

@@ -79,7 +79,7 @@ def part(
     Args:
         of_rows: gets the gradients of weight and bias, ``(2, C)``.
     """
-    x, weight, bias, running_mean, running_var, _ = map
+    x, weight, bias, running_mean, running_var, _, batches = map
     channels, pixels = x.shape[1], x.numel() // x.shape[1]
     steps = [0 if y is None else pixel_step(y) for y in (x, grad, out, residual, of_residual)]
     unit = 1 if any(number % 8 for number in (channels, *steps)) else 8
@@ -90,7 +90,7 @@ def part(
     of_weight, of_bias = (None, None) if of_rows is None else of_rows
     return Normed(  # type: ignore[call-arg]
         x, grad, out, residual, of_residual, partials, weight, bias, *statistics, running_mean, running_var,
-        of_weight, of_bias, *(step // unit for step in steps), channels // unit, pixels, length,
+        of_weight, of_bias, batches, *(step // unit for step in steps), channels // unit, pixels, length,
         tl.constexpr(columns), tl.constexpr(unit),
     )  # fmt: skip
 
@@ -106,6 +106,9 @@ def launch(kernel: Any, parts: Sequence[Normed], *settings: float) -> None:
 
 
 def _columns(channels: int) -> int:
-    """Of a program: few enough that none is idle, where a power of two of 16 or more divides the channels."""
+    """Of a program: few enough that none is idle, where a power of two of 16 or more divides the channels.
+
+    No more than 64: the rows of partials of more would not fit into the registers.
+    """
     whole = channels & -channels
-    return min(whole if whole >= 16 else triton.next_power_of_2(channels), 128)
+    return min(whole if whole >= 16 else triton.next_power_of_2(channels), 64)

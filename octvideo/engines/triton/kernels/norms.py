@@ -29,6 +29,7 @@ class Normed(NamedTuple):
         partials: float32 ``(splits, 2, channels)``.
         weight, bias, mean, inverse, running_mean, running_var: one number a channel.
         of_weight, of_bias: their gradients.
+        batches: one integer, which is counted up.
         channels: in units.
         pixels: of all clips.
         steps: how many tiles of pixels a program goes over.
@@ -50,6 +51,7 @@ class Normed(NamedTuple):
     running_var: Any
     of_weight: Any
     of_bias: Any
+    batches: Any
     x_pixel: Any
     grad_pixel: Any
     out_pixel: Any
@@ -128,6 +130,9 @@ def _normalise(program, of, momentum, eps, relu: tl.constexpr, TILE: tl.constexp
         apart = means - mean[None, :]
         variance = tl.maximum(tl.sum(squares + counts * apart * apart, 0) / of.pixels, 0.0)
         inverse = 1.0 / tl.sqrt(variance + eps)
+        if of.batches is not None:  # noqa: SIM102 (known when the kernel is compiled)
+            if program == 0:
+                tl.store(of.batches, tl.load(of.batches) + 1)
         if split == 0:
             tl.store(of.mean + column, mean, known)
             tl.store(of.inverse + column, inverse, known)
