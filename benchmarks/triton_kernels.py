@@ -27,6 +27,7 @@ from octvideo.engines.norm import NormedMap, Statistics
 from octvideo.engines.triton import norm, problem, tiles
 from octvideo.engines.triton import weight_gradients as gradient
 from octvideo.engines.triton.kernels import norms
+from octvideo.engines.triton.kernels.arguments import Normed
 
 POINTWISE = Geometry((1, 1, 1), (0, 0, 0), (1, 1, 1))
 # Channels in and out of a layer, by frequency: two of I3D's at alpha .25, and one at .1, whose channels no 8 divides,
@@ -127,7 +128,7 @@ NORMS = (
 )
 
 
-def normed(channels: int) -> norms.Normed:
+def normed(channels: int) -> Normed:
     """A map and its norm, forward and backward."""
     numbers = [torch.empty(channels) for _ in range(6)]
     of = NormedMap(clip(channels), *numbers[:4])

@@ -168,7 +168,7 @@ def test_what_no_number_is_stays_none():
 
 @interpreted
 def test_what_stays_torchs(launches):
-    """In evaluation, of many processes, of channels in another order, of float64; and where one pixel is an error."""
+    """In evaluation, of channels in another order, of float64; and where one pixel is an error."""
     norm, maps = octave_norm(8, 0.5), [clip(4, 3, 4), clip(4, 2, 2)]
     run_rows = (torch.arange(0, 8, 2), torch.arange(1, 8, 2))
     with octvideo.engine("triton"):

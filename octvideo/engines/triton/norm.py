@@ -11,7 +11,8 @@ from torch import Tensor
 from octvideo.engines.images import by_pixels, pixel_step
 from octvideo.engines.norm import NormedMap, Statistics
 from octvideo.engines.triton.kernels import norms
-from octvideo.engines.triton.kernels.norms import MOST_SPLITS, Normed
+from octvideo.engines.triton.kernels.arguments import Normed
+from octvideo.engines.triton.kernels.norms import MOST_SPLITS
 from octvideo.engines.triton.problem import empty
 
 # Numbers that a program has at a time: 32 of each of its threads.

@@ -9,59 +9,10 @@ summed as differences to the mean of a program's first pixels, so that large mea
 and put together as Chan, Golub and LeVeque do: https://doi.org/10.1080/00031305.1983.10483115.
 """
 
-from typing import Any, NamedTuple
-
 import triton
 import triton.language as tl
 
 MOST_SPLITS = tl.constexpr(128)  # rows of partials
-
-
-class Normed(NamedTuple):
-    """A map that lies by pixels, and its rows of a norm; of what a kernel has no use for, pointers are None.
-
-    Args:
-        x: the map's numbers; ``x_pixel`` from one pixel to the next, in units, as for the others.
-        grad: the gradient of the output.
-        out: the output, or the gradient of the map.
-        residual: what is added in front of the ReLU; backward, what came out where there was one.
-        of_residual: gets its gradient.
-        partials: float32 ``(splits, 2, channels)``.
-        weight, bias, mean, inverse, running_mean, running_var: one number a channel.
-        of_weight, of_bias: their gradients.
-        batches: one integer, which is counted up.
-        channels: in units.
-        pixels: of all clips.
-        steps: how many tiles of pixels a program goes over.
-        columns: channels of a program.
-        unit: of channels and steps between pixels.
-    """
-
-    x: Any
-    grad: Any
-    out: Any
-    residual: Any
-    of_residual: Any
-    partials: Any
-    weight: Any
-    bias: Any
-    mean: Any
-    inverse: Any
-    running_mean: Any
-    running_var: Any
-    of_weight: Any
-    of_bias: Any
-    batches: Any
-    x_pixel: Any
-    grad_pixel: Any
-    out_pixel: Any
-    residual_pixel: Any
-    of_residual_pixel: Any
-    channels: Any
-    pixels: Any
-    steps: Any
-    columns: Any
-    unit: Any
 
 
 @triton.jit
