@@ -10,8 +10,9 @@ import shutil
 import subprocess
 import sys
 import tempfile
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -21,9 +22,12 @@ from triton.backends.compiler import GPUTarget
 from triton.runtime.jit import JITFunction
 
 from octvideo.engines.geometry import Geometry
-from octvideo.engines.interface import Epilogue, Read
-from octvideo.engines.triton import problem, tiles
-from octvideo.engines.triton import weight_gradient as gradient
+from octvideo.engines.interface import Block, Epilogue, Read
+from octvideo.engines.norm import NormedMap, Statistics
+from octvideo.engines.triton import norm, problem, tiles
+from octvideo.engines.triton import weight_gradients as gradient
+from octvideo.engines.triton.kernels import norms
+from octvideo.engines.triton.kernels.arguments import Normed
 
 POINTWISE = Geometry((1, 1, 1), (0, 0, 0), (1, 1, 1))
 # Channels in and out of a layer, by frequency: two of I3D's at alpha .25, and one at .1, whose channels no 8 divides,
@@ -103,8 +107,39 @@ def layer(channels: Any, *, joined: bool, pool: bool = False, backwards: bool = 
     return jobs if joined else jobs[:1]
 
 
-def kernels(capability: int) -> Iterator[tuple[str, tiles.Tile, Any]]:
-    """Name, tile and compiled kernel."""
+def blocks(into: tuple[int, int], out: tuple[int, int]) -> list[Block]:
+    """What the gradient of a layer's weight is made of."""
+    high, low, grads = clip(into[0]), clip(into[1], 4), (clip(out[0]), clip(out[1], 4))
+    rows, columns = ((range(first), range(first, first + second)) for first, second in (out, into))
+    return [
+        Block(rows[0], columns[0], Read(grads[0]), Read(high)),
+        Block(rows[0], columns[1], Read(grads[0], 0.5), Read(low)),
+        Block(rows[1], columns[0], Read(grads[1]), Read(high, 0.5)),
+        Block(rows[1], columns[1], Read(grads[1]), Read(low)),
+    ]
+
+
+# A norm's kernels, and what is a launch's own: momentum and epsilon, and whether a ReLU follows.
+NORMS = (
+    (norms.statistics, ()),
+    (norms.normalise, (0.1, 1e-5, True)),
+    (norms.gradient_sums, (True,)),
+    (norms.gradients, (True,)),
+)
+
+
+def normed(channels: int) -> Normed:
+    """A map and its norm, forward and backward."""
+    numbers = [torch.empty(channels) for _ in range(6)]
+    of = NormedMap(clip(channels), *numbers[:4])
+    return norm.part(
+        of, Statistics(*numbers[4:]), clip(channels), clip(channels),
+        of_residual=clip(channels), grad=clip(channels), of_rows=torch.empty(2, channels),
+    )  # fmt: skip
+
+
+def kernels(capability: int, only: str = "") -> Iterator[tuple[str, Sequence[int], Any]]:
+    """Name, tile and compiled kernel, of all whose name has ``only`` in it."""
     constants = problem.constants(POINTWISE, (1, 1, 1), torch.bfloat16)
     transposed = problem.constants(POINTWISE, (1, 1, 1), torch.bfloat16, backwards=True)
     dense = problem.Job(
@@ -119,15 +154,34 @@ def kernels(capability: int) -> Iterator[tuple[str, tiles.Tile, Any]]:
         "octave, gradient": (layer(LAYERS["64 to 256, alpha .25"], joined=True, backwards=True), transposed),
         "behind cuDNN": ([end], constants),
     }
+    calls: list[tuple[str, Sequence[int], Callable[[], None]]] = [
+        (name, tile, partial(problem._launch, jobs, constant, tile))
+        for name, (jobs, constant) in launches.items()
+        for tile in tiles.SUMS
+    ]
+    for name, (into, out) in LAYERS.items():
+        weight = torch.empty(sum(out), sum(into), 1, 1, 1)
+        calls += [
+            (
+                f"weight gradient, {name}",
+                tile,
+                partial(gradient.launch, tile, blocks(into, out), weight, POINTWISE),
+            )
+            for tile in tiles.GRADIENTS
+        ]
+        calls += [
+            (
+                f"norm, {kernel.__name__}, {name}",
+                (norm.TILE, norm.WARPS),
+                partial(norm.launch, kernel, [normed(count) for count in out], *settings),
+            )
+            for kernel, settings in NORMS
+        ]
     with compiled(capability) as found:
-        for name, (jobs, constant) in launches.items():
-            for tile in tiles.SUMS:
-                problem._launch(jobs, constant, tile)
+        for name, tile, call in calls:
+            if only in name:
+                call()
                 yield name, tile, found.pop()
-        for tile in tiles.GRADIENTS:
-            x, grad, out = clip(48), clip(192), torch.empty(192, 48, 1, 1, 1)
-            gradient.launch(tile, grad, x, out, POINTWISE)
-            yield "weight gradient", tile, found.pop()
 
 
 def facts(kernel: Any, capability: int) -> dict[str, Any]:
@@ -170,10 +224,11 @@ def ptxas() -> str:
 def main(args: Sequence[str] | None = None) -> int:
     parser = argparse.ArgumentParser(prog="python -m benchmarks.triton_kernels", description=__doc__)
     parser.add_argument("--capability", type=int, nargs="+", default=[80, 90], help="80: A100, 90: H100")
+    parser.add_argument("--only", default="", metavar="PART", help="of a kernel's name, such as norm")
     options = parser.parse_args(args)
     for capability in options.capability:
         print(f"sm_{capability}, Triton {triton.__version__}")
-        for name, tile, kernel in kernels(capability):
+        for name, tile, kernel in kernels(capability, options.only):
             values = ", ".join(f"{key} {value}" for key, value in facts(kernel, capability).items())
             print(f"  {name}, {'x'.join(map(str, tile))}: {values}", flush=True)
     return 0

@@ -9,7 +9,7 @@ from torch import nn
 import octvideo
 from benchmarks.gpu.correctness import tests
 from benchmarks.gpu.lab import Lab
-from benchmarks.gpu.speed import batch, ours, parts
+from benchmarks.gpu.speed import batch, call, ours, parts
 from octvideo.engines.triton import tiles
 from octvideo.layers import Octave, OctaveConv3d
 from octvideo.layers.frozen import FrozenConv
@@ -95,10 +95,31 @@ def networks(lab: Lab, *, clips: int, graphs: bool) -> None:
         lab.note(name, ms=1e3 * timing.median, to_best_dense=str(ratio(timing, best)))
 
 
+def trainings(lab: Lab, *, clips: int) -> None:
+    """Steps in bfloat16's autocast of dense and octave I3D by each engine, with the first tile of each list."""
+    x = batch(lab, clips)
+    runs: dict[str, Callable[[], object]] = {}
+    tiles.searches = False
+    for candidate in ours(lab):
+        step = call(candidate, x, "training", "eager")
+        for engine in ENGINES:
+
+            def run(step: Callable[[], object] = step, engine: str = engine) -> object:
+                with octvideo.engine(engine):
+                    return step()
+
+            run()
+            runs[f"{candidate.name}, {engine}"] = run
+    timings = interleave(runs, rounds=lab.pick(9, 2), warmup=1, device=lab.device)
+    for name, timing in timings.items():
+        lab.note(name, ms=1e3 * timing.median, to_dense=str(ratio(timing, timings["dense, torch"])))
+
+
 PARTS = {"right": partial(tests, file="engines")} | parts(
     {
         "networks, 32 clips": partial(networks, clips=32, graphs=False),
         "networks, 1 clip, graphs": partial(networks, clips=1, graphs=True),
+        "training, 32 clips": partial(trainings, clips=32),
         "layers": layers,
     }
 )

@@ -14,10 +14,12 @@ from contextlib import contextmanager
 from contextvars import ContextVar
 
 import torch
+from torch import Tensor
 
 from octvideo.engines.geometry import Geometry
 from octvideo.engines.interface import Engine, Request
 from octvideo.engines.native.engine import ENGINE as NATIVE
+from octvideo.engines.norm import Norm
 from octvideo.engines.onednn import ENGINE as ONEDNN
 from octvideo.engines.reference import ENGINE as TORCH
 from octvideo.engines.triton.engine import ENGINE as TRITON
@@ -38,6 +40,20 @@ def choose(request: Request) -> Engine:
     name = forced()
     candidates = _BY_DEFAULT if name is None else (ENGINES[name], TORCH)
     return next(e for e in candidates if e.unavailable_reason(request) is None)
+
+
+def choose_norm(x: Tensor, weight: Tensor) -> Norm | None:
+    """What normalises a map in training, if an engine has kernels of its own for it; ``None``: torch.
+
+    Args:
+        x: the map.
+        weight: of the norm.
+    """
+    name = forced()
+    request = Request(x, weight, [], [], trains=True)
+    candidates = _BY_DEFAULT if name is None else (ENGINES[name],)
+    able = (e.norm for e in candidates if e.norm is not None and e.unavailable_reason(request) is None)
+    return next(able, None)
 
 
 def choose_to_trace(request: Request) -> Engine:

@@ -13,6 +13,7 @@ from torch.autograd import forward_ad
 from torch.utils._python_dispatch import _get_current_dispatch_mode_stack
 
 from octvideo.engines.geometry import Geometry
+from octvideo.engines.norm import Norm
 
 
 class Convolutions(NamedTuple):
@@ -102,6 +103,21 @@ class Together(Protocol):
         """
 
 
+class Block(NamedTuple):
+    """A block of a layer's weight, and what its gradient is made of.
+
+    Args:
+        rows, columns: of the weight.
+        grad: the gradient of an output; of scale 0.5 where its sums over 2x2 pixels are meant.
+        x: the input; of scale 0.5 where its averages over 2x2 pixels are meant.
+    """
+
+    rows: range
+    columns: range
+    grad: Read
+    x: Read
+
+
 class Request(NamedTuple):
     """What an engine is asked whether it can do it.
 
@@ -134,9 +150,11 @@ class Engine:
         is_one_pass: whether a sum of several convolutions and all of its epilogue are one pass over memory; where they
             are not, plans share convolutions among outputs instead.
         together: prepares one or two sums that read their inputs at other sizes, too; None where it cannot do these.
+        weight_gradients: ``(blocks, weight, geometries)``: the gradient of a whole weight from that of its blocks at
+            once, zero elsewhere; None where it cannot do these.
+        norm: batch norms in training, where it has kernels for them.
         is_asked_for: whether it is taken only where a person names it.
-        adds_gradients: whether weight gradients are added to what is there, which has to be zeros then.
-        has_operator: whether its sums of constant weights are an operation that tracers may write down.
+        has_operator: whether what it does at once is an operation that tracers may write down.
     """
 
     name: str
@@ -145,9 +163,17 @@ class Engine:
     unavailable_reason: Callable[[Request], str | None]
     is_one_pass: bool = False
     together: Callable[[Sequence[Convolutions]], Together | None] | None = None
+    weight_gradients: Callable[[Sequence[Block], Tensor, Sequence[Geometry]], Tensor | None] | None = None
+    norm: Norm | None = None
     is_asked_for: bool = False
-    adds_gradients: bool = False
     has_operator: bool = False
+
+
+def computed_in(x: Tensor) -> torch.dtype:
+    """The type of products and sums: autocast's where that is on."""
+    kind = x.device.type
+    casts = torch.amp.is_autocast_available(kind) and torch.is_autocast_enabled(kind)
+    return torch.get_autocast_dtype(kind) if casts else x.dtype
 
 
 def is_traced() -> bool:

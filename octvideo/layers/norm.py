@@ -3,16 +3,19 @@
 B batch, C channels, T frames, H height, W width.
 """
 
-from collections.abc import Callable
-from typing import Any
+from collections.abc import Callable, Sequence
+from typing import Any, cast
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 from torch.nn.modules.batchnorm import _BatchNorm
 
+from octvideo.engines import choose_norm
 from octvideo.engines.interface import is_traced
+from octvideo.engines.norm import Norm
 from octvideo.engines.resample import needs_gradient
+from octvideo.layers.normed import normalise
 from octvideo.layers.octave import ChannelSplit, Octave, split_channels
 
 Channels = slice | Tensor
@@ -22,7 +25,15 @@ Channels = slice | Tensor
 watchers: list[Callable[[_BatchNorm, Tensor, Channels], None]] = []
 
 
-def batch_norm(norm: _BatchNorm, high: Tensor, low: Tensor, rows: tuple[Channels, Channels]) -> Octave:
+def batch_norm(
+    norm: _BatchNorm,
+    high: Tensor,
+    low: Tensor,
+    rows: tuple[Channels, Channels],
+    relu: nn.ReLU | None = None,
+    residual_high: Tensor | None = None,
+    residual_low: Tensor | None = None,
+) -> Octave:
     """Normalise both frequencies with the rows of one dense norm's parameters and running statistics.
 
     Each frequency has statistics of its own pixels. ``norm`` may have become a ``SyncBatchNorm`` meanwhile.
@@ -32,14 +43,51 @@ def batch_norm(norm: _BatchNorm, high: Tensor, low: Tensor, rows: tuple[Channels
         high: ``(B, C_high, T, H, W)``.
         low: ``(B, C_low, T, ceil(H/2), ceil(W/2))``.
         rows: the dense channels of high and of low.
+        relu: the ReLU that follows, if one does: an engine may have one kernel for both.
+        residual_high, residual_low: what is added in front of the ReLU; for one kernel, too.
     """
     for watch in watchers:
         watch(norm, high, rows[0])
         watch(norm, low, rows[1])
+    residuals = [part for part in (residual_high, residual_low) if part is not None]
+    if (engine := _engine(norm, (high, low), rows, residuals)) is not None:
+        running = None if norm.running_mean is None else (norm.running_mean, cast(Tensor, norm.running_var))
+        # Counted by the engine, unless the count is needed here, for the mean over all batches.
+        batches = None if norm.momentum is None else norm.num_batches_tracked
+        momentum = _momentum(norm, count=batches is None)
+        outputs = normalise(
+            engine, (high, low), norm.weight, norm.bias, running, momentum, norm.eps,
+            batches=batches, residuals=residuals, relu=relu is not None,
+        )  # fmt: skip
+        return Octave(*outputs)
     weights, biases = _cut(norm.weight, norm.bias, rows)
-    return Octave(
+    outputs = [
         _part(norm, high, rows[0], weights[0], biases[0], True),
         _part(norm, low, rows[1], weights[1], biases[1], False),
+    ]
+    if residuals:
+        outputs = [y + residual for y, residual in zip(outputs, residuals, strict=True)]
+    return Octave(*outputs) if relu is None else Octave(*map(relu, outputs))
+
+
+def _engine(
+    norm: _BatchNorm, maps: Sequence[Tensor], rows: tuple[Channels, Channels], residuals: Sequence[Tensor]
+) -> Norm | None:
+    """The engine that normalises both maps at once by their own statistics, if there is one."""
+    few = any(x.numel() <= x.shape[1] for x in maps)  # torch says what is wrong with one pixel
+    if not norm.training or norm.weight is None or isinstance(norm, nn.SyncBatchNorm) or few:
+        return None
+    fits = all((x.shape, x.dtype) == (y.shape, y.dtype) for x, y in zip(maps, residuals, strict=False))
+    return choose_norm(maps[0], norm.weight) if fits and _are_all(rows, norm.weight) else None
+
+
+def _are_all(rows: tuple[Channels, Channels], weight: Tensor) -> bool:
+    """Whether the channels of high and then of low are those of a parameter, in its order."""
+    first, second = rows
+    return (
+        isinstance(first, slice)
+        and isinstance(second, slice)
+        and (first.start, first.stop, second.stop) == (0, second.start, len(weight))
     )
 
 
@@ -51,13 +99,9 @@ def _cut(weight: Tensor | None, bias: Tensor | None, rows: tuple[Channels, Chann
     if weight is None or bias is None:
         return (None, None), (None, None)
     first, second = rows
-    if (
-        not isinstance(first, slice)
-        or not isinstance(second, slice)
-        or (first.start, first.stop, second.stop) != (0, second.start, len(weight))
-    ):
+    if not _are_all(rows, weight):
         return (weight[first], weight[second]), (bias[first], bias[second])
-    counts = [first.stop, second.stop - second.start]
+    counts = [first.stop, second.stop - second.start]  # type: ignore[union-attr]
     if is_traced() or not (needs_gradient(weight) or needs_gradient(bias)):
         parts = (*weight.split(counts), *bias.split(counts))
     else:
@@ -101,15 +145,8 @@ def _part(
         y = torch.func.functional_call(norm, rows_only, (x,))
     else:
         use_batch = norm.training or mean is None
-        momentum = norm.momentum
-        if norm.training and norm.num_batches_tracked is not None:
-            if count:
-                norm.num_batches_tracked.add_(1)
-            if momentum is None:  # cumulative average
-                momentum = 1.0 / float(norm.num_batches_tracked)
-        y = F.batch_norm(
-            x, mean, var, weight, bias, use_batch, 0.0 if momentum is None else momentum, norm.eps
-        )
+        momentum = _momentum(norm, count=count)
+        y = F.batch_norm(x, mean, var, weight, bias, use_batch, momentum, norm.eps)
     if norm.training and isinstance(rows, Tensor) and mean is not None and var is not None:
         # Rows taken by number are a copy, so their new statistics go back by hand.
         with torch.no_grad():
@@ -118,6 +155,17 @@ def _part(
             norm.running_mean.index_copy_(0, rows, mean)
             norm.running_var.index_copy_(0, rows, var)
     return y
+
+
+def _momentum(norm: _BatchNorm, *, count: bool) -> float:
+    """The weight of this batch in the running statistics; ``count`` it, if it is one more."""
+    momentum = norm.momentum
+    if norm.training and norm.num_batches_tracked is not None:
+        if count:
+            norm.num_batches_tracked.add_(1)
+        if momentum is None:  # cumulative average
+            momentum = 1.0 / float(norm.num_batches_tracked)
+    return 0.0 if momentum is None else momentum
 
 
 def as_rows(indices: tuple[int, ...]) -> Channels:

@@ -16,7 +16,9 @@ input, its block transposed, and what was in front of it behind it. Averages and
 up to the number of pixels that an average is over.
 """
 
+import functools
 import itertools
+import json
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field, replace
 from typing import NamedTuple
@@ -110,12 +112,32 @@ class Plan:
     is_backwards: bool = False
     # With and without sharing, made once: a tracer would follow their making in every call.
     schedules: dict[bool, Schedule] = field(init=False, repr=False, compare=False)
+    text: str = field(init=False, repr=False, compare=False)  # `Plan.of` reads it
     _backwards: dict[tuple[str, ...], "Plan"] = field(
         init=False, repr=False, compare=False, default_factory=dict
     )
 
     def __post_init__(self) -> None:
         object.__setattr__(self, "schedules", {share: self._schedule(share) for share in (False, True)})
+        object.__setattr__(self, "text", self._written())
+
+    @classmethod
+    @functools.cache
+    def of(cls, text: str) -> "Plan":
+        """The plan whose text this is."""
+        terms, channels, is_linear, is_backwards = json.loads(text)
+        read = []
+        for out, into, rows, columns, (*sizes, groups), before, after in terms:
+            stride, padding, dilation = map(tuple, sizes)
+            geometry = Geometry(stride, padding, dilation, groups)
+            read.append(Term(out, into, range(*rows), range(*columns), geometry, before, after))
+        outputs = {name: range(*ends) for name, ends in channels.items()}
+        return cls(tuple(read), outputs, is_linear, is_backwards)
+
+    def _written(self) -> str:
+        terms = [[_ends(part) if isinstance(part, range) else part for part in term] for term in self.terms]
+        channels = {name: _ends(rows) for name, rows in self.channels.items()}
+        return json.dumps([terms, channels, self.is_linear, self.is_backwards])
 
     @property
     def is_strided(self) -> bool:
@@ -229,6 +251,10 @@ def octave_plan(
         before = 1 / max(shrinks, 1) if pools else 1.0
         terms.append(Term(out, into, rows[out], block, own, before, after=1 / min(shrinks, 1)))
     return Plan(tuple(terms), rows, is_linear)
+
+
+def _ends(numbers: range) -> tuple[int, int]:
+    return numbers.start, numbers.stop
 
 
 def _consecutive(counts: dict[str, int]) -> dict[str, range]:

@@ -8,7 +8,7 @@ from collections.abc import Mapping, Sequence
 import torch
 from torch import Tensor
 
-from octvideo.engines.interface import Convolutions, Engine, Epilogue, Sum
+from octvideo.engines.interface import Convolutions, Engine, Epilogue, Read, Sum
 from octvideo.engines.reference import finish
 from octvideo.engines.resample import downsample, fold, num_averaged, upsample
 from octvideo.layers.plan import Plan, Shared, Term
@@ -34,6 +34,15 @@ class Maps:
     def has(self, name: str, scale: float) -> bool:
         """Whether an input is there at a scale."""
         return (name, scale) in self._made
+
+    def read(self, name: str, before: float, after: float = 1) -> Read:
+        """An input at a size, repeated or not, for an engine that resamples what it reads.
+
+        Averages that are there already are a quarter of what they are of; the engine makes the others as it reads.
+        """
+        if after == 1 and before == 0.5 and not self.has(name, before):
+            return Read(self.at(name, 1), before)
+        return Read(self.at(name, before), after)
 
     def at(self, name: str, scale: float) -> Tensor:
         """An input at 1, 1/2 or 1/4 of its size."""

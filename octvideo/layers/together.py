@@ -7,7 +7,7 @@ from collections.abc import Mapping, Sequence
 
 from torch import Tensor
 
-from octvideo.engines.interface import Engine, Epilogue, Read, Together
+from octvideo.engines.interface import Engine, Epilogue, Together
 from octvideo.layers.plan import Plan
 from octvideo.layers.sums import Maps, PlannedSums, biases_of, convolutions_of
 
@@ -16,6 +16,11 @@ def prepare(plan: Plan, weight: Tensor, bias: Tensor | None, engine: Engine) -> 
     """The outputs of a plan for given weights: in one launch where the engine knows how, else sum by sum."""
     joint = _joint(plan, weight, bias, engine)
     return PlannedSums(plan, weight, bias, engine) if joint is None else JointSums(plan, joint)
+
+
+def runs_at_once(plan: Plan, weight: Tensor, engine: Engine) -> bool:
+    """Whether the engine has one launch for the plan."""
+    return _joint(plan, weight, None, engine) is not None
 
 
 def _joint(plan: Plan, weight: Tensor, bias: Tensor | None, engine: Engine) -> Together | None:
@@ -47,7 +52,7 @@ class JointSums:
     ) -> dict[str, Tensor]:
         reads, epilogues = [], []
         for out in self.plan.channels:
-            reads.append([_read(maps, t.into, t.before, t.after) for t in self.plan.terms if t.out == out])
+            reads.append([maps.read(t.into, t.before, t.after) for t in self.plan.terms if t.out == out])
             residual = None if residuals is None else residuals.get(out)
             epilogues.append(Epilogue(residual, None, out in relus, out in overwrite, out in pool))
         found = self.run(reads, epilogues, [sizes.get(out) or () for out in self.plan.channels])
@@ -56,10 +61,3 @@ class JointSums:
             if pooled is not None:
                 outputs["pooled"] = pooled
         return outputs
-
-
-def _read(maps: Maps, name: str, before: float, after: float) -> Read:
-    """Averages that are there already are a quarter of what they are of; the engine makes the others as it reads."""
-    if after == 1 and before == 0.5 and not maps.has(name, before):
-        return Read(maps.at(name, 1), before)
-    return Read(maps.at(name, before), after)

@@ -1,7 +1,7 @@
 """The engine triton without a GPU: in Triton's interpreter, against torch; and why it cannot run elsewhere.
 
 The interpreter has to be asked for before Triton is imported, so these tests run in a process of their own:
-TRITON_INTERPRET=1 python -m pytest tests/engines/test_triton.py
+TRITON_INTERPRET=1 python -m pytest tests/engines/test_triton.py tests/engines/test_triton_norm.py
 """
 
 import copy
@@ -13,13 +13,16 @@ from pathlib import Path
 import pytest
 import torch
 from torch import nn
+from torch._dynamo.backends.debugging import aot_eager
 
 import octvideo
 from octvideo.engines import ENGINES, choose, reasons
 from octvideo.engines.geometry import Geometry
 from octvideo.engines.interface import Convolutions, Epilogue, Request
-from octvideo.layers import Octave, OctaveConv3d
+from octvideo.layers import Octave, OctaveConv2d, OctaveConv3d
+from octvideo.layers.flat import flat_convs
 from octvideo.layers.frozen import FrozenConv
+from octvideo.layers.plan import Plan
 from tests.gpu.precision import distance
 from tests.gpu.test_layers import ALPHAS, CONVS, forward_and_gradients, maps, tensors
 
@@ -33,7 +36,8 @@ interpreted = pytest.mark.skipif(not INTERPRETED, reason="test_in_the_interprete
 @pytest.mark.slow
 @pytest.mark.skipif(INTERPRETED, reason="this is the interpreter")
 def test_in_the_interpreter():
-    command = [sys.executable, "-m", "pytest", "-q", "-p", "no:cacheprovider", __file__]
+    files = [__file__, str(Path(__file__).with_name("test_triton_norm.py"))]
+    command = [sys.executable, "-m", "pytest", "-q", "-p", "no:cacheprovider", *files]
     environment = {**os.environ, "TRITON_INTERPRET": "1"}
     done = subprocess.run(
         command, env=environment, cwd=Path(__file__).parents[2], capture_output=True, text=True
@@ -176,6 +180,88 @@ def test_tracers_see_one_operation():
         for one, other in zip(results, expected, strict=True):
             torch.testing.assert_close(one, other)
             assert one.stride() == other.stride()
+
+
+@interpreted
+@pytest.mark.parametrize(("conv", "sums"), [("pointwise", 2), ("stride 2 in time", 1), ("shortcut", 3)])
+def test_a_training_step_is_a_few_launches(conv, sums, monkeypatch):
+    """Outputs, inputs' gradients, weight's gradient: one each, but where gradients are torch's, or go back by four."""
+    from octvideo.engines.triton import problem, weight_gradients
+
+    launches = []
+    for module, name in ((problem, "_launch"), (weight_gradients, "launch")):
+        launch = getattr(module, name)
+        monkeypatch.setattr(
+            module, name, lambda *given, name=name, launch=launch: launches.append((name, launch(*given))[0])
+        )
+    layer = OctaveConv3d(32, 32, **CONVS[conv], alpha_in=0.25, alpha_out=0.25)
+    with octvideo.engine("triton"):
+        forward_and_gradients(
+            layer, Octave(*map(torch.Tensor.requires_grad_, (clip(24, 4, 8), clip(8, 2, 4))))
+        )
+    assert launches == ["_launch"] * sums + ["launch"]
+
+
+@interpreted
+def test_weights_of_dilated_kernels_get_their_gradient():
+    """The kernels know no dilation: a layer over every second frame has torch's gradient."""
+    torch.manual_seed(0)
+    conv = nn.Conv3d(8, 8, (3, 1, 1), padding=(2, 0, 0), dilation=(2, 1, 1))
+    x = clip(8, 4, 4, frames=5)
+    expected = forward_and_gradients(conv, x.requires_grad_())
+    with octvideo.engine("triton"):
+        found = forward_and_gradients(flat_convs(conv), x)
+    for one, other in zip(found, expected, strict=True):
+        assert distance(one, other) < 2e-6
+
+
+@interpreted
+@pytest.mark.parametrize(
+    ("conv", "dtype"),
+    [
+        ("pointwise", torch.float32),
+        ("pointwise", torch.float16),
+        ("shortcut", torch.float32),
+        ("image", torch.float16),
+    ],
+)
+def test_a_compiled_training_step(conv, dtype):
+    """`torch.compile` in one graph: the layer is `octvideo::convolution`; the same outputs and gradients."""
+    torch.manual_seed(0)
+    options = {"kernel_size": 1} if conv == "image" else CONVS[conv]
+    dims = 2 if conv == "image" else 3
+    layer = (OctaveConv2d if dims == 2 else OctaveConv3d)(16, 16, **options, alpha_in=0.25, alpha_out=0.25)
+    high, low = (part.detach().float() for part in maps(0.5, dims, (4, 8)))
+    x = Octave(high[:, :12].requires_grad_(), low[:, :4].requires_grad_())
+    seen = []
+
+    def backend(graph, inputs):
+        seen.extend(str(node.target) for node in graph.graph.nodes if node.op == "call_function")
+        return aot_eager(graph, inputs)
+
+    torch._dynamo.reset()
+    with octvideo.engine("triton"), torch.autocast("cpu", dtype, enabled=dtype != torch.float32):
+        expected = forward_and_gradients(layer, x)
+        found = forward_and_gradients(torch.compile(layer, backend=backend, fullgraph=True), x)
+    assert seen.count("octvideo.convolution") == 1
+    for ours, others in zip(found, expected, strict=True):
+        for one, other in zip(ours, others, strict=True):
+            torch.testing.assert_close(one, other)
+            assert one.stride() == other.stride()
+
+
+@interpreted
+@pytest.mark.parametrize("alphas", [(0.25, 0.5), (0, 0.25), (0.25, 0)])
+def test_a_layer_as_an_operation_is_what_it_says(alphas):
+    """torch's own checks: schema, fakes, gradient, and both compiled for sizes that change."""
+    alpha_in, alpha_out = alphas
+    layer = OctaveConv3d(8, 8, 1, bias=bool(alpha_in), alpha_in=alpha_in, alpha_out=alpha_out)
+    low = int(8 * alpha_in)
+    x = [clip(8 - low, 3, 4, frames=1).requires_grad_(), None]
+    x[1] = clip(low, 2, 2, frames=1).requires_grad_() if low else None
+    arguments = (*x, layer.weight, layer.bias, layer.plan.text, "triton", torch.float32)
+    torch.library.opcheck(torch.ops.octvideo.convolution.default, arguments)
+    assert Plan.of(layer.plan.text) == layer.plan
 
 
 @interpreted

@@ -12,6 +12,7 @@ import torch
 from lightning.pytorch import Callback
 
 from octvideo.data.augment import Augmentation
+from octvideo.engines.triton import tiles
 from octvideo.training.checkpoint import RunCheckpoint
 from tests.gpu.precision import distance, whole_float32
 from tests.training.runs import Record, small_data, small_model, small_trainer, write_videos
@@ -63,8 +64,13 @@ class NoWaits(Callback):
             torch.cuda.set_sync_debug_mode("error" if batch_idx == 3 else "default")
 
 
-@pytest.mark.parametrize("settings", ["octave", "averaged weights", "adamw"])
-def test_no_step_waits_for_the_gpu(device, csv, tmp_path, settings):
+@pytest.mark.parametrize(
+    ("settings", "engine"),
+    [("octave", "torch"), ("octave", "triton"), ("averaged weights", "torch"), ("adamw", "torch")],
+)
+def test_no_step_waits_for_the_gpu(device, csv, tmp_path, monkeypatch, settings, engine):
+    monkeypatch.setenv("OCTVIDEO_ENGINE", engine)
+    monkeypatch.setattr(tiles, "searches", False)  # which waits for what it times
     of_model, of_data = SETTINGS[settings]
     trainer = small_trainer(
         tmp_path,

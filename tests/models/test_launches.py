@@ -10,6 +10,7 @@ import torch
 import torch.nn.functional as F
 from torch.utils._python_dispatch import TorchDispatchMode
 
+import octvideo
 from octvideo.models import create_model
 
 # Memory without a kernel, and what only writes down.
@@ -28,14 +29,27 @@ class Launches(TorchDispatchMode):
         name = func._schema.name.removeprefix("aten::")
         if not func.is_view and name not in FREE and not name.startswith(("profiler::", "prim::")):
             self.by_name[name] += sum(args[-1]) if name == "convolution_backward" else 1
-        return func(*args, **(kwargs or {}))
+        found = func(*args, **(kwargs or {}))
+        return _as_cudnn_lays_them(found, args[0]) if name.startswith("convolution") else found
 
     @property
     def count(self) -> int:
         return self.by_name.total()
 
 
-def training_step(name: str, alpha: float, size: tuple[int, ...]) -> Launches:
+def _as_cudnn_lays_them(found, x):
+    """Channels-last where the input is; the device `meta` forgets that."""
+    if isinstance(found, tuple):
+        return (*(_as_cudnn_lays_them(part, x) for part in found),)
+    if found is None or x.stride(1) != 1:
+        return found
+    return found.to(memory_format={4: torch.channels_last, 5: torch.channels_last_3d}.get(found.dim()))
+
+
+def training_step(
+    name: str, alpha: float, size: tuple[int, ...], launches: Launches | None = None
+) -> Launches:
+    """Those of a whole step, the optimiser's too."""
     network = create_model(name, alpha=alpha, num_classes=5).train().to("meta")
     network = network.to(memory_format=torch.channels_last_3d)
     clip = torch.empty(2, 3, *size, device="meta").to(memory_format=torch.channels_last_3d)
@@ -45,7 +59,8 @@ def training_step(name: str, alpha: float, size: tuple[int, ...]) -> Launches:
         parameter.grad = torch.empty_like(parameter)
     optimizer.step()  # makes its state
     optimizer.zero_grad()
-    with Launches() as launches:
+    launches = launches or Launches()
+    with launches:
         F.cross_entropy(network(clip), label).backward()
         optimizer.step()
     return launches
@@ -78,3 +93,34 @@ def test_nothing_is_turned_round(steps):
     layers = 44  # octave ones; three gradients each, since what reads the low map is one convolution
     assert steps[0.25].by_name["copy_"] == 3 * layers
     assert steps[0].by_name["copy_"] == 0
+
+
+@pytest.fixture
+def by_triton(monkeypatch):
+    """The engine `triton` on this device, whose kernels are counted and not run."""
+    pytest.importorskip("triton")
+    from octvideo.engines.triton import engine, norm, problem, weight_gradients
+
+    counted = Launches()
+
+    def start(name):
+        def launch(*_arguments):
+            counted.by_name[f"triton {name}"] += 1
+
+        return launch
+
+    monkeypatch.setattr(engine, "runs_on", lambda: "meta")
+    monkeypatch.setattr(engine, "is_plain", lambda _: True)  # but for the counting, nobody watches
+    for module, function, name in (
+        (problem, "_launch", "sums"), (weight_gradients, "launch", "weight gradients"), (norm, "launch", "norms"),
+    ):  # fmt: skip
+        monkeypatch.setattr(module, function, start(name))
+    with octvideo.engine("triton"):
+        yield counted
+
+
+def test_the_engine_triton_starts_at_most_1_6_times_as_many(steps, by_triton):
+    """A layer of one pixel in space is one launch, and two its gradients; norms, with what is behind, two each way."""
+    octave = training_step("i3d_r50", 0.25, (8, 224, 224), by_triton)
+    assert octave.count <= 727 <= 1.6 * steps[0].count, octave.by_name
+    assert not {"clone", "_to_copy", "contiguous"} & octave.by_name.keys()

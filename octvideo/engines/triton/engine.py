@@ -13,9 +13,19 @@ from torch import Tensor
 from octvideo.engines import reference
 from octvideo.engines.geometry import Geometry
 from octvideo.engines.images import by_pixels
-from octvideo.engines.interface import Convolutions, Engine, Epilogue, Read, Request, is_plain
+from octvideo.engines.interface import (
+    Block,
+    Convolutions,
+    Engine,
+    Epilogue,
+    Read,
+    Request,
+    computed_in,
+    is_plain,
+)
+from octvideo.engines.norm import NormedMap, Statistics
 from octvideo.engines.resample import needs_gradient
-from octvideo.engines.triton.interpreter import is_interpreted
+from octvideo.engines.triton.interpreter import runs_on
 
 _DTYPES = (torch.float32, torch.bfloat16, torch.float16)
 
@@ -29,7 +39,8 @@ class Sum:
     def __call__(
         self, inputs: Sequence[Tensor], epilogue: Epilogue, size: Sequence[int]
     ) -> tuple[Tensor, Tensor | None]:
-        epilogue = epilogue.shared()
+        if torch.compiler.is_compiling():
+            epilogue = epilogue.shared()  # the operation knows no shares
         if self.together is not None:
             return self.together([[Read(x) for x in inputs]], [epilogue], [size])[0]
         if torch.compiler.is_compiling():  # the compiler makes one launch of what follows, too
@@ -59,7 +70,7 @@ class Together:
         first = reads[0][0].x
         asked: list[operator.Asked] = []
         for convolutions, of_sum, epilogue, size in zip(self.sums, reads, epilogues, sizes, strict=True):
-            clips = [Read(as_video(x), scale) for x, scale in of_sum]
+            clips = [_read_as_video(read) for read in of_sum]
             if (
                 not convolutions.transposed
             ):  # the frames follow from the inputs', whatever size the maps are to have
@@ -73,18 +84,15 @@ class Together:
 def together(sums: Sequence[Convolutions]) -> Together | None:
     """Sums in one launch: of at most two convolutions each, over single pixels of a map, without a stride in it."""
     geometries = [geometry for convolutions in sums for geometry in convolutions.geometries]
-    weights = [weight for convolutions in sums for weight in convolutions.weights]
-    is_pointwise = all(
-        max(weight.shape[-2:]) == max(geometry.stride[-2:]) == geometry.groups == 1
-        and not any(geometry.padding[-2:])
-        for weight, geometry in zip(weights, geometries, strict=True)
-    )
-    alike = len(set(geometries)) == 1 and max(geometries[0].dilation) == 1
-    return (
-        Together(sums)
-        if is_pointwise and alike and max(len(convolutions.weights) for convolutions in sums) <= 2
-        else None
-    )
+    are_few = max(len(convolutions.weights) for convolutions in sums) <= 2
+    return Together(sums) if are_few and _is_pointwise(sums[0].weights[0], geometries) else None
+
+
+def _is_pointwise(weight: Tensor, geometries: Sequence[Geometry]) -> bool:
+    """Whether convolutions are alike, and what the kernels compute: no kernel, stride or padding in space."""
+    geometry = geometries[0]
+    in_space = max(weight.shape[-2:]) == max(geometry.stride[-2:]) == 1 and not any(geometry.padding[-2:])
+    return in_space and geometry.groups == max(geometry.dilation) == 1 and len(set(geometries)) == 1
 
 
 def behind(y: Tensor, bias: Tensor | None, epilogue: Epilogue) -> tuple[Tensor, Tensor | None]:
@@ -98,20 +106,55 @@ def behind(y: Tensor, bias: Tensor | None, epilogue: Epilogue) -> tuple[Tensor, 
     return as_it_came((job.out, job.pooled), y)
 
 
-def weight_gradient(grad: Tensor, x: Tensor, out: Tensor, geometry: Geometry) -> None:
-    """Add a convolution's weight gradient to ``out (C_out, C_in, kT, kH, kW)``, which is zeros."""
-    if max(out.shape[-2:]) > 1 or max(geometry.stride[-2:]) > 1:
-        reference.weight_gradient(grad, x, out, geometry)
-        return
-    from octvideo.engines.triton.weight_gradient import weight_gradient
+def weight_gradients(
+    blocks: Sequence[Block], weight: Tensor, geometries: Sequence[Geometry]
+) -> Tensor | None:
+    """The gradient of a layer's weight in one launch (``octvideo.engines.interface.Engine``)."""
+    if not _is_pointwise(weight, geometries):
+        return None
+    from octvideo.engines.triton.weight_gradients import weight_gradients
 
-    weight_gradient(as_video(grad), as_video(x), as_video(out), geometry)
+    clips = [block._replace(grad=_read_as_video(block.grad), x=_read_as_video(block.x)) for block in blocks]
+    return weight_gradients(clips, as_video(weight), geometries[0]).view(weight.shape)
 
 
-def computed_in(x: Tensor) -> torch.dtype:
-    """The type of products and sums: autocast's where that is on."""
-    kind = x.device.type
-    return torch.get_autocast_dtype(kind) if torch.is_autocast_enabled(kind) else x.dtype
+def _read_as_video(read: Read) -> Read:
+    return read._replace(x=as_video(read.x))
+
+
+class BatchNorm:
+    """Batch norms in training (``octvideo.engines.norm.Norm``)."""
+
+    def forward(
+        self, maps: Sequence[NormedMap], momentum: float, eps: float, *, relu: bool
+    ) -> tuple[list[Tensor], list[Statistics]]:
+        from octvideo.engines.triton.norm import forward
+
+        outputs, statistics = forward(_maps_as_video(maps), momentum, eps, relu=relu)
+        return [y.view(of.x.shape) for y, of in zip(outputs, maps, strict=True)], statistics
+
+    def backward(
+        self,
+        maps: Sequence[NormedMap],
+        statistics: Sequence[Statistics],
+        outputs: Sequence[Tensor],
+        grads: Sequence[Tensor],
+        *,
+        relu: bool,
+    ) -> tuple[list[Tensor], Tensor, list[Tensor]]:
+        from octvideo.engines.triton.norm import backward
+
+        clips = [[as_video(x) for x in some] for some in (outputs, grads)]
+        of_maps, of_rows, of_residuals = backward(_maps_as_video(maps), statistics, *clips, relu=relu)
+        of_maps = [y.view(of.x.shape) for y, of in zip(of_maps, maps, strict=True)]
+        return of_maps, of_rows, [y.view(x.shape) for y, x in zip(of_residuals, outputs, strict=True)]
+
+
+def _maps_as_video(maps: Sequence[NormedMap]) -> list[NormedMap]:
+    return [
+        of._replace(x=as_video(of.x), residual=None if of.residual is None else as_video(of.residual))
+        for of in maps
+    ]
 
 
 def as_video(x: Tensor) -> Tensor:
@@ -150,7 +193,7 @@ def missing() -> str | None:
 
 def _unavailable_reason(request: Request) -> str | None:
     x, weight, _, geometries, trains, transposed = request
-    if x.device.type != ("cpu" if is_interpreted() else "cuda"):
+    if x.device.type != runs_on():
         return f"it runs on CUDA; the input is on {x.device}"
     if (reason := missing()) is not None:
         return reason
@@ -174,10 +217,11 @@ def _unavailable_reason(request: Request) -> str | None:
 ENGINE = Engine(
     "triton",
     Sum,
-    weight_gradient,
+    reference.weight_gradient,
     _unavailable_reason,
     together=together,
+    weight_gradients=weight_gradients,
+    norm=BatchNorm(),
     is_asked_for=True,
-    adds_gradients=True,
     has_operator=True,
 )

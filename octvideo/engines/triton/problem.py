@@ -15,8 +15,9 @@ from torch import Tensor
 from octvideo.engines.geometry import Geometry
 from octvideo.engines.images import by_pixels, pixel_step
 from octvideo.engines.interface import Convolutions, Epilogue, Read
-from octvideo.engines.triton import kernels
 from octvideo.engines.triton.interpreter import is_interpreted
+from octvideo.engines.triton.kernels.arguments import Kernel, Source, Target
+from octvideo.engines.triton.kernels.sums import sums
 from octvideo.engines.triton.tiles import SUMS, Tile, choose, may_search
 
 _TYPES = {torch.float32: tl.float32, torch.bfloat16: tl.bfloat16, torch.float16: tl.float16}
@@ -40,13 +41,13 @@ class Job:
     ) -> None:  # fmt: skip
         self.out, self.bias, self.weights, self.transposed = out, bias, weights, transposed
         self.reads = [Read(by_pixels(x), scale) for x, scale in reads]
-        residual, up, self.relu, _, pool, _ = epilogue
+        residual, up, self.relu, _, pool, self.share = epilogue
         self.residual, self.up = (None if part is None else by_pixels(part) for part in (residual, up))
         half = [-(-side // 2) for side in out.shape[3:]]
         self.pooled = empty((*out.shape[:3], *half), out.dtype, out) if pool else None
         self.is_quads = up is not None or pool or any(scale == 2 for _, scale in reads)
 
-    def sources(self) -> list[kernels.Source | None]:
+    def sources(self) -> list[Source | None]:
         found = [
             source(x, weight, scale, transposed=self.transposed)
             for (x, scale), weight in zip(self.reads, self.weights, strict=True)
@@ -80,7 +81,7 @@ class Job:
         return f"{inputs} to {self.out.shape[1]}, {behind}, {self.out.dtype}"
 
 
-def run(jobs: Sequence[Job], kernel: kernels.Kernel) -> None:
+def run(jobs: Sequence[Job], kernel: Kernel) -> None:
     """Compute one or two jobs."""
     key = " and ".join(job.key for job in jobs) + f", {'x'.join(str(size.value) for size in kernel.size)}"
     search = may_search(jobs[0].out)
@@ -89,7 +90,7 @@ def run(jobs: Sequence[Job], kernel: kernels.Kernel) -> None:
     _launch(jobs, kernel, choose(key, SUMS, lambda tile: _launch(trials, kernel, tile), search=search))
 
 
-def _launch(jobs: Sequence[Job], kernel: kernels.Kernel, tile: Tile) -> None:
+def _launch(jobs: Sequence[Job], kernel: Kernel, tile: Tile) -> None:
     arguments: list[Any] = []
     for job in jobs:
         arguments += [target(job), *job.sources()]
@@ -99,7 +100,7 @@ def _launch(jobs: Sequence[Job], kernel: kernels.Kernel, tile: Tile) -> None:
     if jobs[1:]:
         others, other_columns = jobs[1].blocks(tile)
         programs = max(triton.cdiv(rows, 4), others) * (4 * columns + other_columns)
-    kernels.sums[(programs,)](*arguments, kernel, *tile[:3], num_warps=tile.warps, num_stages=tile.stages)
+    sums[(programs,)](*arguments, kernel, *tile[:3], num_warps=tile.warps, num_stages=tile.stages)
 
 
 def out_size(convolutions: Convolutions, reads: Sequence[Read]) -> tuple[int, ...]:
@@ -116,39 +117,42 @@ def out_size(convolutions: Convolutions, reads: Sequence[Read]) -> tuple[int, ..
     return found[min(found)]  # what is repeated may be one pixel larger than what it is added to
 
 
-def source(x: Tensor, weight: Tensor, scale: float, *, transposed: bool = False) -> kernels.Source:
-    """A clip that lies by pixels, and a weight ``(C_out, C_in, kT, kH, kW)`` read where it lies."""
-    row, column = weight.stride()[1::-1] if transposed else weight.stride()[:2]
-    # The stride of an axis of one pixel says nothing, and would hide from Triton that all others are even.
-    taps = [step if size > 1 else 0 for step, size in zip(weight.stride()[2:], weight.shape[2:], strict=True)]
+def source(x: Tensor, weight: Tensor | None, scale: float, *, transposed: bool = False) -> Source:
+    """A clip that lies by pixels, and a weight ``(C_out, C_in, kT, kH, kW)``, if any, read where it lies."""
+    row, column, *taps = (0,) * 5 if weight is None else weight.stride()
+    if transposed:
+        row, column = column, row
+    if weight is not None:
+        # The stride of an axis of one pixel says nothing, and would hide from Triton that all others are even.
+        taps = [step if size > 1 else 0 for step, size in zip(taps, weight.shape[2:], strict=True)]
     unit, weight_unit = _unit(x.shape[1], pixel_step(x)), _unit(row, *taps)
-    return kernels.Source(  # type: ignore[call-arg]
+    return Source(  # type: ignore[call-arg]
         x, weight, pixel_step(x) // unit, row // weight_unit, column, tuple(tap // weight_unit for tap in taps),
         x.shape[1] // unit, *x.shape[2:], tl.constexpr(scale), tl.constexpr(unit), tl.constexpr(weight_unit),
     )  # fmt: skip
 
 
-def target(job: Job) -> kernels.Target:
+def target(job: Job) -> Target:
     images, channels, *size = job.out.shape
     parts = (job.out, job.residual, job.up, job.pooled)
     steps = [0 if part is None else pixel_step(part) for part in parts]
     unit = _unit(channels, *steps)
-    return kernels.Target(  # type: ignore[call-arg]
-        job.out, job.bias, job.residual, job.up, job.pooled, *(step // unit for step in steps),
+    return Target(  # type: ignore[call-arg]
+        job.out, job.bias, job.residual, job.up, job.share, job.pooled, *(step // unit for step in steps),
         channels // unit, images, *size, tl.constexpr(job.relu), tl.constexpr(job.is_quads), tl.constexpr(unit),
     )  # fmt: skip
 
 
 def constants(
     geometry: Geometry, size: Sequence[int], dtype: torch.dtype, *, backwards: bool = False
-) -> kernels.Kernel:
+) -> Kernel:
     """What is known when the kernel is compiled; float32 is multiplied as torch does it."""
     stride, padding = (1, *geometry.stride)[-3:], (0, *geometry.padding)[-3:]
     three = (tuple(map(tl.constexpr, numbers)) for numbers in (size, stride, padding))
     precision = "tf32" if torch.backends.cudnn.allow_tf32 else "ieee"
     is_bits = is_interpreted() and dtype == torch.bfloat16
     types = _TYPES[dtype], tl.float32 if is_bits else _TYPES[dtype]
-    return kernels.Kernel(*three, *map(tl.constexpr, (backwards, *types, precision)))
+    return Kernel(*three, *map(tl.constexpr, (backwards, *types, precision)))
 
 
 def empty(shape: Sequence[int], dtype: torch.dtype, like: Tensor) -> Tensor:
