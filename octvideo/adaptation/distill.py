@@ -38,7 +38,7 @@ class Budget:
 
     def share(self, seconds: float, step: int) -> float:
         """How much of it is used, 1 at its end."""
-        of_time = seconds / (60 * self.minutes)
+        of_time = seconds / (60 * self.minutes) if self.minutes else 1.0
         return min(max(of_time, step / self.steps if self.steps is not None else 0.0), 1.0)
 
 

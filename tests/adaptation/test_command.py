@@ -117,6 +117,12 @@ def test_a_step_that_makes_it_worse_is_undone() -> None:
     assert "no better, undone" in rows(adaptation.measured)[-1][0]
 
 
+def test_a_budget_of_no_minutes_is_used_up() -> None:
+    assert Budget(0).share(0.0, 0) == 1
+    assert Budget(1).share(30.0, 7) == 0.5
+    assert Budget(1, steps=10).share(30.0, 7) == 0.7
+
+
 def test_clips_that_judge_are_not_learnt_from() -> None:
     learnt, judging = set_apart([torch.tensor(i) for i in range(40)])
     assert [int(i) for i in judging] == [4, 12, 20, 28, 36]
