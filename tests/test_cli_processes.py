@@ -45,7 +45,8 @@ def nothing_goes_on_running() -> Iterator[None]:
         process = _started.pop()
         with suppress(ProcessLookupError):
             os.killpg(process.pid, signal.SIGKILL)  # all that it has started
-        process.communicate()
+        process.wait()
+        process.stdout.close()
 
 
 def _hears_ctrl_c() -> None:
