@@ -22,6 +22,7 @@ from octvideo.engines.resample import DOWNSAMPLE, UPSAMPLE, downsample
 from octvideo.errors import InputError
 from octvideo.layers.channelwise import crop_to_half, join, merge, pad_to_half, rounding_up, split
 from octvideo.layers.conv import octave_conv
+from octvideo.layers.flat import FlatConv3d, dense_plan
 from octvideo.layers.norm import as_rows, batch_norm
 from octvideo.layers.octave import ChannelSplit, check_alpha, split_channels
 from octvideo.models.operations import Kind, Operations, halves, take_channels
@@ -270,6 +271,8 @@ class _Rewriter:
             # There, too, a stride is an average pool (the authors' networks).
             conv = copy.copy(conv)
             conv.stride = (*conv.stride[:-2], 1, 1)  # type: ignore[assignment]
+            if isinstance(conv, FlatConv3d):  # a tracer cannot follow how a plan is made
+                conv.plan = dense_plan(conv)
             self.model.set_submodule(path, conv)
             x = self._call(downsample, x)
         return self._module(path, x)

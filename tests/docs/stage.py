@@ -103,7 +103,7 @@ def _runs(folder: Path, names: list[str]) -> None:
     every = folder / "runs" / "every"
     arguments = ["fit", "--trainer.default_root_dir", str(every), "--model.alphas", "[0, .25, .5]"]
     assert main([*arguments, *shrunk(arguments, data)]) == 0
-    for name in ("finetune", "kinetics400/oct_i3d_r50"):
+    for name in ("again", "finetune", "kinetics400/oct_i3d_r50"):
         shutil.copytree(run / "checkpoints", folder / "runs" / name / "checkpoints")
     test = ["test", str(run / "checkpoints" / "best.ckpt"), "--data.test_csv", str(data / "test.csv")]
     for out in (run, run / "first_frame"):
