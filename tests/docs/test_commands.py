@@ -92,7 +92,13 @@ def run_octvideo(words: list[str], stage: Path, monkeypatch: pytest.MonkeyPatch)
         words = ["prep", "motions", "rendered", *words[3:], *small]
     if words[0] == "adapt":
         small = ["--steps=1", "--num_workers=0", "--num_frames=4", "--crop=32", "--model.num_classes=2"]
-        words = [*("i3d_tiny" if word == "i3d_r50" else word for word in words), *small]
+        stand_ins = {
+            "i3d_r50": "i3d_tiny",
+            "i3d_inception": "i3d_tiny",
+            "i3d_inception.safetensors": "I3D_8x8_R50.pyth",
+            "ut_interaction/videos": "VIDEOS",
+        }
+        words = [*(stand_ins.get(word, word) for word in words), *small]
     if words[0] in ("fit", "validate", "test", "predict"):
         if "--model.network.init_args.num_classes" in words:
             words[words.index("--model.network.init_args.num_classes") + 1] = "2"
