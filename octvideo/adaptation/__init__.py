@@ -3,8 +3,9 @@
 The names below are imported on first use: what the command line asks for first goes without torch.
 """
 
-from importlib import import_module
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
+
+from octvideo.lazy import on_first_use
 
 if TYPE_CHECKING:
     from octvideo.adaptation.agreement import Agreement, compare
@@ -25,12 +26,4 @@ _HOME = {
     "adapt": "one_call",
 }
 
-
-def __getattr__(name: str) -> Any:  # PEP 562
-    if name in _HOME:
-        return getattr(import_module(f"{__name__}.{_HOME[name]}"), name)
-    raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
-
-
-def __dir__() -> list[str]:
-    return sorted({*globals(), *__all__})
+__getattr__, __dir__ = on_first_use(__name__, _HOME, __all__)

@@ -4,8 +4,9 @@ The names below are imported on first use: what only reads manifests goes withou
 Lightning, and each takes seconds.
 """
 
-from importlib import import_module
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
+
+from octvideo.lazy import on_first_use
 
 if TYPE_CHECKING:
     from octvideo.data.clip_transform import ClipTransform
@@ -32,12 +33,4 @@ _HOME = {
     **dict.fromkeys(("Manifest", "ManifestError", "read_class_list", "read_manifest"), "manifest"),
 }
 
-
-def __getattr__(name: str) -> Any:  # PEP 562
-    if name in _HOME:
-        return getattr(import_module(f"{__name__}.{_HOME[name]}"), name)
-    raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
-
-
-def __dir__() -> list[str]:
-    return sorted({*globals(), *__all__})
+__getattr__, __dir__ = on_first_use(__name__, _HOME, __all__)

@@ -106,6 +106,16 @@ def _normalise(program, of, momentum, eps, relu: tl.constexpr, TILE: tl.constexp
 
 
 @triton.jit
+def _number_and_grad(of, at, column, there, mean, inverse, weight, bias, relu: tl.constexpr):
+    """Normalised numbers, and the gradients of what the norm made of them."""
+    number = (_load(of.x, of.x_pixel, of, at, column, there) - mean) * inverse
+    grad = _load(of.grad, of.grad_pixel, of, at, column, there)
+    if relu:
+        grad = _behind(of, at, column, there, grad, number * weight + bias)
+    return number, grad
+
+
+@triton.jit
 def _gradient_sums(program, of, relu: tl.constexpr, TILE: tl.constexpr):
     split, column, known, programs = _share(program, of, TILE)
     if (program >= 0) & (program < programs):
@@ -114,10 +124,7 @@ def _gradient_sums(program, of, relu: tl.constexpr, TILE: tl.constexpr):
         product = tl.zeros((TILE // of.columns, of.columns), tl.float32)
         for i in range(of.steps):
             at, there = _tile(of, split, i, known, TILE)
-            number = (_load(of.x, of.x_pixel, of, at, column, there) - mean) * inverse
-            grad = _load(of.grad, of.grad_pixel, of, at, column, there)
-            if relu:
-                grad = _behind(of, at, column, there, grad, number * weight + bias)
+            number, grad = _number_and_grad(of, at, column, there, mean, inverse, weight, bias, relu)
             total += grad
             product += grad * number
         _keep(of, split, column, known, tl.sum(total, 0), tl.sum(product, 0))
@@ -137,10 +144,7 @@ def _gradients(program, of, relu: tl.constexpr, TILE: tl.constexpr):
         total, product = (total / of.pixels)[None, :], (product / of.pixels)[None, :]
         for i in range(of.steps):
             at, there = _tile(of, split, i, known, TILE)
-            number = (_load(of.x, of.x_pixel, of, at, column, there) - mean) * inverse
-            grad = _load(of.grad, of.grad_pixel, of, at, column, there)
-            if relu:
-                grad = _behind(of, at, column, there, grad, number * weight + bias)
+            number, grad = _number_and_grad(of, at, column, there, mean, inverse, weight, bias, relu)
             if of.of_residual is not None:
                 _store(of.of_residual, of.of_residual_pixel, of, at, column, there, grad)
             number = weight * inverse * (grad - total - number * product)
