@@ -9,8 +9,9 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from octvideo.layers.plan import Plan, Term
+from octvideo.layers.plan import Plan
 from octvideo.layers.sums import Maps
+from octvideo.layers.term import Term
 
 
 def draw_places(size: Sequence[int], count: int, generator: torch.Generator) -> Tensor:

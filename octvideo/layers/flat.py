@@ -6,7 +6,8 @@ from torch import Tensor, nn
 
 from octvideo.engines.geometry import Geometry
 from octvideo.layers.gradient import convolve
-from octvideo.layers.plan import Plan, Term
+from octvideo.layers.plan import Plan
+from octvideo.layers.term import Term
 
 
 class FlatConv3d(nn.Conv3d):

@@ -21,78 +21,17 @@ import itertools
 import json
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field, replace
-from typing import NamedTuple
 
 from torch import Tensor
 
 from octvideo.engines.geometry import Geometry
 from octvideo.engines.interface import Request
+from octvideo.layers.schedule import Schedule, schedule
+from octvideo.layers.term import Term
 
 FREQUENCIES = ("high", "low")
 # How many pixels of a high map one of this frequency spans along a side.
 _SPAN = {"high": 1, "low": 2}
-
-
-class Term(NamedTuple):
-    """One convolution of one input into one output.
-
-    Args:
-        out, into: "high" or "low"; of a term that several outputs share, ``out`` is "both".
-        rows, columns: its block of the weight.
-        geometry: of the convolution.
-        before: size of the convolved map over that of the input: 1, or 1/2 or 1/4 by averages.
-        after: size of the output over that of the convolution's result: 1, 2 or 4 by repetition, 1/2 by averages.
-    """
-
-    out: str
-    into: str
-    rows: range
-    columns: range
-    geometry: Geometry
-    before: float = 1
-    after: float = 1
-
-    def block(self, weight: Tensor) -> Tensor:
-        """Its block of the dense weight, as a view."""
-        return weight[self.rows.start : self.rows.stop, self.columns.start : self.columns.stop]
-
-
-class Shared(NamedTuple):
-    """One convolution whose channels are those of several terms, side by side.
-
-    Args:
-        union: the convolution.
-        terms: its parts, each with whether it brings its output's bias.
-    """
-
-    union: Term
-    terms: tuple[tuple[Term, bool], ...]
-
-
-class Step(NamedTuple):
-    """What is added up at one size on the way to an output.
-
-    Args:
-        level: size of the output over this one: 1, 2 or 4.
-        terms: convolved and added, by one sum of the engine; none where shared convolutions give it all.
-        has_bias: whether the sum brings the output's bias.
-    """
-
-    level: float
-    terms: tuple[Term, ...]
-    has_bias: bool
-
-
-class Schedule(NamedTuple):
-    """A plan in the order in which it is carried out.
-
-    Args:
-        shared: convolutions that come first.
-        steps: of every output, from the coarsest map to the output's size.
-    """
-
-    shared: tuple[Shared, ...]
-    steps: dict[str, tuple[Step, ...]]
 
 
 @dataclass(frozen=True)
@@ -118,7 +57,11 @@ class Plan:
     )
 
     def __post_init__(self) -> None:
-        object.__setattr__(self, "schedules", {share: self._schedule(share) for share in (False, True)})
+        object.__setattr__(
+            self,
+            "schedules",
+            {share: schedule(self.terms, self.channels, share=share) for share in (False, True)},
+        )
         object.__setattr__(self, "text", self._written())
 
     @classmethod
@@ -164,36 +107,6 @@ class Plan:
         )
         channels = {term.out: term.columns for term in terms}
         return replace(self, terms=terms, channels=channels, is_backwards=True)
-
-    def _schedule(self, share: bool) -> Schedule:
-        """The plan's order.
-
-        Args:
-            share: whether terms that convolve the same map are one convolution: to engines to which a sum of
-                convolutions is several kernels, one of all rows is cheaper than two of some.
-        """
-        groups: dict[object, list[Term]] = {}
-        for term in self.terms if share else ():
-            if term.geometry.groups == 1:
-                groups.setdefault((term.into, term.before, term.geometry), []).append(term)
-        together = [terms for terms in groups.values() if len(terms) > 1]
-        shared = {term for terms in together for term in terms}
-        # An output's bias comes with one of its terms: of those in sums of their own, the finest.
-        biased = {
-            min((t for t in self.terms if t.out == out), key=lambda t: (t in shared, t.after))
-            for out in self.channels
-        }
-        steps = {}
-        for out in self.channels:
-            mine = [t for t in self.terms if t.out == out]
-            steps[out] = tuple(
-                Step(level, terms, not biased.isdisjoint(terms))
-                for level in (4, 2, 1)
-                if level <= max(t.after for t in mine) or level == 1
-                for terms in [tuple(t for t in mine if t.after == level and t not in shared)]
-            )
-        unions = (Shared(_union(terms), tuple((t, t in biased) for t in terms)) for terms in together)
-        return Schedule(tuple(unions), steps)
 
     def averaging_behind(self, kernel: Sequence[int], vector: int = 16) -> "Plan":
         """The plan with the high input's averages behind the convolution, where that is the cheaper side.
@@ -262,12 +175,3 @@ def _consecutive(counts: dict[str, int]) -> dict[str, range]:
     high = counts.get("high", 0)
     ranges = {"high": range(high), "low": range(high, high + counts.get("low", 0))}
     return {name: ranges[name] for name in FREQUENCIES if counts.get(name)}
-
-
-def _union(terms: Sequence[Term]) -> Term:
-    """One term with the rows and columns of all: they lie side by side."""
-    rows, columns = (
-        range(min(r.start for r in ranges), max(r.stop for r in ranges))
-        for ranges in ([t.rows for t in terms], [t.columns for t in terms])
-    )
-    return terms[0]._replace(out="both", rows=rows, columns=columns, after=1)

@@ -18,8 +18,9 @@ from torch import Tensor
 
 from octvideo.engines import TORCH
 from octvideo.engines.interface import Block, Engine
-from octvideo.layers.plan import Plan, Term
+from octvideo.layers.plan import Plan
 from octvideo.layers.sums import Maps
+from octvideo.layers.term import Term
 from octvideo.layers.together import prepare
 
 

@@ -11,7 +11,9 @@ from torch import Tensor
 from octvideo.engines.interface import Convolutions, Engine, Epilogue, Read, Sum
 from octvideo.engines.reference import finish
 from octvideo.engines.resample import downsample, fold, num_averaged, upsample
-from octvideo.layers.plan import Plan, Shared, Term
+from octvideo.layers.plan import Plan
+from octvideo.layers.schedule import Shared
+from octvideo.layers.term import Term
 
 
 class Maps:
