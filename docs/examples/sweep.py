@@ -2,6 +2,7 @@
 
 import argparse
 import csv
+import sys
 from pathlib import Path
 
 import optuna
@@ -35,6 +36,8 @@ study = optuna.create_study(
     direction="maximize", storage=f"sqlite:///{folder}/sweep.db", study_name="sweep", load_if_exists=True
 )
 study.optimize(best_top1, n_trials=ours.trials)
+if not study.get_trials(deepcopy=False, states=[optuna.trial.TrialState.COMPLETE]):
+    sys.exit(f"no trial has come to its end, of {len(study.trials)} in {folder}/sweep.db")
 print(
     f"best val top-1 {study.best_value:.1%} with {study.best_params}, {folder}/{study.best_trial.number:03d}"
 )

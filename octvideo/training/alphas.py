@@ -36,7 +36,7 @@ class AlphaNetworks(nn.ModuleList):
         statistics: Mapping[float, Statistics],
     ) -> None:
         super().__init__(networks.values())
-        self.alphas = tuple(networks)
+        self.alphas = tuple(map(float, networks))  # as a file has them: 0 is 0.0 there
         own = {f"network.{name}": value for name, value in network.state_dict().items()}
         for alpha, other in networks.items():
             if other is not network:

@@ -136,7 +136,8 @@ def run_sbatch(words: list[str], monkeypatch: pytest.MonkeyPatch, capsys) -> Non
 def run_sweep(words: list[str], stage: Path) -> None:
     script, *options = (CHECKOUT / words[0], *("1" if word == "20" else word for word in words[1:]))
     small = shrunk(["fit", "--trainer.default_root_dir", "--model.lr"], stage / "runs" / "demo" / "data")
-    environment = {**os.environ, "PYTHONPATH": str(CHECKOUT)}
+    paths = os.pathsep.join([str(CHECKOUT), *filter(None, [os.environ.get("PYTHONPATH")])])
+    environment = {**os.environ, "PYTHONPATH": paths}
     subprocess.run([sys.executable, str(script), *options, *small], check=True, env=environment)
 
 

@@ -136,6 +136,7 @@ def test_processes_are_one_with_their_joint_batch(device, csv, tmp_path):
             str(out),
             str(csv),
             str(batch_size),
+            "null",
         ]
         environment = {
             **os.environ, "OMP_NUM_THREADS": "1", "OCTVIDEO_TEST_ACCELERATOR": accelerator(device),

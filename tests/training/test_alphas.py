@@ -16,7 +16,7 @@ from octvideo.training.checkpoint import RunCheckpoint
 from octvideo.training.loss import ClassLoss
 from tests.training.runs import Record, same_weights, small_data, small_model, small_trainer, write_videos
 
-ALPHAS = [0.0, 0.125, 0.25, 0.5]
+ALPHAS = [0, 0.125, 0.25, 0.5]  # as one types them
 EVERYTHING = {"ema_decay": 0.9, "precise_norm_batches": 2, "alpha": 0.25, "optimizer": "adamw", "lr": 1e-3}
 
 

@@ -1,6 +1,6 @@
 """One of several processes of a training, for test_distributed.py.
 
-    torchrun --nproc-per-node N tests/training/two_processes.py OUT CSV BATCH_SIZE [CHECKPOINT]
+    torchrun --nproc-per-node N tests/training/two_processes.py OUT CSV BATCH_SIZE ALPHAS [CHECKPOINT]
 
 Writes OUT/rank-R.json (videos of each step) and, by the first one, OUT/gradient.pt and OUT/weights.pt.
 """
@@ -16,10 +16,12 @@ from octvideo.training.checkpoint import RunCheckpoint
 from tests.training.runs import Record, small_data, small_model, small_trainer
 
 
-def main(out: str, csv: str, batch_size: str, checkpoint: str | None = None) -> None:
+def main(out: str, csv: str, batch_size: str, alphas: str, checkpoint: str | None = None) -> None:
     record, processes = Record(), int(os.environ.get("LOCAL_WORLD_SIZE", 1))
     # Batch statistics are of a process's own clips, so norms keep theirs; no dropout, which has other numbers.
-    model = small_model(freeze_norms=True, zero_init_norms=False, dropout=0.0)
+    # Those of several alphas are trained in any case.
+    several = json.loads(alphas)
+    model = small_model(freeze_norms=not several, zero_init_norms=False, dropout=0.0, alphas=several)
     gradients: list[dict[str, torch.Tensor]] = []
 
     def keep_gradients(optimizer: torch.optim.Optimizer) -> None:
