@@ -22,6 +22,7 @@ from rich.table import Table
 from octvideo.data.manifest import find_videos
 from octvideo.files import replace_file
 from octvideo.limits import Limits, check_numbers
+from octvideo.parser import Parser
 from octvideo.text import cell, shown
 
 from . import _jobs
@@ -116,7 +117,7 @@ def print_summary(results: dict[str, dict[str, Any]]) -> None:
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
-    parser = argparse.ArgumentParser(prog=program("check"), description=__doc__.split("\n\n")[0])
+    parser = Parser(prog=program("check"), description=__doc__.split("\n\n")[0])
     parser.add_argument("videos", nargs="+", help="video files, folders or manifests")
     parser.add_argument("--out", type=Path, required=True, help="folder of the results")
     parser.add_argument("--min-seconds", type=float, default=0.0, help="shorter videos are 'short'")
@@ -127,8 +128,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         help="share of repeated frames beyond which a video is 'repeated'",
     )
     _jobs.add_arguments(parser)
-    options = parser.parse_args(arguments)
-    return exit_status("check", lambda: _check(options))
+    return exit_status("check", lambda: _check(parser.parse_args(arguments)))
 
 
 def _check(options: argparse.Namespace) -> None:

@@ -11,6 +11,7 @@ import sys
 from collections.abc import Sequence
 
 from octvideo.data.manifest import read_class_list
+from octvideo.parser import Parser
 
 from . import _jobs
 from ._command import exit_status, program
@@ -20,12 +21,11 @@ from .manifest import add_arguments, write_and_report
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
-    parser = argparse.ArgumentParser(prog=program("kinetics"), description=__doc__.split("\n\n")[0])
+    parser = Parser(prog=program("kinetics"), description=__doc__.split("\n\n")[0])
     add_arguments(parser)
     parser.add_argument("--min-seconds", type=float, default=0.0, help="shorter videos are 'short'")
     _jobs.add_arguments(parser)
-    options = parser.parse_args(arguments)
-    return exit_status("kinetics", lambda: _make(options))
+    return exit_status("kinetics", lambda: _make(parser.parse_args(arguments)))
 
 
 def _make(options: argparse.Namespace) -> None:

@@ -24,6 +24,7 @@ from rich.table import Table
 from octvideo.data.manifest import ManifestError, read_class_list
 from octvideo.errors import InputError
 from octvideo.files import replace_file
+from octvideo.parser import Parser
 from octvideo.text import shown
 
 from . import _jobs
@@ -174,7 +175,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
-    parser = argparse.ArgumentParser(prog=program("manifest"), description=__doc__.split("\n\n")[0])
+    parser = Parser(prog=program("manifest"), description=__doc__.split("\n\n")[0])
     add_arguments(parser)
     parser.add_argument("--layout", choices=LAYOUTS, default="kinetics", help="how the data set is laid out")
     parser.add_argument(
@@ -193,8 +194,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         help="UCF101, HMDB51: take a split in which train and test have videos of one recording",
     )
     parser.add_argument("--checked", type=Path, help="folder of the results of data_prep.check")
-    options = parser.parse_args(arguments)
-    return exit_status("manifest", lambda: _make(options))
+    return exit_status("manifest", lambda: _make(parser.parse_args(arguments)))
 
 
 def _make(options: argparse.Namespace) -> None:

@@ -25,6 +25,7 @@ from octvideo.data.manifest import find_videos
 from octvideo.errors import InputError
 from octvideo.files import replace_file, replacing
 from octvideo.limits import Limits, check_numbers
+from octvideo.parser import Parser
 from octvideo.text import shown
 
 from . import _jobs
@@ -182,7 +183,7 @@ def _forget_deleted(journal: Path) -> None:
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
-    parser = argparse.ArgumentParser(prog=program("resize"), description=__doc__.split("\n\n")[0])
+    parser = Parser(prog=program("resize"), description=__doc__.split("\n\n")[0])
     parser.add_argument("source", type=Path, help="folder of videos, searched through")
     parser.add_argument("out", type=Path, help="folder to write")
     parser.add_argument("--short-side", type=int, default=256, help="pixels (default: 256)")
@@ -202,8 +203,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     )
     parser.add_argument("--fps", type=float, help="frames a second (default: those of each file)")
     _jobs.add_arguments(parser)
-    options = parser.parse_args(arguments)
-    return exit_status("resize", lambda: _resize(options))
+    return exit_status("resize", lambda: _resize(parser.parse_args(arguments)))
 
 
 def _resize(options: argparse.Namespace) -> None:

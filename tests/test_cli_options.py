@@ -4,6 +4,7 @@ from pathlib import Path
 
 import pytest
 
+from octvideo.cli import main
 from octvideo.cli.configurations import settled
 from octvideo.cli.options import check_trainer
 from octvideo.errors import InputError
@@ -77,3 +78,29 @@ def test_settings_of_the_trainer(command: str, name: str, value: object) -> None
 )
 def test_what_lightning_means_is_left_alone(settings: dict) -> None:
     check_trainer("fit", {"accelerator": "cpu", **settings})
+
+
+@pytest.mark.parametrize(
+    ("words", "said"),
+    [
+        (["export", "x.ckpt"], "the following arguments are required: OUT"),
+        (["export", "x.ckpt", "x.onnx", "--nothing"], "unrecognized arguments: --nothing"),
+        (["probe"], "the following arguments are required: TRAIN, TEST"),
+        (
+            ["adapt", "x.ckpt", "--videos=x", "--out=y", "--alpha=.1", "--budget=1"],
+            "argument --budget: not allowed",
+        ),
+        (["models", "--alpha", "x"], "argument --alpha: invalid float value: 'x'"),
+        (["doctor", "x"], "unrecognized arguments: x"),
+        (["prep", "manifest", "x"], "the following arguments are required: out"),
+        (["prep", "motions", "x", "--jobs=x"], "argument --jobs: invalid int value: 'x'"),
+    ],
+    ids=lambda value: "_".join(value) if isinstance(value, list) else "",
+)
+def test_what_is_missing_or_too_much_is_one_line(words: list[str], said: str, capsys) -> None:
+    assert main(words) == 2
+    printed = capsys.readouterr()
+    (line,) = printed.err.splitlines()
+    assert said in line
+    assert "--help" in line
+    assert not printed.out

@@ -17,6 +17,7 @@ ALLOWED = {
     "engines": set(),
     "lazy": set(),
     "limits": set(),
+    "parser": set(),
     "text": set(),
     "timing": set(),
     "layers": {"engines"},
@@ -44,6 +45,7 @@ ALLOWED = {
         "bench",
         "heap",
         "inference",
+        "parser",
     },
     "__init__": {
         "adaptation",

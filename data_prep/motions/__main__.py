@@ -10,6 +10,7 @@ from importlib.util import find_spec
 from pathlib import Path
 
 from octvideo.errors import MissingPackageError
+from octvideo.parser import Parser
 
 from .._command import exit_status, program
 from .dataset import Plan, render
@@ -17,7 +18,7 @@ from .dataset import Plan, render
 
 def main(argv: list[str] | None = None) -> int:
     """Renders the demo data set; returns the exit code."""
-    parser = argparse.ArgumentParser(
+    parser = Parser(
         prog=program("motions"),
         description="Render videos of photographs that move in eight ways, for the demo.",
         formatter_class=argparse.ArgumentDefaultsHelpFormatter,
@@ -33,8 +34,7 @@ def main(argv: list[str] | None = None) -> int:
         "--max-side", type=int, default=defaults.max_side, help="greatest shorter side, pixels"
     )
     parser.add_argument("--jobs", type=int, default=-1, help="processes; -1 is one a core")
-    options = parser.parse_args(argv)
-    return exit_status("motions", lambda: _render(options))
+    return exit_status("motions", lambda: _render(parser.parse_args(argv)))
 
 
 def _render(options: argparse.Namespace) -> None:

@@ -8,13 +8,13 @@ from octvideo.cli.ahead import check_videos
 from octvideo.cli.errors import UsageError
 from octvideo.cli.weights import check_weights
 from octvideo.limits import LIMITS, check_numbers
+from octvideo.parser import Parser
 
 
 def adapt_command(args: list[str]) -> int:
     """Adapts, measures before and after each step on videos that were held out, and writes what was found."""
-    parser = argparse.ArgumentParser(
+    parser = Parser(
         prog="octvideo adapt",
-        exit_on_error=False,
         description="Turns dense weights into an octave checkpoint with unlabelled videos: chooses the low channels, "
         "fits each layer to the dense one, brings features and logits together. One video in four is held out, to "
         "measure on. A stopped run goes on from OUT.part.",

@@ -16,6 +16,7 @@ from octvideo.cli import screen
 from octvideo.cli.errors import UsageError
 from octvideo.cli.models_table import check_name
 from octvideo.limits import check_layer_alphas, check_numbers
+from octvideo.parser import Parser
 
 USAGE = """\
 usage: octvideo bench model NAME [options]      a network and its octave twins
@@ -38,10 +39,9 @@ def bench_command(args: list[str]) -> int:
 
 
 def _decode(args: list[str]) -> int:
-    parser = argparse.ArgumentParser(
+    parser = Parser(
         prog="octvideo bench decode",
         description="Decode the same random clips (8 frames at stride 8) with each decoder, one thread, interleaved.",
-        exit_on_error=False,
     )
     parser.add_argument("videos", nargs="+")
     parser.add_argument("--device", choices=("cpu", "cuda"), nargs="+", default=["cpu"])
@@ -101,11 +101,10 @@ def _check_files(videos: list[str]) -> None:
 
 
 def _data(args: list[str]) -> int:
-    parser = argparse.ArgumentParser(
+    parser = Parser(
         prog="octvideo bench data",
         description="Load training clips (8 frames at stride 8, short side 256 to 320, crop 224) with octvideo and "
         "with pytorchvideo, the same files and number of worker processes, interleaved.",
-        exit_on_error=False,
     )
     parser.add_argument("videos", nargs="+")
     parser.add_argument("--num_workers", type=int, default=2, help="worker processes of each loader")
@@ -146,10 +145,9 @@ def _data(args: list[str]) -> int:
 
 
 def _model(args: list[str]) -> int:
-    parser = argparse.ArgumentParser(
+    parser = Parser(
         prog="octvideo bench model",
         description="Time a network and its octave twins side by side, interleaved, with calibrated norms.",
-        exit_on_error=False,
     )
     parser.add_argument("name", nargs="?", default="i3d_r50", help="a model of `octvideo models`")
     parser.add_argument(

@@ -1,6 +1,5 @@
 """`octvideo compare RUN RUN …`: the results of several tests in one table."""
 
-import argparse
 from dataclasses import asdict
 
 from rich.box import SIMPLE_HEAD
@@ -8,11 +7,12 @@ from rich.markup import escape
 from rich.table import Table
 
 from octvideo.cli import screen
+from octvideo.parser import Parser
 
 
 def compare_command(args: list[str]) -> int:
     """Prints a row a run, with the difference to the first one."""
-    parser = argparse.ArgumentParser(prog="octvideo compare", exit_on_error=False)
+    parser = Parser(prog="octvideo compare")
     parser.add_argument(
         "runs", nargs="+", metavar="RUN", help="run folders that octvideo test has written to"
     )

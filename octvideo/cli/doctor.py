@@ -1,12 +1,12 @@
 """`octvideo doctor`: what works here, and why the rest does not."""
 
-import argparse
 from collections.abc import Iterator
 from typing import TYPE_CHECKING
 
 from rich.console import Console
 
 from octvideo.cli import screen
+from octvideo.parser import Parser
 
 if TYPE_CHECKING:
     from octvideo.data.doctor import Finding
@@ -14,10 +14,9 @@ if TYPE_CHECKING:
 
 def doctor_command(args: list[str]) -> int:
     """Prints one line for each decoder, device and engine."""
-    parser = argparse.ArgumentParser(
+    parser = Parser(
         prog="octvideo doctor",
         description="Say which decoders, devices and engines work here, and why the others do not.",
-        exit_on_error=False,
     )
     parser.parse_args(args)
 

@@ -10,13 +10,13 @@ from octvideo.cli import screen
 from octvideo.cli.errors import UsageError
 from octvideo.cli.weights import check_weights
 from octvideo.limits import check_numbers
+from octvideo.parser import Parser
 
 
 def export_command(args: list[str]) -> int:
     """Writes OUT and prints how far its logits are from the network's."""
-    parser = argparse.ArgumentParser(
+    parser = Parser(
         prog="octvideo export",
-        exit_on_error=False,
         description="Writes a network, its weights and its model card as OUT.onnx or OUT.pt2; "
         "octvideo predict --exported OUT runs it.",
         epilog=own.HELP,

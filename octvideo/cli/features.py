@@ -12,14 +12,14 @@ from octvideo.cli.errors import UsageError
 from octvideo.cli.weights import check_file, check_weights
 from octvideo.data import read_class_list
 from octvideo.limits import check_numbers
+from octvideo.parser import Parser
 from octvideo.text import shown
 
 
 def features_command(args: list[str]) -> int:
     """Writes the features of videos."""
-    parser = argparse.ArgumentParser(
+    parser = Parser(
         prog="octvideo features",
-        exit_on_error=False,
         description="Writes what a layer gives for videos, averaged over time and space: an .npz file of "
         "features (N, D), views (N, V, D), labels, paths and layer.",
         epilog=own.HELP,
@@ -78,9 +78,8 @@ def features_command(args: list[str]) -> int:
 
 def probe_command(args: list[str]) -> int:
     """Fits a linear classifier to features and scores it on others."""
-    parser = argparse.ArgumentParser(
+    parser = Parser(
         prog="octvideo probe",
-        exit_on_error=False,
         description="Fits a linear classifier to the features of TRAIN and scores it on those of TEST, files of "
         "octvideo features on manifests with labels.",
     )

@@ -1,6 +1,5 @@
 """`octvideo models`: what there is, and what it costs."""
 
-import argparse
 import json
 import sys
 from functools import cache
@@ -15,6 +14,7 @@ from rich.table import Table
 from octvideo.cli import screen
 from octvideo.errors import InputError
 from octvideo.limits import check_numbers
+from octvideo.parser import Parser
 
 STORED = Path(__file__).parents[1] / "models" / "figures.json"  # by octvideo.models.figures
 CAPTION = """\
@@ -52,7 +52,7 @@ def check_name(name: str) -> None:
 
 def models_command(args: list[str]) -> int:
     """Prints the model table; `--alpha` and `--num_classes` choose others than the stored figures, and count."""
-    parser = argparse.ArgumentParser(prog="octvideo models", exit_on_error=False)
+    parser = Parser(prog="octvideo models")
     parser.add_argument("--alpha", type=float, nargs="+", help="octave ratios, 0 to 1")
     parser.add_argument("--num_classes", type=int, default=400)
     options = parser.parse_args(args)

@@ -1,6 +1,5 @@
 """`octvideo weights [NAME]`: the weights that can be had by name, and getting them."""
 
-import argparse
 from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Any
@@ -13,6 +12,7 @@ from rich.table import Table
 from octvideo.cli import screen
 from octvideo.cli.errors import UsageError
 from octvideo.cli.models_table import model_names
+from octvideo.parser import Parser
 
 CAPTION = """\
 top-1 on Kinetics-400 of the dense network, as published
@@ -21,9 +21,8 @@ octvideo weights NAME gets them; octvideo predict NAME VIDEO … takes them, as 
 
 def weights_command(args: list[str]) -> int:
     """Prints the list, or fetches the weights of a name and prints where they are."""
-    parser = argparse.ArgumentParser(
+    parser = Parser(
         prog="octvideo weights",
-        exit_on_error=False,
         description="Lists the weights that can be had by name, or gets those of NAME.",
     )
     parser.add_argument("name", metavar="NAME", nargs="?", help="of the list")
