@@ -22,6 +22,7 @@ from lightning.pytorch import Trainer  # noqa: E402
 from torch import Tensor  # noqa: E402
 
 from octvideo.data import KineticsDataModule  # noqa: E402
+from octvideo.data.manifest import find_videos  # noqa: E402
 from octvideo.viz import read_clip  # noqa: E402
 
 CHECKOUT = Path(__file__).resolve().parents[1]
@@ -35,6 +36,7 @@ __all__ = [
     "demo_data",
     "demo_folder",
     "demo_videos",
+    "footage",
     "middle_clips",
     "quiet_trainer",
     "write_video",
@@ -114,6 +116,12 @@ def demo_folder() -> Path:
     few = ["--num-train", "16", "--num-val", "8", "--num-test", "16", "--jobs", "1"] if SMALL else []
     _run("data_prep.motions", str(folder), *few)
     return folder
+
+
+def footage() -> list[str]:
+    """The videos below the folder that OCTVIDEO_FOOTAGE names; none without it."""
+    folder = os.environ.get("OCTVIDEO_FOOTAGE")
+    return find_videos([folder]).paths if folder else []
 
 
 def demo_checkpoint(alpha: float = 0.25) -> Path:
