@@ -79,8 +79,9 @@ def compiled(capability: int) -> Iterator[list[Any]]:
         driver._active = before
 
 
-def clip(channels: int, side: int = 8) -> torch.Tensor:
-    x = torch.empty(1, channels, 2, side, side, dtype=torch.bfloat16)
+def clip(channels: int, side: int = 56) -> torch.Tensor:
+    """Of a training's size: numbers that are 1 would be constants, and loops over them no loops."""
+    x = torch.empty(32, channels, 8, side, side, dtype=torch.bfloat16, device="meta")
     return x.to(memory_format=torch.channels_last_3d)
 
 
@@ -92,16 +93,16 @@ def layer(channels: Any, *, joined: bool, pool: bool = False, backwards: bool = 
     if backwards:
         blocks = list(zip(*blocks, strict=True))
         (high_in, low_in), (high_out, low_out) = channels[::-1]
-    high, low = clip(high_in), clip(low_in, 4)
+    high, low = clip(high_in), clip(low_in, 28)
     ends = [Epilogue(None if backwards else clip(high_out), relu=not backwards, pool=pool)]
-    ends += [Epilogue(None if backwards else clip(low_out, 4), relu=not backwards)]
+    ends += [Epilogue(None if backwards else clip(low_out, 28), relu=not backwards)]
     bias = None if backwards else torch.empty(high_out, dtype=torch.bfloat16)
     jobs = [
         problem.Job(
             clip(high_out), bias, ends[0], [Read(high), Read(low, 2)], blocks[0], transposed=backwards
         ),
         problem.Job(
-            clip(low_out, 4), bias, ends[1], [Read(high, 0.5), Read(low)], blocks[1], transposed=backwards
+            clip(low_out, 28), bias, ends[1], [Read(high, 0.5), Read(low)], blocks[1], transposed=backwards
         ),
     ]
     return jobs if joined else jobs[:1]
@@ -109,7 +110,7 @@ def layer(channels: Any, *, joined: bool, pool: bool = False, backwards: bool = 
 
 def blocks(into: tuple[int, int], out: tuple[int, int]) -> list[Block]:
     """What the gradient of a layer's weight is made of."""
-    high, low, grads = clip(into[0]), clip(into[1], 4), (clip(out[0]), clip(out[1], 4))
+    high, low, grads = clip(into[0]), clip(into[1], 28), (clip(out[0]), clip(out[1], 28))
     rows, columns = ((range(first), range(first, first + second)) for first, second in (out, into))
     return [
         Block(rows[0], columns[0], Read(grads[0]), Read(high)),
@@ -146,7 +147,7 @@ def kernels(capability: int, only: str = "") -> Iterator[tuple[str, Sequence[int
         clip(256), torch.empty(256), Epilogue(clip(256), relu=True), [Read(clip(64))],
         [torch.empty(256, 64, 1, 1, 1, dtype=torch.bfloat16)],
     )  # fmt: skip
-    end = problem.Job(clip(48), torch.empty(48), Epilogue(up=clip(48, 4), relu=True, pool=True))
+    end = problem.Job(clip(48), torch.empty(48), Epilogue(up=clip(48, 28), relu=True, pool=True))
     launches = {"dense, 64 to 256": ([dense], constants)}
     launches |= {f"octave, {name}": (layer(of, joined=True), constants) for name, of in LAYERS.items()}
     launches |= {

@@ -27,7 +27,7 @@ ALLOWED = {
     "evaluation": {"pages"},
     "adaptation": {"engines", "layers", "models", "data", "evaluation", "lazy", "pages", "timing"},
     "viz": {"engines", "layers", "models", "data", "evaluation"},
-    "training": {"layers"},
+    "training": {"layers", "models"},
     "inference": {"classifier", "data", "evaluation", "files"},
     "classifier": {"octvideo", "layers", "models", "data", "evaluation", "training"},
     "bench": {"octvideo", "engines", "layers", "models", "data", "timing"},

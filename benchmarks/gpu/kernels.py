@@ -15,7 +15,7 @@ from octvideo.layers import Octave, OctaveConv3d
 from octvideo.layers.frozen import FrozenConv
 from octvideo.models import optimize
 from octvideo.models.graphs import record
-from octvideo.timing import interleave, ratio
+from octvideo.timing import Timing, interleave, ratio
 
 ENGINES = ("torch", "triton")
 # Channels in and out, kernel in time, side of the map: what most of I3D's time goes into.
@@ -87,22 +87,21 @@ def networks(lab: Lab, *, clips: int, graphs: bool) -> None:
 
             run()
             runs[f"{candidate.name}, {engine}"] = record(run) if graphs and not lab.rehearse else run
-    timings = interleave(runs, rounds=lab.pick(11, 2), warmup=2, device=lab.device)
-    best = min(
-        (timings[name] for name in timings if name.startswith("dense")), key=lambda timing: timing.median
-    )
-    for name, timing in timings.items():
-        lab.note(name, ms=1e3 * timing.median, to_best_dense=str(ratio(timing, best)))
+    _note_to_best_dense(lab, interleave(runs, rounds=lab.pick(11, 2), warmup=2, device=lab.device))
 
 
 def trainings(lab: Lab, *, clips: int) -> None:
-    """Steps in bfloat16's autocast of dense and octave I3D by each engine, with the first tile of each list."""
+    """Steps in bfloat16's autocast of dense and octave I3D by each engine, with the first tile of each list.
+
+    An engine's own fusions are in both: norms with the addition and the ReLU behind them, by `for_training`.
+    """
     x = batch(lab, clips)
     runs: dict[str, Callable[[], object]] = {}
     tiles.searches = False
     for candidate in ours(lab):
-        step = call(candidate, x, "training", "eager")
         for engine in ENGINES:
+            with octvideo.engine(engine):
+                step = call(candidate, x, "training", "eager")
 
             def run(step: Callable[[], object] = step, engine: str = engine) -> object:
                 with octvideo.engine(engine):
@@ -110,9 +109,15 @@ def trainings(lab: Lab, *, clips: int) -> None:
 
             run()
             runs[f"{candidate.name}, {engine}"] = run
-    timings = interleave(runs, rounds=lab.pick(9, 2), warmup=1, device=lab.device)
+    _note_to_best_dense(lab, interleave(runs, rounds=lab.pick(9, 2), warmup=1, device=lab.device))
+
+
+def _note_to_best_dense(lab: Lab, timings: dict[str, Timing]) -> None:
+    best = min(
+        (timings[name] for name in timings if name.startswith("dense")), key=lambda timing: timing.median
+    )
     for name, timing in timings.items():
-        lab.note(name, ms=1e3 * timing.median, to_dense=str(ratio(timing, timings["dense, torch"])))
+        lab.note(name, ms=1e3 * timing.median, to_best_dense=str(ratio(timing, best)))
 
 
 PARTS = {"right": partial(tests, file="engines")} | parts(

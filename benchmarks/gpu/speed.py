@@ -13,6 +13,7 @@ from benchmarks.gpu.lab import Lab
 from octvideo.bench.calls import inference, resident_bytes, training_bytes, training_step
 from octvideo.bench.model import Setting, networks
 from octvideo.bench.plain import plain
+from octvideo.models import for_training
 from octvideo.timing import interleave, ratio
 
 ALPHAS = (0.25, 0.5)
@@ -71,7 +72,9 @@ def call(candidate: Candidate, clips: Tensor, task: str, mode: str) -> Callable[
         clips = clips.contiguous()  # as these networks get their clips
     if task == "inference":
         return inference(candidate.network, clips.to(torch.bfloat16), mode, optimized=candidate.is_ours)
-    return training_step(copy.deepcopy(candidate.network).train(), clips, torch.bfloat16, mode)
+    student = copy.deepcopy(candidate.network).train()
+    network = for_training(student) if candidate.is_ours else student
+    return training_step(network, clips, torch.bfloat16, mode)
 
 
 def compare(

@@ -15,7 +15,7 @@ from octvideo.bench.calls import DTYPES, inference, resident_bytes, training_byt
 from octvideo.bench.plain import plain
 from octvideo.bench.profile import kinds_of_time
 from octvideo.engines import engine
-from octvideo.models import count_macs, create_model, get_spec
+from octvideo.models import count_macs, create_model, for_training, get_spec
 from octvideo.timing import Ratio, interleave, ratio
 
 
@@ -152,7 +152,8 @@ def measure(
                 run = inference(model, x.to(dtype), mode, optimized=layer != "plain")
             else:
                 student = copy.deepcopy(model).train()
-                run = training_step(student, x, dtype, mode)
+                network = student if layer == "plain" else for_training(student)
+                run = training_step(network, x, dtype, mode)
             run = _by(layer, run) if layer in engines else run
             runs[name] = run
             run()

@@ -17,7 +17,7 @@ import torch
 from torch import Tensor
 
 from octvideo.engines.geometry import Geometry
-from octvideo.engines.interface import Engine, Request
+from octvideo.engines.interface import Engine, Request, is_traced
 from octvideo.engines.native.engine import ENGINE as NATIVE
 from octvideo.engines.norm import Norm
 from octvideo.engines.onednn import ENGINE as ONEDNN
@@ -49,11 +49,21 @@ def choose_norm(x: Tensor, weight: Tensor) -> Norm | None:
         x: the map.
         weight: of the norm.
     """
-    name = forced()
+    if is_traced():
+        return None
     request = Request(x, weight, [], [], trains=True)
+    return next((e.norm for e in _with_norms() if e.unavailable_reason(request) is None), None)
+
+
+def has_norms() -> bool:
+    """Whether an engine that may be taken has kernels for norms in training, and for what is behind them."""
+    return any(True for _ in _with_norms())
+
+
+def _with_norms() -> Iterator[Engine]:
+    name = forced()
     candidates = _BY_DEFAULT if name is None else (ENGINES[name],)
-    able = (e.norm for e in candidates if e.norm is not None and e.unavailable_reason(request) is None)
-    return next(able, None)
+    return (e for e in candidates if e.norm is not None)
 
 
 def choose_to_trace(request: Request) -> Engine:

@@ -1,4 +1,4 @@
-"""Batch normalisation of octave tensors by the dense layer's own parameters and statistics.
+"""Batch normalisation of octave tensors, and of dense ones, by the dense layer's own parameters and statistics.
 
 B batch, C channels, T frames, H height, W width.
 """
@@ -27,53 +27,45 @@ watchers: list[Callable[[_BatchNorm, Tensor, Channels], None]] = []
 
 def batch_norm(
     norm: _BatchNorm,
-    high: Tensor,
-    low: Tensor,
-    rows: tuple[Channels, Channels],
+    maps: Sequence[Tensor],
+    rows: Sequence[Channels],
     relu: nn.ReLU | None = None,
-    residual_high: Tensor | None = None,
-    residual_low: Tensor | None = None,
-) -> Octave:
-    """Normalise both frequencies with the rows of one dense norm's parameters and running statistics.
+    residuals: Sequence[Tensor] = (),
+) -> list[Tensor]:
+    """Normalise each map with its rows of one dense norm's parameters and running statistics.
 
-    Each frequency has statistics of its own pixels. ``norm`` may have become a ``SyncBatchNorm`` meanwhile.
+    Each has statistics of its own pixels. ``norm`` may have become a ``SyncBatchNorm`` meanwhile.
 
     Args:
         norm: the dense layer, over all channels.
-        high: ``(B, C_high, T, H, W)``.
-        low: ``(B, C_low, T, ceil(H/2), ceil(W/2))``.
-        rows: the dense channels of high and of low.
+        maps: high ``(B, C_high, T, H, W)`` and low ``(B, C_low, T, ceil(H/2), ceil(W/2))``; or a dense one alone.
+        rows: the dense channels of each.
         relu: the ReLU that follows, if one does: an engine may have one kernel for both.
-        residual_high, residual_low: what is added in front of the ReLU; for one kernel, too.
+        residuals: what is added to each in front of the ReLU, if anything is; for one kernel, too.
     """
-    for watch in watchers:
-        watch(norm, high, rows[0])
-        watch(norm, low, rows[1])
-    residuals = [part for part in (residual_high, residual_low) if part is not None]
-    if (engine := _engine(norm, (high, low), rows, residuals)) is not None:
-        running = None if norm.running_mean is None else (norm.running_mean, cast(Tensor, norm.running_var))
-        # Counted by the engine, unless the count is needed here, for the mean over all batches.
-        batches = None if norm.momentum is None else norm.num_batches_tracked
-        momentum = _momentum(norm, count=batches is None)
-        outputs = normalise(
-            engine, (high, low), norm.weight, norm.bias, running, momentum, norm.eps,
-            batches=batches, residuals=residuals, relu=relu is not None,
-        )  # fmt: skip
-        return Octave(*outputs)
-    weights, biases = _cut(norm.weight, norm.bias, rows)
-    outputs = [
-        _part(norm, high, rows[0], weights[0], biases[0], True),
-        _part(norm, low, rows[1], weights[1], biases[1], False),
-    ]
+    engine = _engine(norm, maps, rows, residuals)
+    if engine is None and len(maps) == 1:  # hooks of the module see this one
+        outputs = [norm(*maps)]
+    else:
+        for x, of_map in zip(maps, rows, strict=True):
+            for watch in watchers:
+                watch(norm, x, of_map)
+        if engine is not None:
+            return _by_engine(engine, norm, maps, residuals, relu=relu is not None)
+        weights_and_biases = _cut(norm.weight, norm.bias, rows)
+        outputs = [
+            _part(norm, x, of_map, *of_rows, count=number == 0)
+            for number, (x, of_map, of_rows) in enumerate(zip(maps, rows, weights_and_biases, strict=True))
+        ]
     if residuals:
         outputs = [y + residual for y, residual in zip(outputs, residuals, strict=True)]
-    return Octave(*outputs) if relu is None else Octave(*map(relu, outputs))
+    return outputs if relu is None else [relu(y) for y in outputs]
 
 
 def _engine(
-    norm: _BatchNorm, maps: Sequence[Tensor], rows: tuple[Channels, Channels], residuals: Sequence[Tensor]
+    norm: _BatchNorm, maps: Sequence[Tensor], rows: Sequence[Channels], residuals: Sequence[Tensor]
 ) -> Norm | None:
-    """The engine that normalises both maps at once by their own statistics, if there is one."""
+    """The engine that normalises the maps at once by their own statistics, if there is one."""
     few = any(x.numel() <= x.shape[1] for x in maps)  # torch says what is wrong with one pixel
     if not norm.training or norm.weight is None or isinstance(norm, nn.SyncBatchNorm) or few:
         return None
@@ -81,32 +73,46 @@ def _engine(
     return choose_norm(maps[0], norm.weight) if fits and _are_all(rows, norm.weight) else None
 
 
-def _are_all(rows: tuple[Channels, Channels], weight: Tensor) -> bool:
-    """Whether the channels of high and then of low are those of a parameter, in its order."""
-    first, second = rows
-    return (
-        isinstance(first, slice)
-        and isinstance(second, slice)
-        and (first.start, first.stop, second.stop) == (0, second.start, len(weight))
-    )
+def _by_engine(
+    engine: Norm, norm: _BatchNorm, maps: Sequence[Tensor], residuals: Sequence[Tensor], *, relu: bool
+) -> list[Tensor]:
+    running = None if norm.running_mean is None else (norm.running_mean, cast(Tensor, norm.running_var))
+    # Counted by the engine, unless the count is needed here, for the mean over all batches.
+    batches = None if norm.momentum is None else norm.num_batches_tracked
+    momentum = _momentum(norm, count=batches is None)
+    return normalise(
+        engine, maps, norm.weight, norm.bias, running, momentum, norm.eps,
+        batches=batches, residuals=residuals, relu=relu,
+    )  # fmt: skip
 
 
-_Pair = tuple[Tensor | None, Tensor | None]
+def _are_all(rows: Sequence[Channels], weight: Tensor) -> bool:
+    """Whether the channels of the maps, one map after the other, are those of a parameter, in its order."""
+    stop = 0
+    for of_map in rows:
+        if not isinstance(of_map, slice) or of_map.start != stop:
+            return False
+        stop = of_map.stop
+    return stop == len(weight)
 
 
-def _cut(weight: Tensor | None, bias: Tensor | None, rows: tuple[Channels, Channels]) -> tuple[_Pair, _Pair]:
-    """The rows of both parameters; by splits where they follow each other: slices cost a zero-filled gradient each."""
+def _cut(
+    weight: Tensor | None, bias: Tensor | None, rows: Sequence[Channels]
+) -> list[tuple[Tensor | None, Tensor | None]]:
+    """Each map's rows of both parameters.
+
+    By splits where they follow each other: slices cost a zero-filled gradient each.
+    """
     if weight is None or bias is None:
-        return (None, None), (None, None)
-    first, second = rows
+        return [(None, None) for _ in rows]
     if not _are_all(rows, weight):
-        return (weight[first], weight[second]), (bias[first], bias[second])
-    counts = [first.stop, second.stop - second.start]  # type: ignore[union-attr]
+        return [(weight[of_map], bias[of_map]) for of_map in rows]
+    counts = [of_map.stop - of_map.start for of_map in rows]  # type: ignore[union-attr]
     if is_traced() or not (needs_gradient(weight) or needs_gradient(bias)):
         parts = (*weight.split(counts), *bias.split(counts))
     else:
         parts = _Split.apply(weight, bias, counts)
-    return (parts[0], parts[1]), (parts[2], parts[3])
+    return list(zip(parts[: len(rows)], parts[len(rows) :], strict=True))
 
 
 class _Split(torch.autograd.Function):
@@ -124,7 +130,7 @@ class _Split(torch.autograd.Function):
 
 
 def _part(
-    norm: _BatchNorm, x: Tensor, rows: Channels, weight: Tensor | None, bias: Tensor | None, count: bool
+    norm: _BatchNorm, x: Tensor, rows: Channels, weight: Tensor | None, bias: Tensor | None, *, count: bool
 ) -> Tensor:
     if norm.running_mean is None or norm.running_var is None:
         mean = var = None
@@ -201,7 +207,7 @@ class _OctaveBatchNorm:
             y = super().forward(part)  # type: ignore[misc]
             return Octave(None, y) if x.high is None else Octave(y, None)
         rows = as_rows(self.split.high), as_rows(self.split.low)
-        return batch_norm(self, x.high, x.low, rows)  # type: ignore[arg-type]
+        return Octave(*batch_norm(self, (x.high, x.low), rows))  # type: ignore[arg-type]
 
 
 class OctaveBatchNorm3d(_OctaveBatchNorm, nn.BatchNorm3d):  # type: ignore[misc]

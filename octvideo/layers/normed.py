@@ -1,4 +1,4 @@
-"""Both frequencies' batch norm, and what is behind it, by an engine that has kernels of its own for it in training.
+"""A batch norm, and what is behind it, by an engine that has kernels of its own for it in training.
 
 B batch, C channels, T frames, H height, W width.
 """

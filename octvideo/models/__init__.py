@@ -3,6 +3,7 @@
 from octvideo.card import Card, Published
 from octvideo.models.cost import count_macs, count_parameters
 from octvideo.models.describe import LayerCost, describe, layer_costs
+from octvideo.models.for_training import for_training
 from octvideo.models.head import reset_classifier
 from octvideo.models.inflate import inflate
 from octvideo.models.octavize import octavize
@@ -21,6 +22,7 @@ __all__ = [
     "count_parameters",
     "create_model",
     "describe",
+    "for_training",
     "get_spec",
     "inflate",
     "kinetics400_names",

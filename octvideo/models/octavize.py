@@ -8,7 +8,6 @@ frequency; before any other operation the two are merged. So the twin has the de
 
 import copy
 import fnmatch
-import itertools
 import operator
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
@@ -308,50 +307,12 @@ class _Rewriter:
     def _norm(self, node: fx.Node, value: OctaveValue) -> OctaveValue:
         norm = self.graph.get_attr(str(node.target))
         rows = (self._rows(value.split.high), self._rows(value.split.low))
-        result = self._call(batch_norm, norm, value.high, value.low, rows)
+        result = self._call(batch_norm, norm, self._tuple(value), rows)
         return self._unpack(result, value.split)
 
     def _each(self, node: fx.Node, value: OctaveValue) -> OctaveValue:
-        if (found := self._norm_before(node)) is not None:
-            return self._norm_with(node, *found)
         high, low = (self._copy(node, {value: part}) for part in (value.high, value.low))
         return OctaveValue(high, low, value.split)
-
-    def _norm_before(self, node: fx.Node) -> tuple[fx.Node, fx.Node | None] | None:
-        """The norm of two frequencies whose output a ReLU alone takes, and what is added in between, if anything is."""
-        if node.op != "call_module" or type(self.modules[str(node.target)]) is not nn.ReLU:
-            return None
-        (before,) = node.all_input_nodes
-        if self._is_own(before, Kind.NORM):
-            return before, None
-        if not self._is_own(before, Kind.BINARY) or before.target is not operator.add:
-            return None
-        for norm, residual in itertools.permutations(reversed(before.all_input_nodes), 2):
-            first, second = self.values[norm], self.values[residual]
-            if not isinstance(first, OctaveValue) or not isinstance(second, OctaveValue):
-                continue
-            if first.split == second.split and self._is_own(norm, Kind.NORM):
-                return norm, residual
-        return None
-
-    def _is_own(self, node: fx.Node, kind: Kind) -> bool:
-        """Whether a value of two frequencies, of an operation of this kind, is taken once."""
-        return self.kind[node] == kind and len(node.users) == 1 and isinstance(self.values[node], OctaveValue)
-
-    def _norm_with(self, node: fx.Node, norm: fx.Node, residual: fx.Node | None) -> OctaveValue:
-        """A norm with what is behind it, up to the ReLU, in one call: an engine may have one kernel for it."""
-        value = cast(OctaveValue, self.values[norm])
-        added = [] if residual is None else self._tuple(cast(OctaveValue, self.values[residual]))
-        alone = cast(fx.Node, value.high.args[0])
-        relu = self.graph.get_attr(str(node.target))
-        result = self._call(batch_norm, *alone.args, relu, *added)
-        (before,) = node.all_input_nodes
-        for given in dict.fromkeys((before, norm)):
-            of = cast(OctaveValue, self.values[given])
-            self.graph.erase_node(of.high)
-            self.graph.erase_node(of.low)
-        self.graph.erase_node(alone)
-        return self._unpack(result, value.split)
 
     def _pool(self, node: fx.Node, value: OctaveValue) -> OctaveValue:
         high = self._copy(node, {value: value.high})

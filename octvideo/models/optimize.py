@@ -55,7 +55,6 @@ def fold_norms(model: nn.Module) -> fx.GraphModule:
     if not isinstance(model, fx.GraphModule):
         repair(model)
         model = fx.GraphModule(model, trace(model), class_name=type(model).__name__)
-    _part_norms(model)
     _fold_norms(model)
     return model
 
@@ -92,26 +91,6 @@ def _is_native(model: nn.Module) -> bool:
 
 def _is_video(model: nn.Module) -> bool:
     return any(isinstance(m, nn.Conv3d) for m in model.modules())
-
-
-def _part_norms(model: fx.GraphModule) -> None:
-    """Give additions and ReLUs that norms of two frequencies have within nodes of their own again."""
-    for node in list(model.graph.nodes):
-        if node.target is not batch_norm or len(node.args) < 5:
-            continue
-        *args, relu = node.args[:5]
-        residuals = node.args[5:]
-        node.args = tuple(args)
-        for part in list(node.users):
-            users = dict(part.users)
-            with model.graph.inserting_before(part.next):
-                new = part
-                if residuals:
-                    new = model.graph.call_function(operator.add, (residuals[part.args[1]], part))
-                new = model.graph.call_module(str(relu.target), (new,))
-            for user in users:
-                user.replace_input_with(part, new)
-        model.graph.erase_node(relu)
 
 
 def _fold_norms(model: fx.GraphModule) -> None:

@@ -10,6 +10,7 @@ from lightning.pytorch.utilities.types import OptimizerLRScheduler
 from torch import Tensor, nn
 
 from octvideo.errors import InputError, OctvideoError
+from octvideo.models import for_training
 from octvideo.training.alphas import AlphaNetworks, sandwich, sandwich_loss
 from octvideo.training.average import MovingAverage
 from octvideo.training.clock import StepClock
@@ -50,7 +51,7 @@ class TrainedModule(LightningModule):
     def __init__(self) -> None:
         super().__init__()
         self.schedule = ""
-        self._recomputed = False
+        self._is_prepared = False  # the networks, by `_prepare`
         self._losses: list[tuple[Tensor, Tensor | None, int]] = []  # not looked at yet
 
     def on_before_batch_transfer(self, batch: Any, dataloader_idx: int) -> dict[str, Any]:
@@ -116,13 +117,20 @@ class TrainedModule(LightningModule):
         self._weigh_classes()
         self.print(self.schedule)
         # Not before, since the strategy may have put other norm layers into their places.
-        if self.hparams["checkpoint_activations"] and not self._recomputed:
-            self._recomputed = True
+        if not self._is_prepared:
+            self._is_prepared = True
             for network in self.networks or [self.network]:
-                recompute_activations(network, self.blocks)
+                self._prepare(network)
         if self.hparams["compile"]:
             for network in self.networks or [self.network]:
                 network.compile()
+
+    def _prepare(self, network: nn.Module) -> None:
+        runner = for_training(network)
+        if self.hparams["checkpoint_activations"]:
+            recompute_activations(runner, self.blocks)
+        if runner is not network:  # no submodule: the parameters stay where they are
+            network.__dict__["forward"] = runner.forward
 
     def on_train_batch_start(self, batch: Any, batch_idx: int) -> None:
         # Dropout's numbers follow from the step, so that a resumed training goes on with the same ones.

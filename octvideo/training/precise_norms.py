@@ -101,7 +101,8 @@ def recompute_statistics(
         sums[layer][:, rows] += count * torch.stack([torch.ones_like(mean), mean, var + mean.square()])
 
     def before(layer: Any, inputs: tuple[Any, ...]) -> None:
-        if isinstance(inputs[0], Tensor):  # else `batch_norm` tells of both parts
+        # Of an octave tensor, and of its parts, `batch_norm` tells.
+        if isinstance(inputs[0], Tensor) and inputs[0].shape[1] == layer.num_features:
             add(layer, inputs[0], slice(None))
 
     hooks = [layer.register_forward_pre_hook(before) for layer in sums]

@@ -8,9 +8,9 @@ import torch
 from torch import nn
 
 import octvideo
-from octvideo.layers import OctaveBatchNorm2d, OctaveBatchNorm3d
+from octvideo.layers import Octave, OctaveBatchNorm2d, OctaveBatchNorm3d
 from octvideo.layers import norm as layer
-from octvideo.models import octavize, optimize
+from octvideo.models import for_training, octavize
 from tests.engines.test_triton import clip, interpreted
 from tests.gpu.precision import distance
 
@@ -46,7 +46,7 @@ def run(norm: nn.Module, maps: list[torch.Tensor], relu: nn.ReLU | None = RELU) 
     """Outputs, statistics, and gradients of maps (residuals, too, behind the two), weight and bias."""
     maps = [x.detach().requires_grad_() for x in maps]
     rows = layer.as_rows(norm.split.high), layer.as_rows(norm.split.low)
-    outputs = layer.batch_norm(norm, *maps[:2], rows, relu, *maps[2:])
+    outputs = layer.batch_norm(norm, maps[:2], rows, relu, maps[2:])
     generator = torch.Generator().manual_seed(1)
     grads = [torch.randn(y.shape, dtype=torch.float64, generator=generator).to(y.dtype) for y in outputs]
     gradients = torch.autograd.grad(list(outputs), [*maps, *norm.parameters()], grads)
@@ -144,7 +144,7 @@ def test_a_gradients_gradient(count):
 
     def penalty(norm: nn.Module, maps: list[torch.Tensor]) -> torch.Tensor:
         maps = [x.detach().requires_grad_() for x in maps]
-        y = layer.batch_norm(norm, *maps[:2], rows, RELU, *maps[2:])
+        y = layer.batch_norm(norm, maps[:2], rows, RELU, maps[2:])
         first = torch.autograd.grad(sum(part.square().sum() for part in y), maps, create_graph=True)
         return torch.cat(
             [x.flatten() for x in torch.autograd.grad(sum(g.square().sum() for g in first), maps)]
@@ -173,12 +173,10 @@ def test_what_stays_torchs(launches):
     run_rows = (torch.arange(0, 8, 2), torch.arange(1, 8, 2))
     with octvideo.engine("triton"):
         run(copy.deepcopy(norm).eval(), maps)
-        layer.batch_norm(norm, *maps, run_rows)
-        layer.batch_norm(
-            copy.deepcopy(norm).double(), *(x.double() for x in maps), (slice(0, 4), slice(4, 8))
-        )
+        layer.batch_norm(norm, maps, run_rows)
+        layer.batch_norm(copy.deepcopy(norm).double(), [x.double() for x in maps], (slice(0, 4), slice(4, 8)))
         with pytest.raises(ValueError, match="more than 1 value per channel"):
-            layer.batch_norm(norm, *(x[:1, :, :1, :1, :1] for x in maps), (slice(0, 4), slice(4, 8)))
+            layer.batch_norm(norm, [x[:1, :, :1, :1, :1] for x in maps], (slice(0, 4), slice(4, 8)))
     assert not launches
 
 
@@ -197,25 +195,35 @@ class Block(nn.Module):
 
 
 @interpreted
-def test_a_network_runs_norms_with_what_is_behind_them(launches):
-    """An addition and a ReLU that alone take a norm's output are in its kernel; optimised, the network is as ever."""
+def test_a_compiler_writes_torchs_norms_down(launches):
+    norm, maps = octave_norm(16, 0.25), Octave(clip(12, 4, 4), clip(4, 2, 2))
+    with octvideo.engine("triton"):
+        torch.compile(norm, backend="aot_eager", fullgraph=True)(maps).high.sum().backward()
+    assert not launches
+
+
+@interpreted
+@pytest.mark.parametrize("alpha", [0, 0.25])
+def test_a_network_runs_norms_with_what_is_behind_them(launches, alpha):
+    """Dense or octave: an addition and a ReLU that alone take a norm's output are in its kernel, trained or scored."""
     torch.manual_seed(0)
     dense = nn.Sequential(nn.Conv3d(3, 16, 1), nn.MaxPool3d((1, 2, 2)), Block(), nn.AdaptiveAvgPool3d(1))
-    network, x = octavize(dense, 0.25, dense_last_stage=False).train(), clip(3, 8, 8, frames=1)
-    assert not any(node.target in (operator.add, "2.relu_a", "2.relu_b") for node in network.graph.nodes
-                   if node.op != "get_attr")  # fmt: skip
-    other = copy.deepcopy(network)
+    network = octavize(dense, alpha, dense_last_stage=False).train()
+    x, other = clip(3, 8, 8, frames=1), copy.deepcopy(network)
     expected = other(x)
     expected.square().sum().backward()
     with octvideo.engine("triton"):
-        found = network(x)
+        runner = for_training(network)
+        found = runner(x)
         found.square().sum().backward()
+    called = [node.target for node in runner.graph.nodes if node.op != "get_attr"]
+    assert called.count(layer.batch_norm) == 2
+    assert not {operator.add, "2.relu_a", "2.relu_b", "2.norm_a"} & set(called)
     assert launches == 2 * ["statistics", "normalise"] + 2 * ["gradient_sums", "gradients"]
     assert distance([found], [expected]) < 1e-5
     grads = ([p.grad for p in of.parameters()] for of in (network, other))
     assert distance(*grads) < 1e-4
     assert distance(network.buffers(), other.buffers()) < 1e-5
-    optimised = optimize(network.eval())
-    assert not any(node.target in (layer.batch_norm, operator.add) for node in optimised.graph.nodes)
+    network.eval()
     with torch.no_grad():
-        assert distance([optimised(x)], [network(x)]) < 1e-5
+        assert distance([runner(x)], [network(x)]) < 1e-6

@@ -66,8 +66,7 @@ def test_norms_with_what_is_behind_them(device, dtype):
 
     def run(norm: nn.Module, given: list[torch.Tensor]) -> list[torch.Tensor]:
         given = [x.detach().requires_grad_() for x in given]
-        high, low, *residuals = given
-        outputs = batch_norm(norm, high, low, rows, nn.ReLU(), *residuals)
+        outputs = batch_norm(norm, given[:2], rows, nn.ReLU(), given[2:])
         total = sum(y.float().square().sum() for y in outputs)
         gradients = torch.autograd.grad(total, [*given, *norm.parameters()])
         return [*outputs, norm.running_mean, norm.running_var, *gradients]

@@ -7,8 +7,9 @@ import pytest
 import torch
 from torch import nn
 
+import octvideo
 from octvideo import VideoClassifier
-from octvideo.models import create_model, get_spec
+from octvideo.models import create_model, for_training, get_spec
 from octvideo.training.optimizer import norms, parameter_groups, unset_zero_init
 from octvideo.training.precise_norms import recompute_statistics
 from octvideo.training.recompute import recompute_activations
@@ -205,6 +206,21 @@ def test_precise_norms_are_fvcore_s() -> None:
     for one, other in zip(norms(ours), norms(theirs), strict=True):
         torch.testing.assert_close(one.running_mean, other.running_mean, rtol=1e-4, atol=1e-5)
         torch.testing.assert_close(one.running_var, other.running_var, rtol=1e-4, atol=1e-5)
+
+
+@pytest.mark.parametrize("engine", ["torch", "triton"])
+def test_precise_norms_of_other_norm_layers(engine: str) -> None:
+    """Of several processes' norms, which call their module for each frequency; and of a training by an engine's."""
+    torch.manual_seed(0)
+    network = create_model("i3d_tiny", alpha=0.25, num_classes=3)
+    unset_zero_init(network)
+    other = nn.SyncBatchNorm.convert_sync_batchnorm(copy.deepcopy(network))
+    recompute_statistics(network, unlike_batches())
+    with octvideo.engine(engine):
+        recompute_statistics(for_training(other), unlike_batches())
+    for one, synchronised in zip(norms(network), norms(other), strict=True):
+        torch.testing.assert_close(one.running_mean, synchronised.running_mean)
+        torch.testing.assert_close(one.running_var, synchronised.running_var)
 
 
 def test_precise_norms_of_octave_networks_have_the_rows_of_each_frequency() -> None:
