@@ -1,7 +1,8 @@
 """What Triton's compiler makes of the engine's kernels, without a GPU: `python -m benchmarks.triton_kernels`.
 
-A line a kernel and tile: registers, spills, shared memory, and how many bytes its loads of global memory take at
-a time. What spills or loads by two bytes would be slow, and is known before a GPU is had.
+A line a kernel and tile: registers, spills, shared memory, how many bytes its loads of global memory take at a time,
+and how many of them are asynchronous: those of the steps ahead. What spills, loads by two bytes or waits for every load
+would be slow, and is known before a GPU is had.
 """
 
 import argparse
@@ -213,6 +214,7 @@ def facts(kernel: Any, capability: int) -> dict[str, Any]:
         "spilled": int(spilled[1]) if spilled else None,
         "shared_kb": round(kernel.metadata.shared / 1024),
         "loads": dict(sorted(widths.items())),
+        "ahead": len(re.findall(r"cp\.async\.c[ag]", ptx)),
         "products": "wgmma" if "wgmma" in ptx else "mma",
     }
 

@@ -33,8 +33,9 @@ SUMS = (
     Tile(64, 64, 64, 4, 4),
     Tile(256, 64, 32, 8, 3),
 )
-# Rows are output channels here, columns input channels, and a step is some pixels.
-GRADIENTS = (Tile(64, 64, 64, 4, 4), Tile(128, 64, 64, 8, 3), Tile(64, 128, 64, 8, 3))
+# Rows are output channels here, columns input channels, and a step is some pixels. What is averaged as it is read takes
+# four loads a number, whose places are in registers for every step that is loaded ahead: more than these would spill.
+GRADIENTS = (Tile(64, 64, 64, 8, 3), Tile(128, 64, 32, 8, 3), Tile(64, 64, 32, 4, 3))
 
 
 # Whether tiles may be tried at all; where not, the first of a list is taken for what is not known.
