@@ -70,8 +70,10 @@ def test_two_processes_train_several_alphas_and_go_on_as_they_were(tmp_path, mak
         torch.load(tmp_path / "whole" / "checkpoints" / f"step-0000000{step}.ckpt", weights_only=True)
         for step in (1, 6)
     )
-    for alpha, statistics in end["norms"].items():
+    for alpha, statistics in end["norms_by_alpha"].items():
         moved = [
-            name for name, value in statistics.items() if not torch.equal(value, start["norms"][alpha][name])
+            name
+            for name, value in statistics.items()
+            if not torch.equal(value, start["norms_by_alpha"][alpha][name])
         ]
         assert any(name.endswith("running_mean") for name in moved), alpha
