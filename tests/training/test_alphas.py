@@ -212,10 +212,10 @@ def test_statistics_that_are_none_are_refused(trained, tmp_path) -> None:
 
 @pytest.mark.slow
 def test_trained_compiled(tmp_path, videos) -> None:
-    _, eager, _ = fit(tmp_path / "eager", videos, of_trainer={"max_epochs": 1}, dropout=0.0)
-    _, compiled, _ = fit(
-        tmp_path / "compiled", videos, of_trainer={"max_epochs": 1}, dropout=0.0, compile=True
-    )
+    # At larger rates the rounding of one step is a percent of the fourth one's loss.
+    settings = {"of_trainer": {"max_epochs": 1}, "dropout": 0.0, "lr": 0.005}
+    _, eager, _ = fit(tmp_path / "eager", videos, **settings)
+    _, compiled, _ = fit(tmp_path / "compiled", videos, **settings, compile=True)
     assert list(compiled.losses.values()) == pytest.approx(list(eager.losses.values()), rel=1e-2)
 
 
