@@ -34,10 +34,6 @@ ORDER_CLIPS = 16  # that order the channels
 # That fit the layers: many, since the last layers have few pixels of each; the maps of all are in memory.
 FIT_CLIPS, FIT_BYTES = 96, 2**31
 HEAD_CLIPS = 48  # that fit the classifying layer
-JUDGING_SHARE, MOST_JUDGING = (
-    8,
-    12,
-)  # one clip in so many, and at most so many, tell whether a step has helped
 MARKS = (0.5,)  # of the distillation, where it is measured on the way
 
 
