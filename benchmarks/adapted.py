@@ -50,7 +50,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     parser.add_argument("--seeds", type=int, default=1, help="of i3d_inception")
     parser.add_argument("--minutes", type=float, default=11.0, help="of the last step, of i3d_inception")
     parser.add_argument("--steps", type=int, help="instead, where the machine is shared")
-    parser.add_argument("--demo-steps", type=int, default=300)
+    parser.add_argument("--demo-steps", type=int, default=600)
     parser.add_argument("--demo-seeds", type=int, default=3)
     arguments = parser.parse_args(argv)
     weights = arguments.weights and arguments.weights.absolute()
@@ -151,9 +151,9 @@ def _cpu_seconds() -> float:
 
 def table(rows: Sequence[dict[str, Any]]) -> list[str]:
     """In Markdown."""
-    steps = ("nothing", "layers", "features")
+    steps = ("nothing", "channels", "layers", "features", "last_stage")
     lines = [
-        "| network | alpha | seed | same top class at once, layers, features, % | feature cosine | CPU min "
+        f"| network | alpha | seed | same top class after {', '.join(steps)}, % | feature cosine | CPU min "
         "| top-1 dense | at once | adapted |",
         "|---|---|---|---|---|---|---|---|---|",
     ]

@@ -48,7 +48,7 @@ def test_adapt(folder: Path, tmp_path: Path, capsys) -> None:
     words = ["adapt", folder / "dense.ckpt", "--alpha", 0.25, "--videos", folder / "videos", "--out", out]
     found = said(capsys, *words, "--steps", 1, "--num_workers", 0)
     assert [Path(file).name for file in found["files"]] == ["oct.ckpt", "oct.html", "oct.json"]
-    assert [one["after"] for one in found["measured"]][-1] == "features"
+    assert [one["after"] for one in found["measured"]][-1] == "last_stage"
 
 
 def test_weights(monkeypatch, tmp_path: Path, capsys) -> None:

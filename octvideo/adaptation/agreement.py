@@ -105,9 +105,9 @@ def compare(
     for index in range(len(clips)):
         clip = batch_of(clips, [index])
         with listening(dense, errors.paths, errors.hear_dense):
-            of_dense = run(dense, clip, head)
+            of_dense = run(dense, head, clip)
         with listening(octave, errors.paths, errors.hear_octave):
-            pairs.append((run(octave, clip, head), of_dense))
+            pairs.append((run(octave, head, clip), of_dense))
         for path, error in errors.found.items():
             sums[path] += float(error) / len(clips)
         if progress:

@@ -1,9 +1,10 @@
-"""The octave network's features and logits brought to the dense ones, by gradient descent and without labels.
+"""Features and logits brought to the dense network's, by gradient descent and without labels.
 
-What is compared are the features that the classifying layer reads, the logits, and the outputs of the convolutions on
-the way: squared errors, as shares of the dense network's own squares. The convolutions say in thousands of places of
-each clip what is wrong, where features are one place: a few clips are enough. The divergence of the probabilities is
-no part of it: networks that are sure of themselves made it outweigh all else, and features went apart.
+Of a whole octave network, or of its last stage alone (`last_stage.py`). What is compared are the features that the
+classifying layer reads, and the logits: squared errors, as shares of the dense network's own squares. What the
+convolutions on the way give is no part of it: an octave network has other maps, and held to the dense ones it ends
+further from the dense features. Nor is the divergence of the probabilities: networks that are sure of themselves made
+it outweigh all else, and features went apart.
 
 Norms keep their statistics: a batch of four clips has none to give. Learning rates fall to nothing over the budget, so
 that whatever time there is, it ends well.
@@ -11,15 +12,14 @@ that whatever time there is, it ends well.
 
 import math
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
 import torch
-from torch import Tensor, fx, nn
+from torch import Tensor, fx
 
-from octvideo.adaptation.agreement import LayerErrors
-from octvideo.adaptation.outputs import batch_of, head_of, listening, relative_error, run
+from octvideo.adaptation.outputs import Outputs, head_of, relative_error, run
 
 WARMUP = 0.03  # of the budget
 
@@ -46,9 +46,10 @@ class Distillation:
     """A distillation that can be stopped between two steps and gone on with.
 
     Args:
-        octave: is changed, in place.
-        dense: the network to come near to; both in evaluation.
-        clips: `(3, T, H, W)` each, all of a size.
+        learner: what is changed, in place; in evaluation.
+        inputs: gives what it reads for some clips, by their numbers.
+        wanted: gives what the dense network makes of them.
+        num_clips: how many there are.
         batch_size: clips a step.
         lr: Adam's learning rate at its peak.
         seed: of the clips' order.
@@ -56,22 +57,23 @@ class Distillation:
 
     def __init__(
         self,
-        octave: fx.GraphModule,
-        dense: nn.Module,
-        clips: Sequence[Tensor],
+        learner: fx.GraphModule,
+        inputs: Callable[[list[int]], tuple[Tensor, ...]],
+        wanted: Callable[[list[int]], Outputs],
+        num_clips: int,
         *,
-        batch_size: int = 4,
-        lr: float = 1e-4,
+        batch_size: int,
+        lr: float,
         seed: int = 0,
     ) -> None:
-        self.octave, self.dense, self.clips = octave, dense, clips
-        self.batch_size, self.lr, self.seed = min(batch_size, len(clips)), lr, seed
+        self.learner, self.inputs, self.wanted, self.num_clips = learner, inputs, wanted, num_clips
+        self.batch_size, self.lr, self.seed = min(batch_size, num_clips), lr, seed
         self.step, self.seconds, self.loss = 0, 0.0, math.nan
-        self._head = head_of(octave)
-        self._errors = LayerErrors(octave, dense)
-        for p in octave.parameters():
+        self._head = head_of(learner)
+        self._parameters = list(learner.parameters())
+        for p in self._parameters:
             p.requires_grad_(True)
-        self._optimizer = torch.optim.Adam(octave.parameters(), lr=lr, betas=(0.9, 0.99))
+        self._optimizer = torch.optim.Adam(self._parameters, lr=lr, betas=(0.9, 0.99))
 
     def run(self, budget: Budget, after_step: Callable[[float], None] | None = None) -> None:
         """Steps until the budget is used; `after_step` is called with the share that is."""
@@ -87,36 +89,28 @@ class Distillation:
         rate = self.lr * min(1.0, (share + 1e-3) / WARMUP) * (1 + math.cos(math.pi * share)) / 2
         for group in self._optimizer.param_groups:
             group["lr"] = rate
-        loss = self._loss(batch_of(self.clips, self._batch()))
+        numbers = self._batch()
+        found, wanted = run(self.learner, self._head, *self.inputs(numbers)), self.wanted(numbers)
+        loss = relative_error(found.features, wanted.features) + relative_error(
+            _centred(found.logits), _centred(wanted.logits)
+        )
         self._optimizer.zero_grad(set_to_none=True)
         loss.backward()
-        torch.nn.utils.clip_grad_norm_(self.octave.parameters(), 1.0)
+        torch.nn.utils.clip_grad_norm_(self._parameters, 1.0)
         self._optimizer.step()
         self.loss = float(loss.detach())
 
     def _batch(self) -> list[int]:
         """A function of seed and step alone."""
-        per_epoch = len(self.clips) // self.batch_size
+        per_epoch = self.num_clips // self.batch_size
         epoch, place = divmod(self.step, per_epoch)
         order = torch.randperm(
-            len(self.clips), generator=torch.Generator().manual_seed(self.seed + 1000 * epoch)
+            self.num_clips, generator=torch.Generator().manual_seed(self.seed + 1000 * epoch)
         )
         return order[place * self.batch_size :][: self.batch_size].tolist()
 
-    def _loss(self, clips: Tensor) -> Tensor:
-        errors, paths = self._errors, self._errors.paths
-        with torch.no_grad(), listening(self.dense, paths, errors.hear_dense):
-            wanted = run(self.dense, clips, self._head)
-        with listening(self.octave, paths, errors.hear_octave):
-            found = run(self.octave, clips, self._head)
-        return (
-            relative_error(found.features, wanted.features)
-            + relative_error(_centred(found.logits), _centred(wanted.logits))
-            + torch.stack([errors.found[path] for path in paths]).mean()
-        )
-
     def state_dict(self) -> dict[str, Any]:
-        """What it goes on from, beside the octave network's own state."""
+        """What it goes on from, beside the learner's own state."""
         return {"step": self.step, "seconds": self.seconds, "optimizer": self._optimizer.state_dict()}
 
     def load_state_dict(self, state: dict[str, Any]) -> None:

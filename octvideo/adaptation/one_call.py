@@ -10,7 +10,7 @@ from torch import Tensor, nn
 from octvideo.adaptation.distill import Budget
 from octvideo.adaptation.outputs import OnDevice
 from octvideo.adaptation.progress import Progress
-from octvideo.adaptation.settings import check_settings
+from octvideo.adaptation.settings import BATCH_SIZE, LR, check_settings
 from octvideo.adaptation.stages import choose_alphas
 from octvideo.adaptation.state import State
 from octvideo.adaptation.steps import Adaptation, check_dense
@@ -27,8 +27,8 @@ def adapt(
     steps: int | None = None,
     without: Collection[str] = (),
     channel_multiple: int = 1,
-    batch_size: int = 4,
-    lr: float = 1e-4,
+    batch_size: int = BATCH_SIZE,
+    lr: float = LR,
     seed: int = 0,
     state: str | Path | None = None,
     progress: Callable[[Progress], None] | None = None,
@@ -41,9 +41,9 @@ def adapt(
         alpha: share of low-frequency channels, above 0 and below 1.
         budget: instead of alpha, the share of the dense network's time that the octave one may take on this machine:
             every stage gets the alpha that loses least.
-        minutes: that features are brought together for; the other steps take about a minute on top.
+        minutes: that features are brought together for; the other steps come on top.
         steps: and at most so many steps of `batch_size` clips; None: as many as there is time for.
-        without: steps to leave out: "channels", "layers", "features".
+        without: steps to leave out: "channels", "layers", "features", "last_stage".
         channel_multiple: as for `octavize`.
         batch_size: clips of a step.
         lr: learning rate at its peak.

@@ -61,18 +61,40 @@ def head_of(octave: fx.GraphModule) -> str:
     return [path for path in calls if isinstance(octave.get_submodule(path), kinds)][-1]
 
 
-def run(network: nn.Module, clips: Tensor, head: str) -> Outputs:
-    """Runs a network on clips `(B, 3, T, H, W)`."""
+def run(network: nn.Module, head: str, *inputs: Tensor) -> Outputs:
+    """Runs a network on clips `(B, 3, T, H, W)`, or a part of one on what it reads."""
     layer, seen = network.get_submodule(head), []
-    handle = layer.register_forward_pre_hook(lambda _, inputs: seen.append(inputs[0]))
+    handle = layer.register_forward_pre_hook(lambda _, read: seen.append(read[0]))
     try:
-        logits = network(clips)
+        logits = network(*inputs)
     finally:
         handle.remove()
     (x,) = seen
     if not isinstance(layer, nn.Linear):
         x = x.movedim(1, -1)
-    return Outputs(x.reshape(len(clips), -1, x.shape[-1]), logits)
+    return Outputs(x.reshape(len(inputs[0]), -1, x.shape[-1]), logits)
+
+
+class DenseOutputs:
+    """What the dense network gives for clips, computed once for each.
+
+    Args:
+        dense: in evaluation.
+        clips: `(3, T, H, W)` each.
+        head: the path of its classifying layer.
+    """
+
+    def __init__(self, dense: nn.Module, clips: Sequence[Tensor], head: str) -> None:
+        self._dense, self._clips, self._head = dense, clips, head
+        self._known: dict[int, Outputs] = {}
+
+    def __call__(self, numbers: list[int]) -> Outputs:
+        """Of some clips, by their numbers."""
+        with torch.no_grad():
+            for number in (n for n in numbers if n not in self._known):
+                self._known[number] = run(self._dense, self._head, batch_of(self._clips, [number]))
+        some = [self._known[number] for number in numbers]
+        return Outputs(torch.cat([one.features for one in some]), torch.cat([one.logits for one in some]))
 
 
 @contextmanager
@@ -104,7 +126,7 @@ def distance(octave: fx.GraphModule, dense: nn.Module, batches: Iterable[Tensor]
     """
     head, errors = head_of(octave), []
     for clips in batches:
-        found, wanted = run(octave, clips, head), run(dense, clips, head)
+        found, wanted = run(octave, head, clips), run(dense, head, clips)
         errors.append(
             relative_error(found.features, wanted.features) + relative_error(found.logits, wanted.logits)
         )

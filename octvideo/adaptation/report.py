@@ -30,6 +30,7 @@ NAMES = {
     "channels": "channels ordered",
     "layers": "layers fitted",
     "features": "features brought together",
+    "last_stage": "last stage trained",
 }
 UNDONE = ": no better, undone"
 

@@ -9,7 +9,8 @@ from octvideo.limits import Limits, check_numbers
 if TYPE_CHECKING:
     from torch import Tensor
 
-STEPS = ("channels", "layers", "features")
+STEPS = ("channels", "layers", "features", "last_stage")
+BATCH_SIZE, LR = 4, 3e-4  # of bringing features together: clips a step, and Adam's rate at its peak
 SETTINGS = {
     "minutes": Limits(0, 100_000),
     "steps": Limits(0, whole=True, or_none=True),

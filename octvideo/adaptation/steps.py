@@ -1,8 +1,9 @@
 """The steps of an adaptation: one after another, measured in between, gone on with after a stop.
 
-As post-training quantisation does for int8: three steps, each of which can be left out. `order_channels` chooses which
+As post-training quantisation does for int8: four steps, each of which can be left out. `order_channels` chooses which
 channels become low ones, `fit_layers` fits each layer to what the dense one gives, a `Distillation` brings features and
-logits together for as long as there is time. A step that does not help is undone (`judge.py`).
+logits together for as long as there is time, and `train_last_stage` does so for the last layers alone, which costs
+little. A step that does not help is undone (`judge.py`).
 """
 
 import copy
@@ -17,13 +18,13 @@ from torch import Tensor, fx, nn
 from octvideo.adaptation.agreement import Agreement
 from octvideo.adaptation.channels import order_channels
 from octvideo.adaptation.distill import Budget, Distillation
-from octvideo.adaptation.head import fit_head
 from octvideo.adaptation.instep import bytes_of_maps
 from octvideo.adaptation.judge import remember, set_apart, undo_if_worse
+from octvideo.adaptation.last_stage import train_last_stage
 from octvideo.adaptation.layers import FittedLayer, fit_layers
-from octvideo.adaptation.outputs import OnDevice, Part, batch_of
+from octvideo.adaptation.outputs import DenseOutputs, OnDevice, Part, batch_of, head_of
 from octvideo.adaptation.progress import Measured, Progress
-from octvideo.adaptation.settings import STEPS
+from octvideo.adaptation.settings import BATCH_SIZE, LR, STEPS
 from octvideo.adaptation.state import State
 from octvideo.errors import InputError
 from octvideo.layers import OctaveConv2d, OctaveConv3d
@@ -32,8 +33,7 @@ from octvideo.models import octavize
 
 ORDER_CLIPS = 16  # that order the channels
 # That fit the layers: many, since the last layers have few pixels of each; the maps of all are in memory.
-FIT_CLIPS, FIT_BYTES = 96, 2**31
-HEAD_CLIPS = 48  # that fit the classifying layer
+FIT_CLIPS, MOST_BYTES = 96, 2**31
 MARKS = (0.5,)  # of the distillation, where it is measured on the way
 
 
@@ -102,7 +102,9 @@ class Adaptation:
         *,
         measure: Callable[[fx.GraphModule, nn.Module], Agreement] | None = None,
         progress: Callable[[Progress], None] | None = None,
-        **distillation: Any,
+        batch_size: int = BATCH_SIZE,
+        lr: float = LR,
+        seed: int = 0,
     ) -> None:
         """All steps that are not done.
 
@@ -111,7 +113,8 @@ class Adaptation:
             budget: of the distillation.
             measure: compares the two networks; called at the start, after each step and in between.
             progress: is told after each part of a step.
-            distillation: `batch_size`, `lr` and `seed`.
+            batch_size, lr: of the distillation.
+            seed: of the clips' order.
         """
 
         def note(after: str, share: float = 1.0, is_undone: bool = False) -> None:
@@ -121,6 +124,7 @@ class Adaptation:
 
         tell = progress or (lambda _: None)
         clips, judging = set_apart(OnDevice(clips, self.dense))
+        wanted = DenseOutputs(self.dense, clips, head_of(self.octave))
         if not self.measured:
             note("nothing")
         for step in [step for step in self.steps if step not in self._done]:
@@ -132,8 +136,15 @@ class Adaptation:
                     self._before = remember(self.octave, self.dense, judging)
                 if step == "layers":
                     self._fit(clips, tell)
+                elif step == "features":
+                    learning = Distillation(
+                        self.octave, lambda numbers: (batch_of(clips, numbers),), wanted, len(clips),
+                        batch_size=batch_size, lr=lr, seed=seed,
+                    )  # fmt: skip
+                    self._bring_together(learning, budget, note, tell)
                 else:
-                    self._bring_together(clips, budget, note, tell, distillation)
+                    self._train_last_stage(clips, wanted, tell, seed)
+                self.octave.eval().requires_grad_(True)
                 is_undone = undo_if_worse(self.octave, self.dense, judging, self._before)
                 self._before = None
             self._done.append(step)
@@ -149,23 +160,19 @@ class Adaptation:
     def _fit(self, clips: Sequence[Tensor], tell: Callable[[Progress], None]) -> None:
         began = time.monotonic()
         of_each = bytes_of_maps(self.octave, batch_of(clips, [0]))
-        some = _some(clips, min(FIT_CLIPS, max(FIT_BYTES // of_each, 4)))
+        some = _some(clips, min(FIT_CLIPS, max(MOST_BYTES // of_each, 4)))
         self.fitted = fit_layers(
             self.octave, self.dense, some, progress=lambda done, of: tell(Progress("layers", done / of))
         )
-        if "features" not in self.steps:  # that step moves what the classifying layer reads, and fits it then
-            self.fitted += fit_head(self.octave, self.dense, _some(clips, HEAD_CLIPS))
         self.seconds += time.monotonic() - began
 
     def _bring_together(
         self,
-        clips: Sequence[Tensor],
+        learning: Distillation,
         budget: Budget,
         note: Callable[[str, float], None],
         tell: Callable[[Progress], None],
-        settings: dict[str, Any],
     ) -> None:
-        learning = Distillation(self.octave, self.dense, clips, **settings)
         if self._distillation:
             learning.load_state_dict(self._distillation)
         before = self.seconds - learning.seconds
@@ -181,10 +188,24 @@ class Adaptation:
                 self._keep()
 
         learning.run(budget, after)
+
+    def _train_last_stage(
+        self,
+        clips: Sequence[Tensor],
+        wanted: DenseOutputs,
+        tell: Callable[[Progress], None],
+        seed: int,
+    ) -> None:
         began = time.monotonic()
-        self.fitted += fit_head(self.octave, self.dense, _some(clips, HEAD_CLIPS))
+        train_last_stage(
+            self.octave,
+            clips,
+            wanted,
+            most_bytes=MOST_BYTES,
+            seed=seed,
+            progress=lambda share, loss: tell(Progress("last_stage", share, loss)),
+        )
         self.seconds += time.monotonic() - began
-        self.octave.eval().requires_grad_(True)
 
     def _keep(self) -> None:
         self._state.write(

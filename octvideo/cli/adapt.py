@@ -3,7 +3,7 @@
 import argparse
 from pathlib import Path
 
-from octvideo.adaptation.settings import SETTINGS, STEPS
+from octvideo.adaptation.settings import BATCH_SIZE, LR, SETTINGS, STEPS
 from octvideo.cli.ahead import check_videos
 from octvideo.cli.errors import UsageError
 from octvideo.cli.weights import check_weights
@@ -16,8 +16,8 @@ def adapt_command(args: list[str]) -> int:
     parser = Parser(
         prog="octvideo adapt",
         description="Turns dense weights into an octave checkpoint with unlabelled videos: chooses the low channels, "
-        "fits each layer to the dense one, brings features and logits together. One video in four is held out, to "
-        "measure on. A stopped run goes on from OUT.part.",
+        "fits each layer to the dense one, brings features and logits together, and once more by the last stage "
+        "alone. One video in four is held out, to measure on. A stopped run goes on from OUT.part.",
     )
     parser.add_argument("weights", metavar="WEIGHTS", help="of octvideo fit, or another project's")
     ratio = parser.add_mutually_exclusive_group(required=True)
@@ -43,8 +43,8 @@ def adapt_command(args: list[str]) -> int:
     parser.add_argument(
         "--crop", type=int, help="height and width of a clip; the card's test_crop by default"
     )
-    parser.add_argument("--batch_size", type=int, default=4, help="clips of a step")
-    parser.add_argument("--lr", type=float, default=1e-4, help="of Adam, at its peak")
+    parser.add_argument("--batch_size", type=int, default=BATCH_SIZE, help="clips of a step")
+    parser.add_argument("--lr", type=float, default=LR, help="of Adam, at its peak")
     parser.add_argument("--seed", type=int, default=0, help="of the clips' order")
     parser.add_argument("--num_workers", type=int, help="decoding processes; one a core by default")
     parser.add_argument("--device", choices=("cpu", "cuda"), default="cpu")

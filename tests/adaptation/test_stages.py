@@ -61,7 +61,7 @@ def test_the_checkpoint_of_a_budget_has_its_stages(tmp_path, make_video, monkeyp
         "0",
     ]
     out = tmp_path / "oct.ckpt"
-    assert main([*command, "--out", str(out), "--without", "layers", "features"]) == 0
+    assert main([*command, "--out", str(out), "--without", "layers", "features", "last_stage"]) == 0
     adapted = load_classifier(out)
     assert adapted.alpha == 0
     assert adapted.card.layer_alphas == adapted.layer_alphas != {}

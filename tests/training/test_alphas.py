@@ -26,7 +26,7 @@ def videos(tmp_path_factory, make_video):
 
 
 def fit(folder, csv, *, ckpt_path=None, of_trainer=None, **settings):
-    model, record = small_model(alphas=ALPHAS, **settings), Record()
+    model, record = small_model(**{"alphas": ALPHAS, **settings}), Record()
     trainer = small_trainer(
         folder, [record, RunCheckpoint(every_n_steps=1, keep_newest=9)], **(of_trainer or {})
     )
@@ -213,7 +213,8 @@ def test_statistics_that_are_none_are_refused(trained, tmp_path) -> None:
 @pytest.mark.slow
 def test_trained_compiled(tmp_path, videos) -> None:
     # At larger rates the rounding of one step is a percent of the fourth one's loss.
-    settings = {"of_trainer": {"max_epochs": 1}, "dropout": 0.0, "lr": 0.005}
+    # Two alphas: each is minutes of compiling.
+    settings = {"of_trainer": {"max_epochs": 1}, "dropout": 0.0, "lr": 0.005, "alphas": [0, 0.25]}
     _, eager, _ = fit(tmp_path / "eager", videos, **settings)
     _, compiled, _ = fit(tmp_path / "compiled", videos, **settings, compile=True)
     assert list(compiled.losses.values()) == pytest.approx(list(eager.losses.values()), rel=1e-2)
