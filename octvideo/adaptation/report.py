@@ -15,7 +15,7 @@ from octvideo.pages import picture, write_page
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
-BLUE, ORANGE, GREY = "#2b5c8a", "#d1701f", "#8a8a8a"
+BLUE, ORANGE, GREEN, GREY = "#2b5c8a", "#d1701f", "#3a8f5c", "#8a8a8a"
 COLUMNS = (
     "after",
     "minutes",
@@ -70,11 +70,13 @@ def draw(measured: Sequence[Measured]) -> "Figure":
     left.set(xlabel="minutes", ylabel="on clips not used", ylim=(min(0, *left.get_ylim()), 1.02))
     left.legend(frameon=False)
     whole = [one for one in measured if one.share == 1]
-    for one, colour in zip(whole, (GREY, "#9db8cf", BLUE, ORANGE), strict=False):
+    for one, colour in zip(whole, (GREY, "#9db8cf", BLUE, ORANGE, GREEN), strict=False):
         right.plot(list(one.agreement.layers.values()), color=colour, label=NAMES[one.after])
+    # Behind norms of little scale errors are many times what the dense layer gives, and do no harm.
     right.set(
-        xlabel="convolution, in the order in which they run", ylabel="error / dense variance", ylim=(0, None)
+        xlabel="convolution, in the order in which they run", ylabel="error / dense variance", yscale="log"
     )
+    right.set_ylim(bottom=max(right.get_ylim()[0], 1e-4))  # the first octave layer's is rounding alone
     right.legend(frameon=False, fontsize=8)
     for axes in (left, right):
         axes.spines[["top", "right"]].set_visible(False)
