@@ -48,7 +48,9 @@ def main(argv: Sequence[str] | None = None) -> int:
         "--alphas", type=float, nargs="+", default=[0.125, 0.25, 0.5], help="of i3d_inception"
     )
     parser.add_argument("--seeds", type=int, default=1, help="of i3d_inception")
-    parser.add_argument("--minutes", type=float, default=11.0, help="of the last step, of i3d_inception")
+    parser.add_argument(
+        "--minutes", type=float, default=11.0, help="of bringing features together, of i3d_inception"
+    )
     parser.add_argument("--steps", type=int, help="instead, where the machine is shared")
     parser.add_argument("--demo-steps", type=int, default=600)
     parser.add_argument("--demo-seeds", type=int, default=3)

@@ -45,8 +45,8 @@ class LayerErrors:
     averages over 2x2 pixels.
     """
 
-    def __init__(self, octave: fx.GraphModule, dense: nn.Module, paths: Sequence[str] | None = None) -> None:
-        self.paths = layers_to_fit(octave) if paths is None else list(paths)
+    def __init__(self, octave: fx.GraphModule, dense: nn.Module) -> None:
+        self.paths = layers_to_fit(octave)
         norms = norm_behind(dense)
         self._splits = {p: plan_and_split(cast(Any, octave.get_submodule(p)))[1] for p in self.paths}
         self._norms = {

@@ -74,14 +74,16 @@ def split_at_last_stage(octave: fx.GraphModule) -> tuple[fx.GraphModule, fx.Grap
     weighted = (nn.Conv2d, nn.Conv3d, nn.Linear)
     cut = next(i for i, m in enumerate(modules) if i > octaves[-1] and isinstance(m, weighted))
     first, second = nodes[:cut], nodes[cut:]
-    shared = [n for n in first if n.op != "get_attr" and any(user in second for user in n.users)]
+    behind = set(second)
+    read = [n for n in first if any(user in behind for user in n.users)]
+    shared = [n for n in read if n.op != "get_attr"]
     front, last = fx.Graph(), fx.Graph()
     copied: dict[fx.Node, fx.Node] = {}
     for node in first:
         copied[node] = front.node_copy(node, copied.__getitem__)
     front.output(tuple(copied[node] for node in shared))
     copied = {node: last.placeholder(node.name) for node in shared}
-    for node in [n for n in first if n.op == "get_attr" and any(u in second for u in n.users)] + second:
+    for node in [n for n in read if n.op == "get_attr"] + second:
         copied[node] = last.node_copy(node, copied.__getitem__)
     return fx.GraphModule(octave, front), fx.GraphModule(octave, last)
 

@@ -32,6 +32,7 @@ NAMES = {
     "features": "features brought together",
     "last_stage": "last stage trained",
 }
+COLOURS = dict(zip(NAMES, (GREY, "#9db8cf", BLUE, ORANGE, GREEN), strict=True))
 UNDONE = ": no better, undone"
 
 
@@ -69,9 +70,8 @@ def draw(measured: Sequence[Measured]) -> "Figure":
         left.plot(minutes, values, color=colour, marker="o", label=_LABELS[name])
     left.set(xlabel="minutes", ylabel="on clips not used", ylim=(min(0, *left.get_ylim()), 1.02))
     left.legend(frameon=False)
-    whole = [one for one in measured if one.share == 1]
-    for one, colour in zip(whole, (GREY, "#9db8cf", BLUE, ORANGE, GREEN), strict=False):
-        right.plot(list(one.agreement.layers.values()), color=colour, label=NAMES[one.after])
+    for one in [one for one in measured if one.share == 1]:
+        right.plot(list(one.agreement.layers.values()), color=COLOURS[one.after], label=NAMES[one.after])
     # Behind norms of little scale errors are many times what the dense layer gives, and do no harm.
     right.set(
         xlabel="convolution, in the order in which they run", ylabel="error / dense variance", yscale="log"

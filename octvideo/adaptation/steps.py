@@ -32,8 +32,8 @@ from octvideo.limits import check_numbers
 from octvideo.models import octavize
 
 ORDER_CLIPS = 16  # that order the channels
-# That fit the layers: many, since the last layers have few pixels of each; the maps of all are in memory.
-FIT_CLIPS, MOST_BYTES = 96, 2**31
+FIT_CLIPS = 96  # that fit the layers: many, since the last layers have few pixels of each
+MOST_BYTES = 2**31  # of the maps of all clips that are in memory at once
 MARKS = (0.5,)  # of the distillation, where it is measured on the way
 
 
