@@ -24,6 +24,9 @@ def test_both_parts_together_are_the_network(network: Network) -> None:
     with torch.no_grad():
         torch.testing.assert_close(last(*front(clip)), octave(clip), rtol=0, atol=0)
     assert not any(isinstance(m, OctaveConv2d | OctaveConv3d) and not m.is_dense for m in last.modules())
+    called = [octave.get_submodule(n.target) for n in front.graph.nodes if n.op == "call_module"]
+    weighted = [m for m in called if isinstance(m, nn.Conv2d | nn.Conv3d | nn.Linear)]
+    assert isinstance(weighted[-1], OctaveConv2d | OctaveConv3d)  # all that is behind it is trained
     of_octave = {id(p) for p in octave.parameters()}
     assert {id(p) for p in (*front.parameters(), *last.parameters())} == of_octave
     assert {id(p) for p in octave.get_submodule(head_of(octave)).parameters()} <= {
