@@ -9,7 +9,7 @@ from typing import Any
 
 from torch import Tensor, fx, nn
 
-from octvideo.adaptation.outputs import Part, batch_of, distance
+from octvideo.adaptation.outputs import DenseOutputs, Part
 
 SHARE, MOST = 8, 12  # one clip in so many judges, and at most so many
 
@@ -22,23 +22,32 @@ def set_apart(clips: Sequence[Tensor]) -> tuple[Sequence[Tensor], Sequence[Tenso
     return Part(clips, learnt), Part(clips, judging)
 
 
-def remember(octave: fx.GraphModule, dense: nn.Module, judging: Sequence[Tensor]) -> dict[str, Any]:
-    """What `undo_if_worse` compares with: weights, and how far they are from the dense network."""
-    return {
-        "octave": copy.deepcopy(octave.state_dict()),
-        "distance": _distance(octave, dense, judging) if judging else None,
-    }
+class Judge:
+    """Compares an octave network with the dense one, before and after each step.
 
+    Args:
+        dense: as `DenseOutputs` has it.
+        judging: clips that none learns from; where there are none, no step is undone.
+        head: the path of the classifying layer.
+    """
 
-def undo_if_worse(
-    octave: fx.GraphModule, dense: nn.Module, judging: Sequence[Tensor], before: dict[str, Any]
-) -> bool:
-    """Gives the octave network the weights that it had before, where it is further away now, and says so."""
-    if not judging or _distance(octave, dense, judging) <= before["distance"]:
-        return False
-    octave.load_state_dict(before["octave"])
-    return True
+    def __init__(self, dense: nn.Module, judging: Sequence[Tensor], head: str) -> None:
+        self._wanted = DenseOutputs(dense, judging, head) if judging else None
+        self._last: float | None = None  # how far the step before left it
 
+    def remember(self, octave: fx.GraphModule) -> dict[str, Any]:
+        """What `undo_if_worse` compares with: weights, and how far they are from the dense network."""
+        if self._last is None:
+            self._last = self._distance(octave)
+        return {"octave": copy.deepcopy(octave.state_dict()), "distance": self._last}
 
-def _distance(octave: fx.GraphModule, dense: nn.Module, judging: Sequence[Tensor]) -> float:
-    return distance(octave, dense, (batch_of(judging, [i]) for i in range(len(judging))))
+    def undo_if_worse(self, octave: fx.GraphModule, before: dict[str, Any]) -> bool:
+        """Gives the octave network the weights that it had before, where it is further away now, and says so."""
+        after = self._distance(octave)
+        self._last = min(after, before["distance"])
+        if is_worse := after > before["distance"]:
+            octave.load_state_dict(before["octave"])
+        return is_worse
+
+    def _distance(self, octave: fx.GraphModule) -> float:
+        return self._wanted.distance(octave) if self._wanted else 0.0

@@ -96,6 +96,17 @@ class DenseOutputs:
         some = [self._known[number] for number in numbers]
         return Outputs(torch.cat([one.features for one in some]), torch.cat([one.logits for one in some]))
 
+    @torch.no_grad()
+    def distance(self, octave: nn.Module) -> float:
+        """Of an octave network in evaluation: errors of features and logits, shares of these squares, a clip's mean."""
+        errors = []
+        for number in range(len(self._clips)):
+            found, wanted = run(octave, self._head, batch_of(self._clips, [number])), self([number])
+            errors.append(
+                relative_error(found.features, wanted.features) + relative_error(found.logits, wanted.logits)
+            )
+        return float(torch.stack(errors).mean())
+
 
 @contextmanager
 def listening(network: nn.Module, paths: Iterable[str], hear: Callable[[str, Any], None]) -> Iterator[None]:
@@ -114,20 +125,3 @@ def listening(network: nn.Module, paths: Iterable[str], hear: Callable[[str, Any
 def relative_error(found: Tensor, wanted: Tensor) -> Tensor:
     """Squared error, as a share of the wanted numbers' squares."""
     return (found - wanted).square().sum() / wanted.square().sum().clamp_min(1e-12)
-
-
-@torch.no_grad()
-def distance(octave: fx.GraphModule, dense: nn.Module, batches: Iterable[Tensor]) -> float:
-    """Errors of features and logits together, as shares of the dense ones' squares: the mean over batches.
-
-    Args:
-        octave, dense: both in evaluation.
-        batches: `(B, 3, T, H, W)` each.
-    """
-    head, errors = head_of(octave), []
-    for clips in batches:
-        found, wanted = run(octave, head, clips), run(dense, head, clips)
-        errors.append(
-            relative_error(found.features, wanted.features) + relative_error(found.logits, wanted.logits)
-        )
-    return float(torch.stack(errors).mean())

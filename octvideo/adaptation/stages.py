@@ -16,7 +16,7 @@ from typing import Any, cast
 import torch
 from torch import Tensor, fx, nn
 
-from octvideo.adaptation.outputs import batch_of, distance
+from octvideo.adaptation.outputs import DenseOutputs, Part, batch_of, head_of
 from octvideo.errors import InputError
 from octvideo.layers import OctaveConv2d, OctaveConv3d
 from octvideo.models import octavize, optimize
@@ -62,8 +62,9 @@ def choose_alphas(
     Raises:
         InputError: no combination is that fast here.
     """
-    some = [batch_of(clips, [i]) for i in range(min(CLIPS, len(clips)))]
-    stages = _stages(dense)
+    some = Part(clips, range(min(CLIPS, len(clips))))
+    widest = cast(fx.GraphModule, octavize(dense, max(ALPHAS)))
+    stages, wanted = _stages(dense, widest), DenseOutputs(dense, some, head_of(widest))
     measured: dict[str, list[Option]] = {}
     for done, (stage, alpha) in enumerate(itertools.product(stages, ALPHAS)):
         of_stage = measured.setdefault(stage, [Option(0.0, 0.0, 1.0)])
@@ -72,9 +73,7 @@ def choose_alphas(
             twin = octavize(dense, 0.0, channel_multiple=channel_multiple, layer_alphas=alphas)
         except InputError:  # too few channels for so small a share, or groups that it does not divide
             continue
-        of_stage.append(
-            Option(alpha, distance(cast(fx.GraphModule, twin), dense, some), _share(twin, dense, some[0]))
-        )
+        of_stage.append(Option(alpha, wanted.distance(twin), _share(twin, dense, batch_of(some, [0]))))
         if progress:
             progress(done + 1, len(stages) * len(ALPHAS))
     chosen = cheapest(list(measured.values()), budget)
@@ -106,12 +105,11 @@ def cheapest(stages: Sequence[Sequence[Option]], budget: float) -> tuple[Option,
     return min(fast, key=lambda options: sum(option.error for option in options))
 
 
-def _stages(dense: nn.Module) -> dict[str, list[str]]:
-    """The convolutions that an octave network splits, by a pattern that matches those of a stage alone.
+def _stages(dense: nn.Module, twin: nn.Module) -> dict[str, list[str]]:
+    """The convolutions that an octave network, the twin, splits, by a pattern that matches those of a stage alone.
 
     Where there is none the stage has the path of its first one.
     """
-    twin = octavize(dense, max(ALPHAS))
     ops = Operations(trace(dense), dict(dense.named_modules()))
     convs = [(str(node.target), ops.scale[node]) for node in ops.graph.nodes if ops.kind[node] == Kind.CONV]
     found: dict[Any, list[str]] = {}

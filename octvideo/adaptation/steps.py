@@ -19,7 +19,7 @@ from octvideo.adaptation.agreement import Agreement
 from octvideo.adaptation.channels import order_channels
 from octvideo.adaptation.distill import Budget, Distillation
 from octvideo.adaptation.instep import bytes_of_maps
-from octvideo.adaptation.judge import remember, set_apart, undo_if_worse
+from octvideo.adaptation.judge import Judge, set_apart
 from octvideo.adaptation.last_stage import train_last_stage
 from octvideo.adaptation.layers import FittedLayer, fit_layers
 from octvideo.adaptation.outputs import DenseOutputs, OnDevice, Part, batch_of, head_of
@@ -124,7 +124,8 @@ class Adaptation:
 
         tell = progress or (lambda _: None)
         clips, judging = set_apart(OnDevice(clips, self.dense))
-        wanted = DenseOutputs(self.dense, clips, head_of(self.octave))
+        head = head_of(self.octave)
+        wanted, judge = DenseOutputs(self.dense, clips, head), Judge(self.dense, judging, head)
         if not self.measured:
             note("nothing")
         for step in [step for step in self.steps if step not in self._done]:
@@ -133,7 +134,7 @@ class Adaptation:
                 self._order(clips)
             else:
                 if self._before is None:  # else it goes on with a step that was stopped
-                    self._before = remember(self.octave, self.dense, judging)
+                    self._before = judge.remember(self.octave)
                 if step == "layers":
                     self._fit(clips, tell)
                 elif step == "features":
@@ -145,7 +146,7 @@ class Adaptation:
                 else:
                     self._train_last_stage(clips, wanted, tell, seed)
                 self.octave.eval().requires_grad_(True)
-                is_undone = undo_if_worse(self.octave, self.dense, judging, self._before)
+                is_undone = judge.undo_if_worse(self.octave, self._before)
                 self._before = None
             self._done.append(step)
             note(step, is_undone=is_undone)
