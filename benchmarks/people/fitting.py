@@ -16,13 +16,15 @@ from benchmarks.people.networks import MODEL, Network
 
 RECORD = "people.json"
 EPOCHS = 10
+# On two cores a training sees so many clips at least, which are ten epochs of half of UT-Interaction.
+FEW_CLIPS = 600
 # Weights that are good already, few videos: a small rate for all but the new classifier, nothing frozen.
 RATES = {
     "kinetics": ("--model.lr", "0.02", "--model.backbone_lr_factor", "0.1"),
     "scratch": ("--model.lr", "0.02"),
 }
 COMMON = (
-    "--model.lr_batch_size", "8", "--data.batch_size", "8", "--model.warmup_epochs", "1",
+    "--model.lr_batch_size", "8", "--data.batch_size", "8",
     "--model.view_batch_size", "1", "--data.num_workers", "1",
     "--trainer.limit_val_batches", "0", "--trainer.log_every_n_steps", "1", "--seed_everything", "0",
     "--trainer.enable_progress_bar", "false",
@@ -37,6 +39,7 @@ class Fitting:
     Attributes:
         start: of RATES: "kinetics", the network's weights, or "scratch", random ones.
         clip: what is trained on and tested.
+        epochs: of the training.
         runs: where all that is computed is kept.
     """
 
@@ -45,6 +48,7 @@ class Fitting:
     footage: Footage
     split: Split
     clip: Clip
+    epochs: int
     runs: Path
 
     @property
@@ -68,7 +72,8 @@ class Fitting:
             (self.folder / f"{part}.csv").write_text("".join(rows))
         run = self.folder / "run"
         model = ["--model.name", MODEL, "--model.alpha", f"{self.network.alpha}"]
-        model += ["--trainer.default_root_dir", str(run), "--trainer.max_epochs", str(EPOCHS)]
+        model += ["--trainer.default_root_dir", str(run), "--trainer.max_epochs", str(self.epochs)]
+        model += ["--model.warmup_epochs", f"{self.epochs / 10:g}"]
         start = ["--model.checkpoint", self.network.weights] if self.start == "kinetics" else []
         options = [*model, *RATES[self.start], *COMMON, *self._data()]
         _octvideo("fit", *options, *start)

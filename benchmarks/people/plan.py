@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 
 from benchmarks.people.features import Frozen
-from benchmarks.people.fitting import Fitting
+from benchmarks.people.fitting import EPOCHS, FEW_CLIPS, Fitting
 from benchmarks.people.footage import VIEWS, Clip, Footage, Split, View
 from benchmarks.people.known import Known
 from benchmarks.people.linear import share_right
@@ -61,11 +62,14 @@ class Plan:
         runs = [("scratch", kinds[-1][:1])]
         runs += [("kinetics", splits) for splits in kinds if self.full]
         return [
-            Fitting(start, network, footage, split, clip, self.runs)
+            Fitting(start, network, footage, split, clip, self._epochs(split), self.runs)
             for start, splits in runs
             for split in splits
             for network in self.networks
         ]
+
+    def _epochs(self, split: Split) -> int:
+        return EPOCHS if self.full else math.ceil(FEW_CLIPS / len(split.train))
 
     def tunings(self, frozen: Frozen, recipe: Recipe, splits: Sequence[Split]) -> list[Tuning]:
         return [Tuning(frozen, split, recipe) for split in splits]

@@ -42,7 +42,8 @@ def page(found: dict[str, Any], full: bool = False) -> str:
             "segments of two people in six interactions, by ten folds in which no sequence is in two parts, and by "
             "halves (a car park, sequences 1-10, and a lawn, 11-20), one learnt from and the other tested, and "
             "back; and 371 tennis strokes of seven kinds, by a split that keeps scenes apart. Chance is 16.7 % and "
-            "14.3 %."
+            "14.3 %. The footage is not part of the repository: `--datasets` names the folder of `ut_interaction` and "
+            "`tennis_strokes`, each with `videos`, `classes.txt` and the lists of `octvideo prep manifest`."
         ),
         *_known(found["known"]),
         "## Six interactions, seven strokes",
@@ -184,14 +185,15 @@ def _fitted(found: dict[str, Any]) -> list[str]:
         "## All layers trained",
         "",
         *_text(
-            "By `octvideo fit`, ten epochs, three clips a test video; from Kinetics' weights or from scratch, and "
-            "without `--full` at a size that two CPU cores can pay for."
+            "By `octvideo fit`, three clips a test video; from Kinetics' weights or from scratch, and without `--full` "
+            "at a size, and for as many clips, that two CPU cores can pay for: some hundreds, from which a network of "
+            "random weights learns nothing."
         ),
-        "| set | split | start | alpha | clips | GFLOPs a view | top-1, % |",
-        "|---|---|---|---|---|---|---|",
+        "| set | split | start | alpha | clips | epochs | GFLOPs a view | top-1, % |",
+        "|---|---|---|---|---|---|---|---|",
     ]
     for row in found["fitted"]:
-        cells = [row["set"], row["split"], row["start"], f"{row['alpha']:g}", row["clip"]]
+        cells = [row["set"], row["split"], row["start"], f"{row['alpha']:g}", row["clip"], f"{row['epochs']}"]
         lines.append(f"| {' | '.join(cells)} | {row['gflops']:.1f} | {100 * row['top1']:.1f} |")
     return [*lines, ""]
 

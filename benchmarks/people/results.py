@@ -29,6 +29,7 @@ def results(plan: Plan) -> dict[str, Any]:
                 "split": of.split.name,
                 "start": of.start,
                 "clip": str(of.clip),
+                "epochs": of.epochs,
                 "alpha": of.network.alpha,
                 **of.found(),
             }

@@ -53,7 +53,7 @@ def check_name(name: str) -> None:
 def models_command(args: list[str]) -> int:
     """Prints the model table; `--alpha` and `--num_classes` choose others than the stored figures, and count."""
     parser = Parser(prog="octvideo models")
-    parser.add_argument("--alpha", type=float, nargs="+", help="octave ratios, 0 to 1")
+    parser.add_argument("--alpha", type=float, nargs="+", help="octave ratios, 0 to below 1")
     parser.add_argument("--num_classes", type=int, default=400)
     options = parser.parse_args(args)
     for alpha in options.alpha or ():

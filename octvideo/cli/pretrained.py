@@ -79,7 +79,8 @@ def _list() -> None:
         screen.write_json(rows)
         return
     table = Table(box=SIMPLE_HEAD, caption=CAPTION, caption_justify="left")
-    for column in ("weights", "of", "licence", "address"):
+    table.add_column("weights", no_wrap=True)
+    for column in ("of", "licence", "address"):
         table.add_column(column, overflow="fold")
     for column in ("MB", "top-1", "here"):
         table.add_column(column, justify="right")
