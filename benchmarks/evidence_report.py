@@ -166,7 +166,7 @@ def every_section(report: dict[str, Any]) -> list[str]:
         "`octvideo fit --model.alphas`: the same weights at every alpha, each with its own norm statistics; top-1 in",
         f"%, seeds: {len(trained)}. Its training took {minutes:.1f} CPU minutes, the four networks apart {apart:.1f}.",
         "The losses of its three alphas add up, which is much like a learning rate that is three times as large:",
-        "so the networks are trained apart with that one, too, and in so few epochs it is much the better one.",
+        "so the networks are trained apart with that one, too, whose seeds lie far apart.",
         "Time is processor time of one clip alone through networks made ready for inference",
         "(`octvideo.models.optimize`), the median of rounds in which each runs once; of the last row, that of the",
         "first alpha and, for the share that is scored again, of the dense one.",
