@@ -15,7 +15,7 @@ from octvideo.cli.models_table import model_names
 from octvideo.parser import Parser
 
 CAPTION = """\
-top-1 on Kinetics-400 of the dense network, as published
+octvideo weights --json says where they come from, too; top-1 on Kinetics-400 of the dense network, as published
 octvideo weights NAME gets them; octvideo predict NAME VIDEO … takes them, as everything that takes a checkpoint does"""
 
 
@@ -80,7 +80,7 @@ def _list() -> None:
         return
     table = Table(box=SIMPLE_HEAD, caption=CAPTION, caption_justify="left")
     table.add_column("weights", no_wrap=True)
-    for column in ("of", "licence", "address"):
+    for column in ("of", "licence"):
         table.add_column(column, overflow="fold")
     for column in ("MB", "top-1", "here"):
         table.add_column(column, justify="right")
@@ -89,7 +89,6 @@ def _list() -> None:
             name,
             row["of"] or "",
             row["licence"],
-            row["address"],
             str(row["megabytes"] or "-"),
             "-" if row["top1"] is None else f"{row['top1']:.1f}",
             "yes" if row["file"] else "no",
