@@ -36,17 +36,16 @@ def _is_lost_connection(error: RuntimeError) -> bool:
 
 
 def _who(trainer: Trainer, parent: int) -> str:
-    started = getattr(
-        trainer.strategy.launcher, "procs", []
-    )  # by the first process, where nothing else starts them
+    # By the first process, where nothing else starts them.
+    started = getattr(trainer.strategy.launcher, "procs", [])
     deadline = time.monotonic() + WAIT_SECONDS
-    while started and time.monotonic() < deadline:
+    while (started or trainer.local_rank) and time.monotonic() < deadline:
         for rank, process in enumerate(started, start=1):
             if code := process.poll():
                 return f"the process of rank {rank} ({process.pid}) {how_it_ended(code)}"
+        if trainer.local_rank and os.getppid() != parent:
+            return f"rank {trainer.global_rank} stops, since the process of rank 0 ({parent}) has died"
         time.sleep(0.05)
-    if trainer.local_rank and os.getppid() != parent:
-        return f"rank {trainer.global_rank} stops, since the process of rank 0 ({parent}) has died"
     return f"rank {trainer.global_rank} has lost the connection to another process of this run"
 
 
