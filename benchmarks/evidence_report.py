@@ -87,7 +87,7 @@ def tuning_table(report: dict[str, Any]) -> list[str]:
 
 
 def ways(report: dict[str, Any], alpha: float) -> dict[str, list[dict[str, Any]]]:
-    """The runs of an alpha, by how its weights came to be: trained apart, out of one checkpoint, or adapted."""
+    """The runs of an alpha, by how its weights came to be."""
     return {
         "trained apart": select(report, kind="scratch", epochs=report["epochs"], alpha=alpha),
         "apart, rate x 3": select(report, kind="thrice", alpha=alpha),
@@ -111,10 +111,10 @@ def every_table(report: dict[str, Any]) -> list[str]:
     ]
     for alpha in sorted({run["alpha"] for run in select(report, kind="every")}):
         apart, fast, one, adapted = ways(report, alpha).values()
-        of_seed = {run["seed"]: run["top1"] for run in apart}
-        for run in fast:
-            of_seed[run["seed"]] = max(run["top1"], of_seed.get(run["seed"], 0.0))
-        less = [of_seed[run["seed"]] - run["top1"] for run in one if run["seed"] in of_seed]
+        best: dict[int, float] = {}
+        for run in (*apart, *fast):
+            best[run["seed"]] = max(run["top1"], best.get(run["seed"], 0.0))
+        less = [best[run["seed"]] - run["top1"] for run in one if run["seed"] in best]
         cells = [
             f"{alpha:g}",
             spread(run["top1"] for run in apart),

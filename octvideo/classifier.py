@@ -41,8 +41,8 @@ class VideoClassifier(TrainedModule, ScoredModule):
         name: a model of `octvideo models`.
         alpha: the octave ratio, 0 (dense) to below 1; any value runs the same weights.
         alphas: octave ratios that are trained together, increasing: every step trains the least, the largest and one
-            between (`octvideo.training.alphas`). `alpha` is one of them, that of `val/top1`
-            and of evaluations that name none; each has norm statistics of its own.
+            between (`octvideo.training.alphas`). `alpha` is one of them, that of `val/top1` and of evaluations that
+            name none; each has norm statistics of its own.
         num_classes: the number of classes.
         channel_multiple: what the numbers of low channels are rounded to, as in `create_model`.
         layer_alphas: octave ratios of layers that have one of their own, as in `create_model`.

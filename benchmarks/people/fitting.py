@@ -15,9 +15,7 @@ from benchmarks.people.footage import Clip, Footage, Split
 from benchmarks.people.networks import MODEL, Network
 
 RECORD = "people.json"
-EPOCHS = 10
-# On two cores a training sees so many clips at least, which are ten epochs of half of UT-Interaction.
-FEW_CLIPS = 600
+WARMUP = 0.1  # of the epochs
 # Weights that are good already, few videos: a small rate for all but the new classifier, nothing frozen.
 RATES = {
     "kinetics": ("--model.lr", "0.02", "--model.backbone_lr_factor", "0.1"),
@@ -73,7 +71,7 @@ class Fitting:
         run = self.folder / "run"
         model = ["--model.name", MODEL, "--model.alpha", f"{self.network.alpha}"]
         model += ["--trainer.default_root_dir", str(run), "--trainer.max_epochs", str(self.epochs)]
-        model += ["--model.warmup_epochs", f"{self.epochs / 10:g}"]
+        model += ["--model.warmup_epochs", f"{WARMUP * self.epochs:g}"]
         start = ["--model.checkpoint", self.network.weights] if self.start == "kinetics" else []
         options = [*model, *RATES[self.start], *COMMON, *self._data()]
         _octvideo("fit", *options, *start)

@@ -9,7 +9,7 @@ from functools import partial
 from pathlib import Path
 
 from benchmarks.people.features import Frozen
-from benchmarks.people.fitting import EPOCHS, FEW_CLIPS, Fitting
+from benchmarks.people.fitting import Fitting
 from benchmarks.people.footage import VIEWS, Clip, Footage, Split, View
 from benchmarks.people.known import Known
 from benchmarks.people.linear import share_right
@@ -20,6 +20,8 @@ from benchmarks.people.tuning import RECIPES, Recipe, Tuning
 FROZEN = Clip(24, 15.0, 160)
 FITTED = Clip(16, 10.0, 112)  # all layers, on two cores
 FULL = Clip(64, 25.0, 224)
+EPOCHS = 10  # of a training of all layers
+FEW_CLIPS = 600  # that one on two cores sees at least: ten epochs of half of UT-Interaction
 # What a classifier of the middle clips is asked about besides: one frame, and the frames in another order.
 OTHER_VIEWS = (View(change="first"), View(change="backward"))
 
@@ -57,10 +59,10 @@ class Plan:
         self.fitted = [fitting for footage in sets for fitting in self._fitted(footage)]
 
     def _fitted(self, footage: Footage) -> list[Fitting]:
-        """From scratch on one split, where nothing can be hoped for; from Kinetics' weights on all, with `full`."""
+        """From scratch and from Kinetics' weights on one split; with `full` from these on all."""
         clip, kinds = FULL if self.full else FITTED, list(footage.splits.values())
-        runs = [("scratch", kinds[-1][:1])]
-        runs += [("kinetics", splits) for splits in kinds if self.full]
+        one = kinds[-1][:1]
+        runs = [("scratch", one)] + [("kinetics", splits) for splits in (kinds if self.full else [one])]
         return [
             Fitting(start, network, footage, split, clip, self._epochs(split), self.runs)
             for start, splits in runs

@@ -186,8 +186,7 @@ def _fitted(found: dict[str, Any]) -> list[str]:
         "",
         *_text(
             "By `octvideo fit`, three clips a test video; from Kinetics' weights or from scratch, and without `--full` "
-            "at a size, and for as many clips, that two CPU cores can pay for: some hundreds, from which a network of "
-            "random weights learns next to nothing."
+            "at a size, and for as many clips, that two CPU cores can pay for."
         ),
         "| set | split | start | alpha | clips | epochs | GFLOPs a view | top-1, % |",
         "|---|---|---|---|---|---|---|---|",

@@ -98,7 +98,10 @@ class DenseOutputs:
 
     @torch.no_grad()
     def distance(self, octave: nn.Module) -> float:
-        """Of an octave network in evaluation: errors of features and logits, shares of these squares, a clip's mean."""
+        """How far an octave network, in evaluation, is from these outputs: the mean over the clips.
+
+        Of a clip it is the errors of features and logits together, as shares of the dense ones' squares.
+        """
         errors = []
         for number in range(len(self._clips)):
             found, wanted = run(octave, self._head, batch_of(self._clips, [number])), self([number])

@@ -30,7 +30,7 @@ def adapt_command(args: list[str]) -> int:
     parser.add_argument("--videos", nargs="+", required=True, help="videos, folders of them, manifests")
     parser.add_argument("--out", type=Path, required=True, help="the checkpoint; the report goes beside it")
     parser.add_argument(
-        "--minutes", type=float, default=10.0, help="for bringing features together (default: 10)"
+        "--minutes", type=float, default=10.0, help="for bringing features together (default: %(default)g)"
     )
     parser.add_argument("--steps", type=int, help="and at most so many steps for it")
     parser.add_argument("--without", choices=STEPS, nargs="+", default=[], help="steps to leave out")
@@ -46,12 +46,12 @@ def adapt_command(args: list[str]) -> int:
         "--crop", type=int, help="height and width of a clip; the card's test_crop by default"
     )
     parser.add_argument(
-        "--batch_size", type=int, default=BATCH_SIZE, help=f"clips of a step (default: {BATCH_SIZE})"
+        "--batch_size", type=int, default=BATCH_SIZE, help="clips of a step (default: %(default)d)"
     )
-    parser.add_argument("--lr", type=float, default=LR, help=f"of Adam, at its peak (default: {LR:g})")
+    parser.add_argument("--lr", type=float, default=LR, help="of Adam, at its peak (default: %(default)g)")
     parser.add_argument("--seed", type=int, default=0, help="of the clips' order")
     parser.add_argument("--num_workers", type=int, help="decoding processes; one a core by default")
-    parser.add_argument("--device", choices=("cpu", "cuda"), default="cpu", help="cpu by default")
+    parser.add_argument("--device", choices=("cpu", "cuda"), default="cpu", help="(default: %(default)s)")
     options = parser.parse_args(args)
     _check(options)
 

@@ -15,7 +15,7 @@ from octvideo.cli.models_table import model_names
 from octvideo.parser import Parser
 
 CAPTION = """\
-octvideo weights --json says where they come from, too; top-1 on Kinetics-400 of the dense network, as published
+top-1 on Kinetics-400 of the dense network, as published; octvideo weights --json has the addresses
 octvideo weights NAME gets them; octvideo predict NAME VIDEO … takes them, as everything that takes a checkpoint does"""
 
 

@@ -4,8 +4,9 @@ The sandwich rule of universally slimmable networks (arXiv 1903.05134), with alp
 variances are others at each alpha, so norms have statistics for each (switchable batch norms, arXiv 1812.08928).
 
 All learn the labels. There, all but the largest width learn what that says of the same clips instead; here that held
-them back, since a dense network is no better than an octave one and learns more slowly: on the demo's videos (8 epochs,
-three seeds), half of the loss made so cost alphas 0, 0.125, 0.25 and 0.5 of their top-1 27, 19, 18 and 19 points.
+them back, since a dense network is no better than an octave one and learns more slowly: on the demo's videos
+(`benchmarks.evidence`, 8 epochs, three seeds), half of the loss made so cost alphas 0, 0.125, 0.25 and 0.5 of their
+top-1 27, 19, 18 and 19 points.
 
 B clips, C classes.
 """
@@ -88,6 +89,7 @@ def sandwich_loss(
 
     Args:
         logits_at: the clips' logits `(B, C)` at an alpha.
+        alphas: those of a step, as `sandwich` gives them.
         label: as `loss` takes it.
         loss: of logits and labels.
     """

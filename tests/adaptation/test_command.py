@@ -6,8 +6,9 @@ from torch import nn
 
 from octvideo.adaptation import Adaptation, Budget, adapt, compare
 from octvideo.adaptation.instep import bytes_of_maps
-from octvideo.adaptation.judge import set_apart
+from octvideo.adaptation.judge import Judge, set_apart
 from octvideo.adaptation.layers import fit_layers
+from octvideo.adaptation.outputs import head_of
 from octvideo.adaptation.report import rows
 from octvideo.adaptation.settings import check_settings
 from octvideo.adaptation.state import State
@@ -113,6 +114,29 @@ def test_a_step_that_makes_it_worse_is_undone() -> None:
     for name, value in adaptation.octave.state_dict().items():
         torch.testing.assert_close(value, of_layers[name], rtol=0, atol=0)
     assert "no better, undone" in rows(adaptation.measured)[-1][0]
+
+
+@torch.no_grad()
+def test_each_step_is_compared_with_what_the_one_before_has_left() -> None:
+    clips, dense = clips_and_dense()
+    octave = octavize(dense, 0.25)
+    path = head_of(octave)
+    weight = octave.get_submodule(path).weight
+    right = weight.clone()
+    judge, other = (Judge(dense, list(clips[:2]), path) for _ in range(2))
+
+    weight.mul_(3)
+    start = judge.remember(octave)
+    weight.copy_(right)
+    assert not judge.undo_if_worse(octave, start)
+    better = judge.remember(octave)
+    assert better["distance"] < start["distance"]
+    assert better["distance"] == pytest.approx(other.remember(octave)["distance"])
+
+    weight.mul_(3)
+    assert judge.undo_if_worse(octave, better)
+    torch.testing.assert_close(weight, right, rtol=0, atol=0)
+    assert judge.remember(octave)["distance"] == better["distance"]
 
 
 def test_a_budget_of_no_minutes_is_used_up() -> None:
